@@ -1,0 +1,1 @@
+"""Headrace: Kafka to Spark to Parquet under Airflow, every record accounted for."""

@@ -1,0 +1,1 @@
+"""Airflow's side: the tasks that the DAG files wire."""

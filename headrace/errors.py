@@ -1,0 +1,85 @@
+"""Every error that Headrace raises on purpose.
+
+A message says what happened, where (file and key, or topic, partition and offset), and what to do.
+
+    HeadraceError
+    ├── MistakeError            exit 2: something the user wrote cannot be used
+    │   └── PipelineFileError           a pipeline file, with every mistake in it
+    ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
+    │   └── BrokerError                 the broker does not answer, or answers with an error
+    └── RedError                exit 1: the run cannot be green; trying again does not help
+        ├── TopicDiffersError           a topic exists and is not as the pipeline file says
+        ├── DeliveryError               the broker did not acknowledge every record
+        ├── RefusedError                the stream must not start: what is on disk and what is in Kafka do not fit
+        ├── LedgerError                 ledger and checkpoint disagree, or the account does not balance
+        └── BrokenInvariantError        verify found a broken invariant
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """Exit codes of the `headrace` command and of the Spark apps."""
+
+    GREEN = 0
+    RED = 1
+    USAGE = 2
+    SURROUNDINGS = 3
+    INTERRUPTED = 130
+
+
+class HeadraceError(Exception):
+    """Base of all errors raised on purpose; its text is meant for the user as it stands."""
+
+    exit_code: ClassVar[Exit] = Exit.RED
+
+
+class MistakeError(HeadraceError):
+    """Something the user wrote cannot be used."""
+
+    exit_code = Exit.USAGE
+
+
+class PipelineFileError(MistakeError):
+    """A pipeline file with mistakes; `problems` holds one line for each of them."""
+
+    def __init__(self, path: object, problems: list[str]) -> None:
+        self.path = path
+        self.problems = problems
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        super().__init__(f"{path} cannot be used:{lines}")
+
+
+class SurroundingsError(HeadraceError):
+    """Something around Headrace is not as it needs to be; trying again may help."""
+
+    exit_code = Exit.SURROUNDINGS
+
+
+class BrokerError(SurroundingsError):
+    """The broker does not answer, or answers with an error."""
+
+
+class RedError(HeadraceError):
+    """The run cannot be green, and trying again does not help."""
+
+
+class TopicDiffersError(RedError):
+    """A topic exists and is not as the pipeline file says."""
+
+
+class DeliveryError(RedError):
+    """The broker did not acknowledge every record of a batch."""
+
+
+class RefusedError(RedError):
+    """The stream must not start: what is on disk and what is in Kafka do not fit together."""
+
+
+class LedgerError(RedError):
+    """Ledger and checkpoint disagree, or the account of a micro-batch does not balance."""
+
+
+class BrokenInvariantError(RedError):
+    """Verify found a broken invariant."""

@@ -1,0 +1,1 @@
+"""The account of a run, for people (HTML) and programs (JSON)."""

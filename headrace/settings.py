@@ -1,0 +1,65 @@
+"""The environment, read once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from headrace.errors import MistakeError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+
+HIGHEST_PORT = 65_000
+"""Leaves room for the ports that follow the named one."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where Headrace keeps its things and on which ports of 127.0.0.1 it listens.
+
+    home       state of the embedded stack: broker log, Airflow's database, jars
+    data       output: one folder per pipeline
+    dags       pipeline files and DAG files
+    kafka_port broker; the controller listens one port higher
+    ui_port    Airflow's UI and REST API; the log servers listen on the two ports above
+    java_home  a Java (17 or newer) to use instead of the pinned one
+    """
+
+    home: Path
+    data: Path
+    dags: Path
+    kafka_port: int
+    ui_port: int
+    java_home: Path | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
+        java_home = environment.get("HEADRACE_JAVA_HOME")
+        return cls(
+            home=Path(environment.get("HEADRACE_HOME") or ROOT / ".headrace").absolute(),
+            data=Path(environment.get("HEADRACE_DATA") or ROOT / "data").absolute(),
+            dags=Path(environment.get("HEADRACE_DAGS") or ROOT / "dags").absolute(),
+            kafka_port=_port(environment, "HEADRACE_KAFKA_PORT", 9092),
+            ui_port=_port(environment, "HEADRACE_UI_PORT", 8080),
+            java_home=Path(java_home).absolute() if java_home else None,
+        )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Address of the embedded broker."""
+        return f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def ui_url(self) -> str:
+        """Address of the embedded Airflow."""
+        return f"http://127.0.0.1:{self.ui_port}"
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+        raise MistakeError(f"{name} is {text!r}; it must be a port number from 1 to {HIGHEST_PORT}.")
+    return int(text)

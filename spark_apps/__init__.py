@@ -1,0 +1,1 @@
+"""Spark applications and the DataFrame functions they are made of."""
