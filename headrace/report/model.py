@@ -1,0 +1,169 @@
+"""What a report says: the account of one verify run."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from headrace.documents import Document
+
+
+class State(StrEnum):
+    """Outcome of a verify run."""
+
+    GREEN = "green"
+    RED = "red"
+
+
+class InvariantState(StrEnum):
+    """Outcome of one invariant."""
+
+    HELD = "held"
+    BROKEN = "broken"
+    UNVERIFIABLE = "unverifiable"
+
+
+class ReceiptState(StrEnum):
+    """What verify could say about a receipt: `open` and `pending` ones are no part of what was published yet."""
+
+    VERIFIED = "verified"
+    BROKEN = "broken"
+    PENDING = "pending"
+    OPEN = "open"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a report."""
+
+
+class Finding(Part):
+    """One place where an invariant does not hold; `message` says what and where in words."""
+
+    message: str
+    topic: str | None = None
+    partition: int | None = None
+    from_offset: int | None = None
+    until_offset: int | None = None
+    micro_batch: int | None = None
+    file: str | None = None
+    receipt: str | None = None
+
+
+class Invariant(Part):
+    """One of I1 to I8: how many things were checked, and the first findings (`found` counts all of them)."""
+
+    id: str
+    title: str
+    state: InvariantState
+    checked: int
+    unit: str
+    found: int
+    findings: list[Finding]
+
+
+class Balance(Part):
+    """The account of one topic-partition over the scope: until - from = kept + filtered + quarantined + gaps."""
+
+    topic: str
+    partition: int
+    from_offset: int
+    until_offset: int
+    kept: int
+    filtered: int
+    quarantined: int
+    gaps: int
+
+
+class Landed(Part):
+    """What a receipt claims for one topic-partition and how many of its records were read back from there."""
+
+    topic: str
+    partition: int
+    lowest_offset: int
+    highest_offset: int
+    count: int
+    landed: int
+
+
+class ReceiptAccount(Part):
+    """One receipt: wanted records, claimed and read-back positions."""
+
+    run: str
+    state: ReceiptState
+    wanted: int
+    landed: int
+    partitions: list[Landed]
+
+
+class Reason(Part):
+    """How many records of the scope were quarantined for a reason."""
+
+    reason: str
+    count: int
+
+
+class Minute(Part):
+    """How many kept records of the scope carry a timestamp in this minute (UTC)."""
+
+    minute: datetime
+    kept: int
+
+
+class Sample(Part):
+    """One kept record, shortened for display."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: str | None
+    values: dict[str, str | None]
+
+
+class MicroBatch(Part):
+    """One micro-batch of the scope; `seconds` from plan to publish."""
+
+    id: int
+    published_at: datetime
+    seconds: float
+    kept: int
+    filtered: int
+    quarantined: int
+    gaps: int
+    files: int
+    bytes: int
+    filter: str
+
+
+class Totals(Part):
+    """Counts over all micro-batches ever published."""
+
+    micro_batches: int
+    kept: int
+    filtered: int
+    quarantined: int
+    gaps: int
+
+
+class Report(Document, frozen=True, kw_only=True):
+    """The account of one verify run, as in `reports/<run>/report.json`."""
+
+    pipeline: str
+    description: str
+    run: str
+    state: State
+    checked_at: datetime
+    seconds: float
+    versions: dict[str, str]
+    balance: list[Balance]
+    receipts: list[ReceiptAccount]
+    invariants: list[Invariant]
+    quarantine: list[Reason]
+    kept_per_minute: list[Minute]
+    samples: list[Sample]
+    micro_batches: list[MicroBatch]
+    ever: Totals
+    events: str
+    """Folder of the kept records."""
+    quarantined_records: str
+    """Folder of the quarantined records."""
