@@ -1,0 +1,52 @@
+"""
+# Shop orders
+
+Sends a batch of orders, as JSON, to two topics, filters whatever is new into Parquet, and proves that no record was lost.
+What is kept and from where: `shop_orders.toml`, beside this file.
+
+**`shop_orders_ingest`** runs every 30 minutes, or when triggered; the form asks for the batch's size, the share of malformed records and a seed.
+
+| task | red means | do |
+|---|---|---|
+| `preflight` | Kafka, Spark's connector, a connection or the output folder is not as needed | what the log says, then clear the task |
+| `create_topics` | a topic exists and differs from the pipeline file | the log shows both sides; change the file, or the topic |
+| `produce_batch` | the broker did not acknowledge every record | clear the task: it sends only what is missing |
+| `stream_to_parquet` | the stream was refused, or did not come to its end | the log ends with the reason; clearing is always safe, nothing is published twice |
+
+**`shop_orders_verify`** runs after each ingest and judges all that is new again, without Spark.
+
+| task | red means | do |
+|---|---|---|
+| `collect` | the ledger can't be read | the log names the file |
+| `check` | the broker does not answer | clear the task when it does |
+| `report` | **not every record is accounted for** | the log names partitions and offsets, the report says what each finding means |
+
+Green means: every offset of every partition is accounted for, as kept, filtered, quarantined or a confirmed gap.
+Data that others build on: schedule on the asset `shop_orders_verified`, not on `shop_orders_published`.
+"""  # noqa: D212, D415
+
+from airflow.sdk import dag
+
+from headrace.airflow.params import demo_params
+from headrace.airflow.tasks import DAG_DEFAULTS, check, collect, create_topics, preflight, produce_batch, published, report, stream_to_parquet
+from headrace.contract.pipeline import Pipeline
+
+pipeline = Pipeline.beside(__file__)
+common = {**DAG_DEFAULTS, "doc_md": __doc__, "description": pipeline.description, "tags": ["headrace", pipeline.name]}
+
+
+@dag(dag_id="shop_orders_ingest", schedule=pipeline.schedule, params=demo_params(pipeline), **common)
+def ingest() -> None:
+    """Topics, batch, stream."""
+    preflight(pipeline) >> create_topics(pipeline) >> produce_batch(pipeline) >> stream_to_parquet(pipeline)
+
+
+@dag(dag_id="shop_orders_verify", schedule=[published(pipeline)], **common)
+def verify() -> None:
+    """Scope, findings, report. `report` is the only leaf, so the run's state is its state."""
+    scope = collect(pipeline)
+    check(pipeline, scope) >> report(pipeline, scope)
+
+
+ingest()
+verify()

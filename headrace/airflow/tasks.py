@@ -1,0 +1,210 @@
+"""The tasks that DAG files wire. What a task needs is imported when it runs.
+
+A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of them.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import Context, get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from headrace.airflow.assets import published, verified
+from headrace.airflow.connections import KAFKA, SPARK, kafka_config, spark_master
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import Exit, HeadraceError, SurroundingsError
+from headrace.settings import ROOT, Settings
+
+DAG_DEFAULTS: dict[str, Any] = {
+    "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": {
+        "owner": "headrace",
+        "retries": 2,  # for what may pass: a broker that restarts, a driver that was killed
+        "retry_delay": timedelta(seconds=15),
+    },
+}
+"""What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """End a task with the error's own text, without a traceback's noise, and try again only where that can help."""
+    try:
+        yield
+    except SurroundingsError as error:
+        raise AirflowException(str(error)) from None
+    except HeadraceError as error:
+        raise AirflowFailException(str(error)) from None
+
+
+def preflight(pipeline: Pipeline) -> Any:
+    """Fail in seconds where the run would fail in minutes."""
+
+    @task(task_id="preflight", doc_md=preflight.__doc__)
+    def run() -> None:
+        from headrace.kafka import Kafka
+        from headrace.preflight import checks
+
+        with plainly():
+            print(f"Spark runs on {spark_master()} ({SPARK})")  # noqa: T201, a task's log is what it prints
+            for line in checks(Kafka(kafka_config()), Settings.from_environment().data / pipeline.name):
+                print(line)  # noqa: T201
+
+    return run()
+
+
+def create_topics(pipeline: Pipeline) -> Any:
+    """Create the topics that don't exist; one that exists and differs from the pipeline file is an error."""
+
+    @task(task_id="create_topics", doc_md=create_topics.__doc__)
+    def run() -> list[str]:
+        from headrace.kafka import Kafka
+
+        with plainly():
+            created = Kafka(kafka_config()).create(pipeline.topics)
+        for topic in pipeline.topics:
+            print(f"topic {topic.name}: {'created' if topic.name in created else 'is there'}, {topic.partitions} partitions")  # noqa: T201
+        return created
+
+    return run()
+
+
+def produce_batch(pipeline: Pipeline) -> Any:
+    """Produce the run's demo batch, or what is missing of it, and keep the receipt."""
+
+    @task(task_id="produce_batch", doc_md=produce_batch.__doc__)
+    def run() -> dict[str, Any]:
+        from headrace.ledger.folder import Folder
+        from producers.batch import produce_batch as produce
+
+        context = get_current_context()
+        params = context["params"]
+        folder = Folder(Settings.from_environment().data / pipeline.name)
+        with plainly():
+            receipt = produce(
+                pipeline,
+                folder,
+                kafka_config(),
+                context["run_id"],
+                records=params["records"],
+                malformed=params["malformed"],
+                seed=params["seed"],
+            )
+        for landing in receipt.landings:
+            print(  # noqa: T201
+                f"{landing.topic}-{landing.partition}: {landing.count:,} records acknowledged, offsets {landing.lowest_offset} to {landing.highest_offset}"
+            )
+        print(f"{receipt.records:,} of {receipt.records:,} records acknowledged; seed {receipt.seed}, digest {receipt.digest}")  # noqa: T201
+        return {"records": receipt.records, "seed": receipt.seed, "digest": receipt.digest}
+
+    return run()
+
+
+class StreamToParquet(SparkSubmitOperator):
+    """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
+
+    def execute(self, context: Context) -> None:
+        """Submit and wait. The lines that the app logged say what is wrong."""
+        try:
+            super().execute(context)
+        except AirflowException as error:
+            code = re.search(r"Error code is: (-?\d+)", str(error))
+            if code and int(code[1]) in {Exit.RED, Exit.USAGE}:
+                raise AirflowFailException("The stream is red; the last lines of its log say why and what to do.") from None
+            raise AirflowException(f"The stream ended with exit code {code[1] if code else '?'}; its log above says more. It is safe to run it again.") from None
+
+
+def stream_to_parquet(pipeline: Pipeline) -> Any:
+    """Filter whatever is new into Parquet, each micro-batch published at once and accounted for."""
+    return StreamToParquet(
+        task_id="stream_to_parquet",
+        doc_md=stream_to_parquet.__doc__,
+        application=str(ROOT / "spark_apps" / "filter_stream.py"),
+        conn_id=SPARK,
+        name=f"{pipeline.name}",
+        application_args=[
+            "--pipeline",
+            str(pipeline.path),
+            "--bootstrap-servers",
+            f"{{{{ conn.{KAFKA}.extra_dejson['bootstrap.servers'] }}}}",
+            "--data",
+            str(Settings.from_environment().data),
+            "--run",
+            "{{ run_id }}",
+        ],
+        outlets=[published(pipeline)],
+    )
+
+
+def collect(pipeline: Pipeline) -> Any:
+    """Decide what this run verifies: all that was published or receipted since verify was last green."""
+
+    @task(task_id="collect", doc_md=collect.__doc__)
+    def run() -> dict[str, Any]:
+        import msgspec
+
+        from headrace.ledger.folder import Folder
+        from headrace.verify.scope import since_verified
+
+        with plainly():
+            scope = since_verified(Folder(Settings.from_environment().data / pipeline.name))
+        print(f"micro-batches to judge again: {scope.micro_batches or 'none'}")  # noqa: T201
+        print(f"receipts to read back: {', '.join(scope.receipts) or 'none'}")  # noqa: T201
+        return msgspec.to_builtins(scope)  # type: ignore[no-any-return]
+
+    return run()
+
+
+def check(pipeline: Pipeline, scope: Any) -> Any:
+    """Read the records back, judge them again without Spark, compare with what is published, and store the findings."""
+
+    @task(task_id="check", doc_md=check.__doc__)
+    def run(scope: dict[str, Any]) -> str:
+        import msgspec
+        from rich.console import Console
+
+        from headrace import documents
+        from headrace.kafka import Kafka
+        from headrace.ledger.folder import Folder
+        from headrace.report import console
+        from headrace.verify.check import Verification
+        from headrace.verify.scope import Scope
+
+        folder = Folder(Settings.from_environment().data / pipeline.name)
+        run_id = get_current_context()["run_id"]
+        with plainly():
+            verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
+            found = verification.run(run_id)
+            documents.write(folder.report(run_id) / "report.json", found)
+        console.show(found, Console(width=120), samples=False)
+        return found.state.value
+
+    return run(scope)
+
+
+def report(pipeline: Pipeline, scope: Any) -> Any:
+    """Write the report for people; fail if an invariant is broken. On green, what is verified is verified for good."""
+
+    @task(task_id="report", doc_md=report.__doc__, outlets=[verified(pipeline)])
+    def run(scope: dict[str, Any]) -> str:
+        import msgspec
+
+        from headrace import documents
+        from headrace.ledger.folder import Folder
+        from headrace.report.model import Report
+        from headrace.verify.conclude import conclude
+        from headrace.verify.scope import Scope
+
+        folder = Folder(Settings.from_environment().data / pipeline.name)
+        path = folder.report(get_current_context()["run_id"])
+        with plainly():
+            conclude(folder, msgspec.convert(scope, Scope), documents.read(path / "report.json", Report))
+        return str(path / "report.html")
+
+    return run(scope)

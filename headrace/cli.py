@@ -1,0 +1,110 @@
+"""The `headrace` command: what a person types, and how each verb ends."""
+
+import errno
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.errors import Exit, HeadraceError, SurroundingsError
+from headrace.settings import Settings
+
+# Each verb imports what it needs, so that `--help` is quick.
+# ruff: noqa: PLC0415
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def up() -> None:
+    """Start Kafka and Airflow on this machine, and wait until they are ready."""
+    from headrace.local import stack
+    from headrace.local.console import Say
+    from headrace.local.status import show
+
+    settings, say = Settings.from_environment(), Say()
+    stack.up(settings, say)
+    show(settings, say)
+
+
+@app.command()
+def down() -> None:
+    """Stop all of it, and only it; what is on disk stays."""
+    from headrace.local import stack
+    from headrace.local.console import Say
+
+    stack.down(Settings.from_environment(), Say())
+
+
+@app.command()
+def status() -> None:
+    """Show the services, their ports and where to log in. Exit 3 unless all of them are ready."""
+    from headrace.local.console import Say
+    from headrace.local.status import show
+
+    if not show(Settings.from_environment(), Say()):
+        raise typer.Exit(Exit.SURROUNDINGS)
+
+
+@app.command()
+def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a [demo] section.")] = "important_messages") -> None:
+    """Start the stack, run a pipeline in it, follow the run, and print the report. Exit 0 only if the report is green."""
+    from headrace.local import stack
+    from headrace.local.console import Say
+    from headrace.local.demo import require_pipeline, run
+
+    settings, say = Settings.from_environment(), Say()
+    require_pipeline(settings, pipeline)
+    stack.up(settings, say)
+    if not run(settings, pipeline, say):
+        raise typer.Exit(Exit.RED)
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
+    from headrace.local.console import Say
+    from headrace.local.doctor import examine
+
+    if not examine(Settings.from_environment(), Say()):
+        raise typer.Exit(Exit.SURROUNDINGS)
+
+
+def main() -> None:
+    """Run the command; every known failure is one message on standard error and an exit code."""
+    if sys.platform == "win32":
+        _end("Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up.", Exit.SURROUNDINGS)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app(standalone_mode=True)
+    except HeadraceError as error:
+        _end(str(error), error.exit_code)
+    except OSError as error:
+        known = _surroundings(error)
+        if known is None:
+            raise
+        _end(str(known), known.exit_code)
+    except KeyboardInterrupt:
+        _end("Interrupted.", Exit.INTERRUPTED)
+
+
+def _surroundings(error: OSError) -> SurroundingsError | None:
+    where = error.filename or "a file"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return SurroundingsError(f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA.")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return SurroundingsError(f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA.")
+        case _:
+            return None
+
+
+def _end(message: str, code: Exit) -> None:
+    print(message, file=sys.stderr)  # noqa: T201  this is where the program speaks
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

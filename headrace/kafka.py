@@ -1,0 +1,228 @@
+"""The one place of `headrace` that talks to Kafka."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from headrace.contract.pipeline import Topic
+from headrace.errors import BrokerError, TopicDiffersError
+from headrace.ledger.ranges import OffsetRange, Positions
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds for one answer of the broker."""
+PORT_PATIENCE = 3.0
+"""Seconds for a listener's port to accept."""
+BLOCK_RECORDS = 50_000
+BLOCK_BYTES = 64 << 20
+"""A block holds at most this many records, and about this many bytes."""
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """A topic as the broker has it."""
+
+    id: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Records of one topic-partition, in offset order. Timestamps in milliseconds since 1970, UTC."""
+
+    topic: str
+    partition: int
+    offsets: list[int]
+    timestamps: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[list[tuple[str, bytes | None]]]
+
+    @classmethod
+    def empty(cls, topic: str, partition: int) -> Self:
+        """A block without records."""
+        return cls(topic, partition, [], [], [], [], [])
+
+
+class Kafka:
+    """A cluster, reached with librdkafka's settings (`bootstrap.servers` and, where needed, security).
+
+    Every method raises `BrokerError` if the cluster does not answer.
+    """
+
+    def __init__(self, config: Mapping[str, str]) -> None:
+        self.config = {**config, "log_level": 0}
+        self.servers = config["bootstrap.servers"]
+        self._admin: AdminClient | None = None
+
+    @property
+    def admin(self) -> AdminClient:
+        """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
+        if self._admin is None:
+            self._knock(self.servers.split(","), "bootstrap.servers")
+            self._admin = AdminClient(self.config)
+        return self._admin
+
+    def check_listeners(self) -> int:
+        """Reach every broker at the address it advertises; returns how many there are.
+
+        A broker that answers at the bootstrap address and advertises another one (a container's name, say) fails every
+        client later, with a time-out that does not say why.
+        """
+        brokers = self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).brokers.values()
+        for broker in brokers:
+            self._knock([f"{broker.host}:{broker.port}"], f"what the broker at {self.servers} advertises (advertised.listeners)")
+        return len(brokers)
+
+    def describe(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
+        """Facts of those topics that exist."""
+        found = {}
+        for name, future in self._ask(lambda: self.admin.describe_topics(TopicCollection(list(topics)))).items():
+            try:
+                description = future.result(PATIENCE)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                raise self._failed(error) from error
+            replicas = min(len(partition.replicas) for partition in description.partitions)
+            found[name] = (str(description.topic_id), len(description.partitions), replicas)
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+        configs = {r.name: f.result(PATIENCE) for r, f in self.admin.describe_configs(resources).items()} if resources else {}
+        return {
+            name: TopicFacts(id_, partitions, replicas, {key: entry.value for key, entry in configs[name].items()})
+            for name, (id_, partitions, replicas) in found.items()
+        }
+
+    def create(self, topics: Sequence[Topic]) -> list[str]:
+        """Create those topics that don't exist; returns their names.
+
+        Raises `TopicDiffersError`, with both sides, if one exists and is not as wanted.
+        """
+        existing = self.describe([topic.name for topic in topics])
+        differences = [line for topic in topics if topic.name in existing for line in _differences(topic, existing[topic.name])]
+        if differences:
+            raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
+        wanted = [topic for topic in topics if topic.name not in existing]
+        new = [NewTopic(t.name, t.partitions, t.replication_factor, config=dict(t.config)) for t in wanted]
+        for future in (self.admin.create_topics(new) if new else {}).values():
+            self._result(future)
+        return [topic.name for topic in wanted]
+
+    def earliest(self, topics: Iterable[str]) -> Positions:
+        """The first offset still there, per partition."""
+        return self._positions(topics, OffsetSpec.earliest())
+
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+        """The end of each partition, for committed readers (before the first open transaction) or for all."""
+        return self._positions(topics, OffsetSpec.latest(), committed=committed)
+
+    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+        """The first offset whose timestamp is not before a moment, or the end."""
+        topics = list(topics)
+        end = self.end(topics)
+        found = self._positions(topics, OffsetSpec.for_timestamp(milliseconds))
+        return {topic: {p: o if o >= 0 else end[topic][p] for p, o in partitions.items()} for topic, partitions in found.items()}
+
+    def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
+        """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over.
+
+        Raises `BrokerError` if the range is not there to be read to its end.
+        """
+        at, until = offset_range.from_offset, offset_range.until_offset
+        consumer = Consumer(
+            {
+                **self.config,
+                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
+            }
+        )
+        try:
+            consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
+            silent_since = time.monotonic()
+            while at < until:
+                records: list[Message] = []
+                for message in consumer.consume(BLOCK_RECORDS, timeout=0.1):
+                    silent_since = time.monotonic()
+                    error = message.error()
+                    if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
+                        at = message.offset() + (error is None)
+                        if error is None and message.offset() < until:
+                            records.append(message)
+                    else:
+                        raise BrokerError(f"{offset_range} can't be read at offset {at}: {error.str()}")
+                if records:
+                    yield _block(offset_range, records)
+                if time.monotonic() - silent_since > PATIENCE:
+                    raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
+        finally:
+            consumer.close()
+
+    def _knock(self, addresses: Iterable[str], what: str) -> None:
+        failures = []
+        for address in addresses:
+            host, _, port = address.strip().rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+            except (OSError, ValueError) as error:
+                failures.append(f"{address} ({error})")
+            else:
+                return
+        raise BrokerError(f"Kafka can't be reached at {', '.join(failures)}, which is {what}. Is the broker running, and is this the listener for this side?")
+
+    def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
+        partitions = [
+            TopicPartition(topic, partition) for topic, facts in self.describe(list(topics)).items() for partition in range(facts.partitions)
+        ]
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level) if partitions else {}
+        positions: Positions = {}
+        for partition, future in futures.items():
+            positions.setdefault(partition.topic, {})[partition.partition] = self._result(future).offset
+        return positions
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except KafkaException as error:
+            raise self._failed(error) from error
+
+    def _result(self, future: "Future[T]") -> T:
+        return self._ask(lambda: future.result(PATIENCE))
+
+    def _failed(self, error: KafkaException) -> BrokerError:
+        return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")
+
+
+def _block(offset_range: OffsetRange, records: list[Message]) -> Block:
+    return Block(
+        topic=offset_range.topic,
+        partition=offset_range.partition,
+        offsets=[record.offset() for record in records],
+        timestamps=[record.timestamp()[1] for record in records],
+        keys=[record.key() for record in records],
+        values=[record.value() for record in records],
+        headers=[record.headers() or [] for record in records],
+    )
+
+
+def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:
+    both = {"partitions": (topic.partitions, facts.partitions), "replication_factor": (topic.replication_factor, facts.replication_factor)}
+    both |= {key: (value, facts.config.get(key)) for key, value in topic.config.items()}
+    for key, (wanted, found) in both.items():
+        if str(wanted) != str(found):
+            yield f"topic {topic.name}: {key} is {wanted} in the pipeline file, {found} in Kafka"
+    if "compact" in facts.config.get("cleanup.policy", ""):
+        yield f"topic {topic.name}: cleanup.policy is {facts.config['cleanup.policy']} in Kafka; compaction removes records, so they can't be accounted for"

@@ -1,0 +1,107 @@
+"""Where the things of one pipeline lie, and the lock that says who may write there."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import RefusedError
+from headrace.ledger.names import quoted
+
+MICRO_BATCH = "micro_batch="
+ENTRY = "_entry.json"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`data/<pipeline>`: every path below it has its name here."""
+
+    root: Path
+
+    @property
+    def events(self) -> Path:
+        """Kept records, one folder per micro-batch, each with its entry."""
+        return self.root / "events"
+
+    @property
+    def quarantine(self) -> Path:
+        """Unusable records, one folder per micro-batch that had any."""
+        return self.root / "quarantine"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Spark's own."""
+        return self.root / "checkpoint"
+
+    @property
+    def staging(self) -> Path:
+        """Attempts that are not published yet."""
+        return self.root / "staging"
+
+    @property
+    def identity(self) -> Path:
+        """What belongs together."""
+        return self.root / "identity.json"
+
+    @property
+    def streamed(self) -> Path:
+        """The last stream that ran to its end."""
+        return self.root / "streamed.json"
+
+    @property
+    def verified(self) -> Path:
+        """How far verify was green."""
+        return self.root / "verified.json"
+
+    @property
+    def receipts(self) -> Path:
+        """One file per batch of the demo producer."""
+        return self.root / "receipts"
+
+    @property
+    def reports(self) -> Path:
+        """One folder per verify run."""
+        return self.root / "reports"
+
+    def receipt(self, run: str) -> Path:
+        """The receipt of a run."""
+        return self.receipts / f"{quoted(run)}.json"
+
+    def report(self, run: str) -> Path:
+        """The folder of a verify run's report."""
+        return self.reports / quoted(run)
+
+    def published(self, kind: Path, micro_batch: int) -> Path:
+        """The folder of a micro-batch below `events` or `quarantine`."""
+        return kind / f"{MICRO_BATCH}{micro_batch}"
+
+    @contextmanager
+    def locked(self, purpose: str) -> Iterator[None]:
+        """Hold the folder's lock for as long as this process lives or the block lasts.
+
+        The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose driver lives on.
+        Raises `RefusedError` at once if somebody holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / ".lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RefusedError(
+                    f"{self.root} is in use by {file.read().strip() or 'another process'}. "
+                    "Wait for it to end, or stop that process; trying again is safe."
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(purpose)
+            file.flush()
+            yield
+
+
+def micro_batch_of(folder: Path) -> int | None:
+    """The micro-batch id in a folder's name, or `None` if the name is not of that form."""
+    digits = folder.name.removeprefix(MICRO_BATCH)
+    return int(digits) if folder.name.startswith(MICRO_BATCH) and digits.isdecimal() and str(int(digits)) == digits else None

@@ -1,0 +1,187 @@
+"""How a micro-batch becomes visible and final: staged under a name of its own, audited, then one rename.
+
+Other stores commit otherwise; what is here is for a file system with atomic rename.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace import documents
+from headrace.contract.pipeline import FieldType
+from headrace.contract.verdicts import Contract, Verdict
+from headrace.errors import LedgerError
+from headrace.ledger.entries import Account, DataFile, Entry, Span
+from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
+from headrace.ledger.ranges import OffsetRange
+
+Counts = Mapping[tuple[str, int, Verdict], int]
+"""Records per topic, partition and verdict."""
+
+EMPTY = "micro_batch=-1/empty.parquet"
+"""A file with the schema and no rows, so that readers don't raise before the first micro-batch."""
+
+_ARROW = {
+    FieldType.STRING: pa.string(),
+    FieldType.INT: pa.int32(),
+    FieldType.BIGINT: pa.int64(),
+    FieldType.DOUBLE: pa.float64(),
+    FieldType.BOOLEAN: pa.bool_(),
+    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+}
+_POSITION = [
+    pa.field("_topic", pa.string()),
+    pa.field("_partition", pa.int32()),
+    pa.field("_offset", pa.int64()),
+    pa.field("_timestamp", pa.timestamp("us", tz="UTC")),
+    pa.field("_key", pa.binary()),
+]
+
+
+@dataclass(frozen=True)
+class Staging:
+    """An attempt at one micro-batch."""
+
+    root: Path
+
+    @property
+    def events(self) -> Path:
+        """Kept records."""
+        return self.root / "events"
+
+    @property
+    def quarantine(self) -> Path:
+        """Unusable records; absent if there were none."""
+        return self.root / "quarantine"
+
+
+def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None:
+    """Discard what an interrupted attempt left behind, and put the empty files in place. The caller holds the lock."""
+    shutil.rmtree(folder.staging, ignore_errors=True)
+    published = {entry.micro_batch for entry in ledger}
+    for left in folder.quarantine.glob("*"):
+        if (micro_batch := micro_batch_of(left)) is not None and micro_batch not in published:
+            shutil.rmtree(left)
+    declared = [pa.field(field.name, _ARROW[field.type]) for field in contract.fields]
+    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    unusable = [pa.field("_value", pa.binary()), pa.field("_headers", headers), pa.field("reason", pa.string())]
+    for kind, columns in ((folder.events, declared), (folder.quarantine, unusable)):
+        path = kind / EMPTY
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.schema(_POSITION + columns).empty_table(), path)
+
+
+def stage(folder: Folder, micro_batch: int) -> Staging:
+    """A new attempt's own folder, on the file system of the published ones and outside what readers glob."""
+    staging = Staging(folder.staging / f"{micro_batch}-{uuid.uuid4().hex[:8]}")
+    staging.root.mkdir(parents=True)
+    return staging
+
+
+def data_files(staged: Path) -> list[DataFile]:
+    """Describe the Parquet files of a staged folder by what is on disk; anything else in it (checksum files) is removed."""
+    if not staged.exists():
+        return []
+    files = []
+    for path in sorted(staged.iterdir()):
+        if path.suffix != ".parquet" or path.name.startswith((".", "_")):
+            path.unlink()
+            continue
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        files.append(DataFile(name=path.name, bytes=path.stat().st_size, sha256=sha256, spans=spans(path)))
+    return files
+
+
+def spans(path: Path) -> list[Span]:
+    """What a Parquet file holds of each topic-partition, read from its rows."""
+    positions = pq.ParquetFile(path).read(columns=["_topic", "_partition", "_offset"])
+    found = positions.group_by(["_topic", "_partition"]).aggregate([("_offset", "min"), ("_offset", "max"), ("_offset", "count")])
+    return sorted(
+        (
+            Span(
+                topic=row["_topic"],
+                partition=row["_partition"],
+                lowest_offset=row["_offset_min"],
+                highest_offset=row["_offset_max"],
+                rows=row["_offset_count"],
+            )
+            for row in found.to_pylist()
+        ),
+        key=lambda span: (span.topic, span.partition),
+    )
+
+
+def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> list[Account]:
+    """The account of a staged micro-batch: what was counted while writing, held against the plan and against what lies on disk.
+
+    Offsets that no verdict claims are gaps; verify confirms them by a read of its own. Raises `LedgerError` if the account
+    does not balance.
+    """
+    accounts = []
+    for offset_range in ranges:
+        topic, partition = offset_range.topic, offset_range.partition
+        kept, filtered, quarantined = (counts.get((topic, partition, verdict), 0) for verdict in Verdict)
+        account = Account(
+            topic=topic,
+            partition=partition,
+            from_offset=offset_range.from_offset,
+            until_offset=offset_range.until_offset,
+            kept=kept,
+            filtered=filtered,
+            quarantined=quarantined,
+            gaps=len(offset_range) - kept - filtered - quarantined,
+        )
+        if not account.balances:
+            raise LedgerError(f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. Nothing was published.")
+        for what, wanted, files in (("kept", kept, events), ("quarantined", quarantined, quarantine)):
+            own = [span for file in files for span in file.spans if (span.topic, span.partition) == (topic, partition)]
+            if sum(span.rows for span in own) != wanted:
+                raise LedgerError(f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. Nothing was published.")
+            if any(span.lowest_offset not in offset_range or span.highest_offset not in offset_range for span in own):
+                raise LedgerError(f"{offset_range}: a staged file holds an offset outside of it. Nothing was published.")
+        accounts.append(account)
+    written = sum(file.rows for file in (*events, *quarantine))
+    claimed = sum(account.kept + account.quarantined for account in accounts)
+    if written != claimed or sum(counts.values()) != sum(account.read for account in accounts):
+        raise LedgerError(f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. Nothing was published.")
+    return accounts
+
+
+def commit(folder: Folder, staging: Staging, entry: Entry) -> None:
+    """Publish: quarantine first, then the rename that is the commit."""
+    documents.write(staging.events / ENTRY, entry)
+    for staged in (staging.quarantine, staging.events):
+        if staged.exists():
+            _sync(staged)
+    if entry.quarantine:
+        _bring(staging.quarantine, folder.published(folder.quarantine, entry.micro_batch))
+    _bring(staging.events, folder.published(folder.events, entry.micro_batch))
+    shutil.rmtree(staging.root)
+
+
+def _bring(staged: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.rename(place)
+    except OSError as error:
+        raise LedgerError(f"{place} can't be brought into place: {error.strerror}. A published folder is never rewritten; nothing was changed.") from error
+    documents.sync_directory(place.parent)
+
+
+def _sync(staged: Path) -> None:
+    for path in staged.iterdir():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    documents.sync_directory(staged)

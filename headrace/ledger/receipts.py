@@ -1,0 +1,77 @@
+"""Receipts: what a producer can prove about its batch."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from headrace import documents
+from headrace.documents import Document
+from headrace.ledger.folder import Folder
+from headrace.ledger.ranges import Positions
+
+DIGEST_MODULUS = 1 << 128
+SEQUENCE_DIGITS = 10
+
+
+class ReceiptState(StrEnum):
+    """A batch is `open` from before its first send until every record is acknowledged."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+
+
+class Landing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a batch's records lie in one topic-partition; records of others may lie between."""
+
+    topic: str
+    partition: int
+    lowest_offset: int
+    highest_offset: int
+    count: int
+
+
+class Receipt(Document, frozen=True, kw_only=True):
+    """What one run's producer can prove.
+
+    `digest` is the sum modulo 2^128 of `fingerprint` over the batch's records, as 32 hex digits: neither order nor foreign
+    records in between matter to it.
+    """
+
+    run: str
+    state: ReceiptState
+    seed: int
+    records: int
+    """Wanted."""
+    malformed: float
+    """Wanted share of malformed records, 0 to 1."""
+    opened_at: datetime
+    start: Positions
+    """End of each partition when the receipt was opened: no record of the batch lies before it."""
+    completed_at: datetime | None = None
+    landings: list[Landing] = []
+    digest: str | None = None
+
+
+def key_prefix(run: str) -> bytes:
+    """How the keys of a run's records begin: `<12 hex of sha256(run id)>-`."""
+    return hashlib.sha256(run.encode()).hexdigest()[:12].encode() + b"-"
+
+
+def key(prefix: bytes, sequence: int) -> bytes:
+    """The key of a record: prefix and sequence number."""
+    return prefix + f"{sequence:0{SEQUENCE_DIGITS}}".encode()
+
+
+def fingerprint(record_key: bytes, value: bytes | None) -> int:
+    """128-bit hash of key ‖ 0 ‖ value; a null value hashes like no value at all, without the 0."""
+    content = record_key if value is None else record_key + b"\0" + value
+    return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
+
+
+def receipts(folder: Folder) -> Iterator[Receipt]:
+    """Every receipt, in no particular order."""
+    for path in folder.receipts.glob("*.json"):
+        yield documents.read(path, Receipt)

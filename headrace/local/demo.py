@@ -1,0 +1,209 @@
+"""Run a pipeline in the embedded Airflow and follow it to its report, as a person in the UI would."""
+
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace import documents
+from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
+from headrace.ledger.folder import Folder
+from headrace.local import credentials
+from headrace.local.console import Say
+from headrace.local.layout import Layout
+from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
+from headrace.report.model import ReceiptState, Report
+from headrace.settings import Settings
+
+EVERY = 0.5
+"""Seconds between two looks."""
+
+PARSED_WITHIN = 120.0
+"""Seconds until Airflow must have read the pipeline's DAG file; it takes about 10."""
+
+STALLED_AFTER = 900.0
+"""Seconds without any task changing its state after which nobody should go on waiting."""
+
+LOG_LINES = 25
+
+_Show = Callable[[list[str]], None]
+
+
+def require_pipeline(settings: Settings, pipeline: str) -> None:
+    """Raise `MistakeError` unless there is a pipeline of that name that has a demo."""
+    file = settings.dags / f"{pipeline}.toml"
+    if not file.is_file():
+        names = ", ".join(sorted(path.stem for path in settings.dags.glob("*.toml"))) or "none"
+        raise MistakeError(f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}.")
+    try:
+        has_demo = "demo" in tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MistakeError(f"{file} is not valid TOML: {error}.") from error
+    if not has_demo:
+        raise MistakeError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
+
+
+def run(settings: Settings, pipeline: str, say: Say) -> bool:
+    """Trigger the pipeline's ingest, follow it and the verify run that covers it, print the report; return whether it is green."""
+    demo = _Demo(settings, pipeline, say)
+    try:
+        return demo.run()
+    finally:
+        say.line("")
+        say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest")
+        say.line(f"Log in as {credentials.USER} with the password in {Layout.of(settings).login}. The stack stays up; `make down` stops it.")
+
+
+class _Demo:
+    def __init__(self, settings: Settings, pipeline: str, say: Say) -> None:
+        self.settings = settings
+        self.folder = Folder(settings.data / pipeline)
+        self.say = say
+        self.ingest = f"{pipeline}_ingest"
+        self.verify = f"{pipeline}_verify"
+
+    def run(self) -> bool:
+        with Airflow.connected(self.settings) as self.airflow:
+            self._wait_until_parsed()
+            # Verify first: a paused DAG does not see the assets that were published meanwhile.
+            self.airflow.unpause(self.verify)
+            self.airflow.unpause(self.ingest)
+            run = f"demo__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+            self.airflow.trigger(self.ingest, run)
+            self.say.line(f"Started {self.ingest}, run {run}.")
+            ended = self._follow(self.airflow.run(self.ingest, run))
+            if ended.state != "success":
+                self._show_failures(ended)
+                return False
+            verified, report = self._find_verify(ended)
+            if report is not None:
+                self.say.line("")
+                self._show(report)
+            if verified.state != "success":
+                self._show_failures(verified)
+            return verified.state == "success"
+
+    def _wait_until_parsed(self) -> None:
+        deadline = time.monotonic() + PARSED_WITHIN
+        wanted = [self.ingest, self.verify]
+        with self.say.waiting(f"Waiting for Airflow to read {self.ingest} and {self.verify} ..."):
+            while True:
+                found = [self.airflow.dag(dag) for dag in wanted]
+                if all(dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found):
+                    return
+                errors = self.airflow.import_errors()
+                mine = [text for file, text in errors.items() if Path(file).stem == self.folder.root.name]
+                if mine:
+                    raise RedError(f"Airflow cannot read {self.settings.dags / self.folder.root.name}.py:\n{mine[0].strip()}")
+                if time.monotonic() > deadline:
+                    missing = [name for name, dag in zip(wanted, found, strict=True) if dag is None or dag["is_stale"]]
+                    others = f" Files with errors: {', '.join(sorted(errors))}." if errors else ""
+                    raise SurroundingsError(
+                        f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSED_WITHIN:.0f} s."
+                        f"{others} What it says: {Layout.of(self.settings).log('dag-processor')}."
+                    )
+                time.sleep(EVERY)
+
+    def _follow(self, run: Run) -> Run:
+        """Print each change of a task's state until the run is over."""
+        seen: dict[str, str] = {}
+        since = time.monotonic()
+        began = since
+        said_queued = False
+        with self._live() as show:
+            while True:
+                run = self.airflow.run(run.dag, run.id)
+                tasks = self.airflow.tasks(run)
+                for task in tasks:
+                    if seen.get(task.name) != task.state:
+                        seen[task.name] = task.state
+                        since = time.monotonic()
+                        self._say_task(task)
+                if run.is_over:
+                    return run
+                if run.state == "queued" and time.monotonic() - began > 5 and not said_queued:  # noqa: PLR2004  seconds
+                    said_queued = True
+                    self.say.line("  waits for another run of the same DAG to end, such as a scheduled one")
+                if time.monotonic() - since > STALLED_AFTER:
+                    raise SurroundingsError(
+                        f"{run.dag} has not moved on for {STALLED_AFTER / 60:.0f} minutes; it goes on without being watched. "
+                        "`make status` shows whether the services run."
+                    )
+                show([task.name for task in tasks if task.state == "running"])
+                time.sleep(EVERY)
+
+    @contextmanager
+    def _live(self) -> Iterator[_Show]:
+        if not self.say.console.is_terminal:
+            yield lambda _: None
+            return
+        with self.say.console.status("") as spinner:
+            yield lambda names: spinner.update(f"{', '.join(names)} ..." if names else "waiting for the next task ...")
+
+    def _say_task(self, task: Task) -> None:
+        if task.state in UNFINISHED_TASK - {"running", "up_for_retry"} or (task.state == "running" and self.say.console.is_terminal):
+            return
+        seconds = f"{task.seconds:6.1f} s" if task.seconds is not None and task.state != "running" else ""
+        tries = f"  (try {task.tries})" if task.tries > 1 or task.state == "up_for_retry" else ""
+        style = {"success": "green", "failed": "bold red", "up_for_retry": "yellow"}.get(task.state)
+        self.say.line(f"  {task.name:<20} {task.state.replace('_', ' '):<16}{seconds}{tries}", style)
+
+    def _find_verify(self, ingest: Run) -> tuple[Run, Report | None]:
+        """Follow the verify runs until one has an account of the ingest's receipt.
+
+        Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the report tells.
+        """
+        over: set[str] = set()
+        since = time.monotonic()
+        while time.monotonic() - since < STALLED_AFTER:
+            for run in self.airflow.runs(self.verify):
+                if run.id in over or _ended_before(run, ingest):
+                    continue
+                over.add(run.id)
+                since = time.monotonic()
+                self.say.line(f"Following {self.verify}, run {run.id}.")
+                ended = self._follow(run)
+                report = self._report(ended)
+                if report is not None and _covers(report, ingest.id):
+                    return ended, report
+                if ended.state != "success" and ended.started and ingest.ended and ended.started >= ingest.ended:
+                    return ended, report
+                self.say.line("  this run does not cover ours yet; waiting for the next one")
+            time.sleep(EVERY)
+        raise SurroundingsError(
+            f"No run of {self.verify} gave an account of {ingest.id} within {STALLED_AFTER / 60:.0f} minutes; "
+            f"look at the DAG in the UI, or run `headrace verify {self.folder.root.name}`."
+        )
+
+    def _report(self, run: Run) -> Report | None:
+        path = self.folder.report(run.id) / "report.json"
+        return documents.read(path, Report) if path.is_file() else None
+
+    def _show(self, report: Report) -> None:
+        from headrace.report import console  # noqa: PLC0415  needed once, at the end
+
+        console.show(report, self.say.console)
+
+    def _show_failures(self, run: Run) -> None:
+        failed = [task for task in self.airflow.tasks(run) if task.has_failed]
+        if not failed:
+            self.say.line(f"{run.dag} ended as {run.state}, though no task failed; see its run {run.id} in the UI.", "bold red")
+        for task in failed:
+            self.say.line(f"{task.name} of {run.dag} is red. The end of its log:", "bold red")
+            try:
+                lines = self.airflow.log(run, task)
+            except HeadraceError as error:
+                lines = [str(error)]
+            for line in lines[-LOG_LINES:]:
+                self.say.line(f"  {line}")
+
+
+def _covers(report: Report, run: str) -> bool:
+    return any(receipt.run == run and receipt.state in {ReceiptState.VERIFIED, ReceiptState.BROKEN} for receipt in report.receipts)
+
+
+def _ended_before(run: Run, ingest: Run) -> bool:
+    """Say whether the run was over before the ingest was, and so cannot know all of it."""
+    return run.ended is not None and ingest.ended is not None and run.ended < ingest.ended

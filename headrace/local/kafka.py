@@ -1,0 +1,139 @@
+"""One Kafka broker: a single KRaft node on 127.0.0.1 that keeps its log between starts."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import BrokerError
+from headrace.local import jars, ports
+
+READY_WITHIN = 60.0
+"""Seconds; it takes three on two idle cores."""
+
+CLUSTER_ID = "headrace-embedded-node"
+"""16 bytes in URL-safe base64, as Kafka wants it. Fixed: the folder is the identity."""
+
+PROPERTIES = """\
+# Written anew at each start; changes are lost.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=BROKER://127.0.0.1:{port}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs={log}
+# A mistyped topic is an error, not a new topic.
+auto.create.topics.enable=false
+# One node: what is replicated elsewhere has one copy here.
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+
+LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss} %-5p %c{1}: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+# Says once that the broker started and stopped, and with which version.
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+"""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker.
+
+    home       its folder: configuration and log
+    port       where clients connect; the controller listens one higher
+    jars       folder that `jars.prepare` filled
+    java_home  which Java runs it
+    """
+
+    home: Path
+    port: int
+    jars: Path
+    java_home: Path
+
+    @property
+    def log_file(self) -> Path:
+        """Where `broker` puts what the process prints."""
+        return self.home / "broker.log"
+
+    @property
+    def command(self) -> list[str]:
+        """The command that runs the broker in the foreground, after `prepare`."""
+        return self._java("-Xmx512m", "kafka.Kafka", str(self.home / "server.properties"))
+
+    def prepare(self) -> None:
+        """Write the configuration, and format the log's folder if that was not done yet."""
+        log = self.home / "log"
+        log.mkdir(parents=True, exist_ok=True)
+        properties = self.home / "server.properties"
+        properties.write_text(PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log))
+        (self.home / "log4j2.properties").write_text(LOGGING)
+        if not (log / "meta.properties").is_file():
+            options = ("format", "--cluster-id", CLUSTER_ID, "--config", str(properties), "--ignore-formatted")
+            made = subprocess.run(self._java("-Xmx128m", "kafka.tools.StorageTool", *options), capture_output=True, text=True, check=False)
+            if made.returncode != 0:
+                raise BrokerError(f"The folder {log} cannot be prepared for Kafka: {(made.stderr or made.stdout).strip()[-1000:]}")
+
+    def _java(self, memory: str, main: str, *arguments: str) -> list[str]:
+        return [
+            str(self.java_home / "bin" / "java"),
+            memory,
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-Dlog4j2.configurationFile={self.home / 'log4j2.properties'}",
+            "-cp",
+            jars.class_path(self.jars, "broker"),
+            main,
+            *arguments,
+        ]
+
+
+@contextmanager
+def broker(home: Path, port: int, jars_folder: Path, java_home: Path) -> Iterator[Broker]:
+    """Run a broker of one's own, ready when the block starts and gone when it ends."""
+    one = Broker(home, port, jars_folder, java_home)
+    ports.require_free(listened_ports(port))
+    one.prepare()
+    with one.log_file.open("ab") as log:
+        process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait(process, one)
+        yield one
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        process.kill()
+        process.wait()
+
+
+def listened_ports(port: int) -> list[ports.Port]:
+    """Return what a broker at `port` listens on."""
+    return [ports.Port(port, "Kafka", "HEADRACE_KAFKA_PORT"), ports.Port(port + 1, "Kafka's controller", "HEADRACE_KAFKA_PORT")]
+
+
+def _wait(process: subprocess.Popen[bytes], one: Broker) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not ports.answers(one.port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join(one.log_file.read_text(errors="replace").splitlines()[-20:])
+            raise BrokerError(f"The Kafka broker did not start within {READY_WITHIN:.0f} s; the end of {one.log_file}:\n{tail}")
+        time.sleep(0.1)

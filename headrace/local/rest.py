@@ -1,0 +1,157 @@
+"""Airflow's REST API, as far as the demo needs it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from headrace.errors import SurroundingsError
+from headrace.local import credentials
+from headrace.local.layout import Layout
+from headrace.settings import Settings
+
+PATIENCE = 30.0
+"""Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be locked."""
+
+UNFINISHED_TASK = frozenset({None, "none", "scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"})
+UNFINISHED_RUN = frozenset({"queued", "running"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a DAG."""
+
+    dag: str
+    id: str
+    state: str
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether its state is final."""
+        return self.state not in UNFINISHED_RUN
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> Self:
+        """Read it from the API's answer."""
+        return cls(answer["dag_id"], answer["dag_run_id"], answer["state"], _time(answer["start_date"]), _time(answer["end_date"]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a run, in its latest try."""
+
+    name: str
+    state: str
+    tries: int
+    seconds: float | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Say whether it failed for good, by itself."""
+        return self.state == "failed"
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> Self:
+        """Read it from the API's answer."""
+        return cls(answer["task_id"], answer["state"] or "none", answer["try_number"], answer["duration"])
+
+
+class Airflow:
+    """The API of a running Airflow."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    @classmethod
+    @contextmanager
+    def connected(cls, settings: Settings) -> Iterator[Self]:
+        """Log in to the embedded Airflow."""
+        with httpx.Client(base_url=settings.ui_url, timeout=30, trust_env=False) as client:
+            airflow = cls(client)
+            login = {"username": credentials.USER, "password": credentials.password(Layout.of(settings).login)}
+            client.headers["Authorization"] = f"Bearer {airflow.ask('POST', '/auth/token', login)['access_token']}"
+            yield airflow
+
+    def dag(self, dag: str) -> dict[str, Any] | None:
+        """Return what Airflow knows of a DAG; nothing if it has not read its file yet."""
+        answer = self._send("GET", f"/api/v2/dags/{dag}")
+        return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
+
+    def import_errors(self) -> dict[str, str]:
+        """Return why DAG files could not be read, by file name."""
+        answer = self.ask("GET", "/api/v2/importErrors")
+        return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
+
+    def unpause(self, dag: str) -> None:
+        """Let a DAG's runs start."""
+        self.ask("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
+
+    def trigger(self, dag: str, run: str) -> None:
+        """Start a run under an id of our own."""
+        self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": {}})
+
+    def run(self, dag: str, run: str) -> Run:
+        """Return a run."""
+        return Run.of(self.ask("GET", f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"))
+
+    def runs(self, dag: str) -> list[Run]:
+        """Return the latest runs of a DAG, the oldest of them first."""
+        answer = self.ask("GET", f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&limit=25")
+        return [Run.of(one) for one in reversed(answer["dag_runs"])]
+
+    def tasks(self, run: Run) -> list[Task]:
+        """Return the tasks of a run, in the order in which they started."""
+        answer = self.ask("GET", f"{_path(run)}/taskInstances?limit=100")
+        ordered = sorted(answer["task_instances"], key=lambda task: task["start_date"] or "9")
+        return [Task.of(one) for one in ordered]
+
+    def log(self, run: Run, task: Task) -> list[str]:
+        """Return the log of a task's latest try, one line per message."""
+        answer = self.ask("GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true")
+        lines: list[str] = []
+        for message in answer["content"]:
+            lines += (message if isinstance(message, str) else message["event"]).splitlines()
+        return lines
+
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return the answer to a request. Raises `SurroundingsError` if there is none, or it is a refusal."""
+        return self._content(self._send(method, path, body))
+
+    def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
+        deadline = time.monotonic() + PATIENCE
+        headers = {"Accept": "application/json"}
+        while True:
+            try:
+                answer = self._client.request(method, path, json=body, headers=headers)
+            except httpx.TransportError as error:
+                trouble = f"{type(error).__name__}: {error}"
+            else:
+                if not answer.is_server_error:
+                    return answer
+                trouble = f"{answer.status_code} {answer.text[:200]}"
+            if time.monotonic() > deadline:
+                raise SurroundingsError(f"Airflow's API does not answer {method} {path} ({trouble}); `make status` shows what runs.")
+            time.sleep(0.5)
+
+    @staticmethod
+    def _content(answer: httpx.Response) -> dict[str, Any]:
+        if answer.is_error:
+            request = f"{answer.request.method} {answer.request.url.path}"
+            raise SurroundingsError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
+        content: dict[str, Any] = answer.json()
+        return content
+
+
+def _path(run: Run) -> str:
+    return f"/api/v2/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}"
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,52 @@
+"""Spark's configuration folder and environment on this machine."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from headrace.errors import SurroundingsError
+from headrace.settings import ROOT
+
+SHARED = ROOT / "spark_apps" / "conf"
+"""What both ways to run Headrace share."""
+
+
+def prepare(folder: Path, connector: str) -> None:
+    """Write SPARK_CONF_DIR: the shared settings, and those of this machine. `connector` is the class path of the Kafka connector."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = {
+        "spark.driver.memory": "1g",
+        # On the class path from the start: `--jars` would copy and load them anew each time.
+        "spark.driver.extraClassPath": connector,
+        "spark.executor.extraClassPath": connector,
+    }
+    lines = "".join(f"{key:<65} {value}\n" for key, value in here.items())
+    shared = (SHARED / "spark-defaults.conf").read_text()
+    (folder / "spark-defaults.conf").write_text(f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}")
+    (folder / "log4j2.properties").write_text((SHARED / "log4j2.properties").read_text())
+
+
+def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what `spark-submit` needs to run with the configuration in `folder`."""
+    scripts = str(Path(sys.executable).parent)
+    return {
+        # A Spark or Python of the user's own must not get between the parts that fit together.
+        "SPARK_HOME": str(pyspark_folder()),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "JAVA_HOME": str(java_home),
+        "SPARK_CONF_DIR": str(folder),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PATH": f"{scripts}:{inherited.get('PATH', os.defpath)}",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def pyspark_folder() -> Path:
+    """Find pyspark, which is Spark's home, without importing it."""
+    found = find_spec("pyspark")
+    if found is None or not found.submodule_search_locations:
+        raise SurroundingsError("pyspark is not installed here; run this with the Python in .venv, which make sets up.")
+    return Path(found.submodule_search_locations[0])

@@ -1,0 +1,259 @@
+"""The embedded stack as a whole: start it, stop it, say how it does."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+
+from headrace.errors import SurroundingsError
+from headrace.local import airflow, jars, java, kafka, ports, spark
+from headrace.local.console import Say
+from headrace.local.layout import Layout
+from headrace.local.services import Service, State, Supervisor
+from headrace.settings import Settings
+
+LAYOUT = "1"
+"""Version of the state folder. Raise it when what is in there can no longer be used as it is."""
+
+FREE = 2_000_000_000
+"""Bytes that must be free: jars, Java, the broker's log and Airflow's database take a quarter of it."""
+
+READY_WITHIN = 180.0
+"""Seconds until every service must be ready; it takes about 20 on two idle cores."""
+
+KAFKA = "kafka"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the stack does: its services, which of them do not answer yet, and processes without a supervisor."""
+
+    services: list[State]
+    waiting: list[str]
+    left_behind: int
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether everything answers."""
+        return bool(self.services) and not self.waiting
+
+
+def up(settings: Settings, say: Say) -> None:
+    """Start what is not running and return when all of it is ready. On any failure nothing that this call started stays."""
+    layout = Layout.of(settings)
+    claim(layout)
+    with _locked(layout, say):
+        supervisor = Supervisor(layout.services)
+        if supervisor.is_running():
+            _require_same(settings, supervisor)
+            for state in supervisor.states():
+                supervisor.start_service(state.name)
+            _wait_until_ready(settings, supervisor, say)
+            say.line("The stack is up.")
+            return
+        if supervisor.processes():
+            say.line("The supervisor of an earlier start is gone; stopping what it left behind.")
+            supervisor.stop()
+        ports.require_free(needed_ports(settings))
+        prepare(settings, say)
+        try:
+            _start(settings, layout, supervisor, say)
+        except BaseException:
+            with _uninterrupted():
+                say.line("Stopping what was started.")
+                supervisor.stop()
+            raise
+
+
+def down(settings: Settings, say: Say) -> None:
+    """Stop every process of the stack."""
+    layout = Layout.of(settings)
+    supervisor = Supervisor(layout.services)
+    if not layout.home.is_dir():
+        say.line("The stack is not running.")
+        return
+    with _locked(layout, say):
+        if not supervisor.is_running() and not supervisor.processes():
+            say.line("The stack is not running.")
+            return
+        with say.waiting("Stopping the stack ..."), _uninterrupted():
+            supervisor.stop()
+        say.line("The stack is down.")
+
+
+def status(settings: Settings) -> Status:
+    """Ask the supervisor and the services how they do."""
+    supervisor = Supervisor(Layout.of(settings).services)
+    states = supervisor.states()
+    if not states:
+        return Status([], [], left_behind=len(supervisor.processes()))
+    return Status(states, _waiting_for(settings, states), left_behind=0)
+
+
+def claim(layout: Layout) -> None:
+    """Make the state folder. Raises `SurroundingsError` if it cannot be used: no right to write, another version, no space."""
+    try:
+        layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not layout.version.exists():
+            layout.version.write_text(LAYOUT)
+    except OSError as error:
+        raise SurroundingsError(
+            f"{layout.home} cannot be written ({error.strerror}); name a folder of yours in HEADRACE_HOME, or change its owner."
+        ) from error
+    if not os.access(layout.home, os.W_OK):
+        raise SurroundingsError(f"{layout.home} is not writable; name a folder of yours in HEADRACE_HOME, or change its owner.")
+    found = layout.version.read_text().strip()
+    if found != LAYOUT:
+        raise SurroundingsError(
+            f"{layout.home} was made by another version of Headrace (its layout is {found!r}, this one's is {LAYOUT!r}). Stop what runs there "
+            f"with that version, move the folder away, and run this again; what is in the data folder stays as it is."
+        )
+    free = shutil.disk_usage(layout.home).free
+    if free < FREE:
+        raise SurroundingsError(
+            f"Only {free / 1e9:.1f} GB are free for {layout.home}, and {FREE / 1e9:.0f} GB are needed; "
+            "make room, or name a folder on another disk in HEADRACE_HOME."
+        )
+
+
+def prepare(settings: Settings, say: Say) -> None:
+    """Set up what needs no running service: Java, jars, and Spark's configuration. Does nothing the second time."""
+    layout = Layout.of(settings)
+    claim(layout)
+    java.prepare(settings.java_home, layout.home / "java")
+    jars.prepare(layout.jars, layout.java_home, os.environ, say)
+    spark.prepare(layout.spark_conf, jars.class_path(layout.jars, "connector"))
+
+
+def needed_ports(settings: Settings) -> list[ports.Port]:
+    """Return every port that the stack listens on."""
+    return [*kafka.listened_ports(settings.kafka_port), ports.Port(settings.ui_port, "Airflow", "HEADRACE_UI_PORT")]
+
+
+def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say) -> None:
+    broker = kafka.Broker(layout.kafka, settings.kafka_port, layout.jars, layout.java_home)
+    broker.prepare()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | airflow.environment(settings)
+    services = [Service(KAFKA, broker.command, layout.log(KAFKA))]
+    for name, arguments in airflow.SERVICES.items():
+        services.append(Service(name, [sys.executable, "-m", "airflow", *arguments], layout.log(name)))
+    began = time.monotonic()
+    supervisor.start(services, environment)
+    supervisor.start_service(KAFKA)
+    _migrate(layout, environment, say)
+    for service in services:
+        supervisor.start_service(service.name)
+    _wait_until_ready(settings, supervisor, say)
+    say.line(f"The stack is up after {time.monotonic() - began:.0f} s.")
+
+
+def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
+    """Bring Airflow's database to the version of the installed Airflow."""
+    stamp = layout.airflow / "migrated"
+    wanted = version("apache-airflow-core")
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    layout.airflow.mkdir(parents=True, exist_ok=True)
+    with say.waiting("Preparing Airflow's database ..."):
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise SurroundingsError(f"Airflow's database cannot be prepared:\n{_tail(made.stdout + made.stderr)}")
+    with contextlib.closing(sqlite3.connect(airflow.database(layout))) as database:
+        # Services read while others write.
+        database.execute("PRAGMA journal_mode = WAL")
+    stamp.write_text(wanted)
+
+
+def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say) -> None:
+    """Wait until everything answers. Raises `SurroundingsError` with the end of the log of what does not."""
+    deadline = time.monotonic() + READY_WITHIN
+    waiting = _waiting_for(settings, supervisor.states())
+    if not waiting:
+        return
+    with say.waiting("Starting Kafka and Airflow ..."):
+        while waiting:
+            states = {state.name: state for state in supervisor.states()}
+            if not states:
+                raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
+            failed = [state for state in states.values() if state.has_failed]
+            if failed or time.monotonic() > deadline:
+                one = failed[0] if failed else states[waiting[0]]
+                why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
+                raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
+            time.sleep(0.25)
+            waiting = _waiting_for(settings, list(states.values()))
+
+
+def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
+    """Name the services that do not answer yet."""
+    waiting = [state.name for state in states if not state.has_process]
+    if not ports.answers(settings.kafka_port):
+        waiting.append(KAFKA)
+    try:
+        health = httpx.get(f"{settings.ui_url}/api/v2/monitor/health", timeout=5, trust_env=False).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return sorted({*waiting, *airflow.SERVICES})
+    waiting += [state.name for state in states if state.name in airflow.BEATING and not _beats(health, state)]
+    return sorted(set(waiting))
+
+
+def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
+    """Say whether Airflow counts a service as healthy by a heartbeat of this process, not of one before it."""
+    name = state.name.replace("-", "_")
+    part = health.get(name) or {}
+    heartbeat = part.get(f"latest_{name}_heartbeat")
+    return part.get("status") == "healthy" and heartbeat is not None and datetime.fromisoformat(heartbeat) >= state.since
+
+
+def _require_same(settings: Settings, supervisor: Supervisor) -> None:
+    """Raise `SurroundingsError` if the running stack was started with other settings."""
+    running = supervisor.environment()
+    wanted = {name: value for name, value in airflow.environment(settings).items() if name.startswith("HEADRACE_")}
+    others = [f"{name} is {running.get(name)}, not {value}" for name, value in wanted.items() if running.get(name) != value]
+    if others:
+        raise SurroundingsError(f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `make down` first.")
+
+
+@contextlib.contextmanager
+def _locked(layout: Layout, say: Say) -> Iterator[None]:
+    """Keep other commands from starting or stopping the same stack meanwhile; wait for one that does."""
+    with layout.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say.line(f"Another command (pid {file.read().strip() or 'unknown'}) is starting or stopping this stack; waiting for it to end.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Finish what is in the block whatever the user presses."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tail(text: str, lines: int = 20) -> str:
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,193 @@
+"""The report on a terminal or in a task log: the essentials, in about a screen."""
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.report import wording
+from headrace.report.display import duration, number, plural, shortened, visible
+from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
+
+TASK_LOG_WIDTH = 120
+MOST_PARTITIONS = 24
+MOST_RECEIPTS = 5
+MOST_FINDINGS = 5
+MOST_SAMPLES = 5
+LONGEST_SAMPLE = 100
+"""A screen's worth; the rest is in the HTML report."""
+
+
+def task_log() -> Console:
+    """A console for logs: plain text of a fixed width, whatever the environment says of terminals."""
+    return Console(file=sys.stdout, width=TASK_LOG_WIDTH, color_system=None, force_terminal=False, force_interactive=False)
+
+
+def show(report: Report, console: Console, *, samples: bool = True) -> None:
+    """Print the outcome, the balance, receipts, invariants, samples and how to read the files.
+
+    Logs that others read must not hold payloads: they leave the samples out.
+    """
+    page = _Page(console)
+    outcome = wording.outcome(report)
+    page.line(outcome.sentence, "bold green" if outcome.green else "bold red")
+    if outcome.detail:
+        page.line(outcome.detail)
+    page.blank()
+    _balance(page, report)
+    _receipts(page, report.receipts)
+    _invariants(page, report)
+    if samples:
+        _samples(page, report.samples)
+    _files(page, report)
+
+
+class _Page:
+    """Prints text as it stands: never as markup, never cut, only in characters that the console can show."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def line(self, text: str, style: str = "", indent: int = 0) -> None:
+        for line in self.text(text, style).wrap(self.console, max(self.console.width - indent, 1)):
+            line.rstrip()
+            self.console.print(Text(" " * indent) + line, soft_wrap=True)
+
+    def command(self, text: str) -> None:
+        """Something to copy: a narrow terminal may wrap it, but no line is broken here."""
+        self.console.print(self.text(f"  {text}", "cyan"), soft_wrap=True)
+
+    def blank(self) -> None:
+        self.console.print()
+
+    def text(self, text: str, style: str = "") -> Text:
+        encoding = self.console.encoding or "utf-8"
+        return Text(visible(text).encode(encoding, "backslashreplace").decode(encoding), style, overflow="fold")
+
+    def table(self, headings: list[str], rows: list[list[str]], *, words: int = 1, total: list[str] | None = None) -> None:
+        """A table whose first columns, as many as `words`, hold text, and the others numbers."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_footer=total is not None, header_style="dim")
+        for index, heading in enumerate(headings):
+            number_column = index >= words
+            table.add_column(
+                self.text(heading),
+                footer=self.text(total[index] if total else ""),
+                footer_style="bold",
+                justify="right" if number_column else "left",
+                no_wrap=number_column,
+                overflow="fold",
+            )
+        for row in rows:
+            table.add_row(*map(self.text, row))
+        self.console.print(table)
+        self.blank()
+
+
+def _balance(page: _Page, report: Report) -> None:
+    if not report.balance:
+        page.line("No new offsets: nothing was published since the last green run.")
+        page.blank()
+        return
+    rows = sorted(report.balance, key=lambda row: wording.difference(row) == 0)[:MOST_PARTITIONS]
+    totals = {name: sum(getattr(row, name) for row in report.balance) for name in ("kept", "filtered", "quarantined", "gaps")}
+    offsets = sum(row.until_offset - row.from_offset for row in report.balance)
+    page.table(
+        ["topic", "partition", "from", "until", "in range", "= kept", "+ filtered", "+ quarantined", "+ gaps"],
+        [_balance_row(row) for row in rows],
+        total=["total", "", "", "", number(offsets), *map(number, totals.values())],
+    )
+    for row in rows:
+        if off := wording.difference(row):
+            what = "unaccounted for" if off > 0 else "counted too many"
+            page.line(f"{row.topic}, partition {row.partition}, does not add up: {plural(abs(off), 'offset')} {what}.", "red")
+    if more := len(report.balance) - len(rows):
+        page.line(f"{plural(more, 'more partition')} in the HTML report; the total counts all of them.", "dim")
+    if report.quarantine:
+        reasons = ", ".join(f"{number(reason.count)} {reason.reason}" for reason in report.quarantine)
+        page.line(f"quarantined: {shortened(reasons, 1000)}")
+        page.blank()
+
+
+def _balance_row(row: Balance) -> list[str]:
+    figures = (row.from_offset, row.until_offset, row.until_offset - row.from_offset, row.kept, row.filtered, row.quarantined, row.gaps)
+    return [row.topic, str(row.partition), *map(number, figures)]
+
+
+def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
+    for receipt in receipts[:MOST_RECEIPTS]:
+        style = "red" if receipt.state is ReceiptState.BROKEN else ""
+        state = wording.RECEIPT_STATES[receipt.state]
+        page.line(f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})", style)
+    if more := len(receipts) - MOST_RECEIPTS if len(receipts) > MOST_RECEIPTS else 0:
+        page.line(f"{plural(more, 'more receipt')} in the HTML report", "dim")
+    if not receipts:
+        page.line("No receipts: no demo producer ran since the last green run.")
+    page.blank()
+
+
+def _invariants(page: _Page, report: Report) -> None:
+    for invariant in report.invariants:
+        held = invariant.state is InvariantState.HELD
+        word = "held" if held else invariant.state.value.upper()
+        page.line(f"{invariant.id} {word:<6} {invariant.title} ({number(invariant.checked)} {invariant.unit})", "" if held else "bold red")
+        if not held:
+            _broken(page, invariant, report.pipeline)
+    if wording.broken(report):
+        page.line(wording.afterwards(report.pipeline))
+    page.blank()
+
+
+def _broken(page: _Page, invariant: Invariant, pipeline: str) -> None:
+    for finding in invariant.findings[:MOST_FINDINGS]:
+        page.line(f"- {shortened(finding.message, 500)}{_where(finding)}", indent=3)
+    if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
+        page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
+    help_ = wording.advice(invariant, pipeline)
+    page.line(help_.means, indent=3)
+    page.line(f"Do: {help_.do}", indent=3)
+
+
+def _where(finding: Finding) -> str:
+    """The place of a finding in brackets, as far as its message does not say it anyway."""
+    places = []
+    if finding.topic is not None:
+        place = finding.topic if finding.partition is None else f"{finding.topic}-{finding.partition}"
+        places.append(f"{place} {_offsets(finding)}".rstrip())
+    if finding.micro_batch is not None:
+        places.append(f"micro-batch {finding.micro_batch}")
+    if finding.receipt is not None:
+        places.append(f"receipt {finding.receipt}")
+    if finding.file is not None:
+        places.append(finding.file)
+    said = [place for place in places if place not in finding.message]
+    return f" [{', '.join(said)}]" if said else ""
+
+
+def _offsets(finding: Finding) -> str:
+    if finding.from_offset is None:
+        return ""
+    if finding.until_offset in (None, finding.from_offset + 1):
+        return f"offset {number(finding.from_offset)}"
+    return f"offsets {number(finding.from_offset)} until {number(finding.until_offset or 0)}"
+
+
+def _samples(page: _Page, samples: list[Sample]) -> None:
+    if not samples:
+        page.line("Nothing was kept, so there are no samples.")
+    for sample in samples[:MOST_SAMPLES]:
+        values = sample.values
+        texts = {name: "null" if value is None else shortened(value, LONGEST_SAMPLE) for name, value in values.items()}
+        text = next(iter(texts.values())) if len(texts) == 1 else ", ".join(f"{name}={value}" for name, value in texts.items())
+        page.line(f"{sample.topic}-{sample.partition} @ {number(sample.offset)}  {shortened(text, 4 * LONGEST_SAMPLE)}")
+    page.blank()
+
+
+def _files(page: _Page, report: Report) -> None:
+    page.line(f"kept records       {report.events}")
+    page.line(f"quarantined ones   {report.quarantined_records}")
+    page.line(f"checked in         {duration(report.seconds)}")
+    page.line("read them with:")
+    for command in wording.commands(report.events):
+        page.command(command)

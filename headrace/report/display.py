@@ -1,0 +1,91 @@
+"""How values look to people: numbers, times, sizes, and text that comes from records."""
+
+import math
+import unicodedata
+from datetime import UTC, datetime
+
+LONGEST = 200
+"""Characters of a value that are shown."""
+
+SHOWN_BY_CODE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""Unicode categories that are invisible, change how their neighbours look, or cannot be encoded."""
+
+JOINERS = frozenset("\u200c\u200d")
+"""Format characters that words and emoji need."""
+
+CONTROLS = (
+    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI"),
+    *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
+)
+"""Names of the ASCII control characters, by code."""
+
+SECONDS_PER_MINUTE = 60
+SECONDS_PER_HOUR = 3600
+KILO = 1000
+SIZES = ("kB", "MB", "GB", "TB")
+
+
+def visible(text: str) -> str:
+    """The text with every control, format and surrogate character replaced by a sign that can be seen.
+
+    A newline becomes `⟨LF⟩`, a right-to-left override `⟨U+202E⟩`: such a value can neither break a line, nor reorder what
+    stands beside it, nor send a code to a terminal.
+    """
+    return "".join(_visible(character) for character in text) if not (text.isascii() and text.isprintable()) else text
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
+
+
+def number(value: int) -> str:
+    """Digits in groups of three."""
+    return f"{value:,}"
+
+
+def plural(value: int, noun: str) -> str:
+    """A number with its noun, "1 file" or "2 files"; irregular ones as "batch/batches"."""
+    one, _, many = noun.partition("/")
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Tenths of seconds while they matter, then minutes, then hours."""
+    if not math.isfinite(seconds) or seconds < 2 * SECONDS_PER_MINUTE:
+        return f"{seconds:,.1f} s"
+    whole = round(seconds)
+    if whole < 2 * SECONDS_PER_HOUR:
+        return f"{whole // SECONDS_PER_MINUTE} min {whole % SECONDS_PER_MINUTE} s"
+    return f"{whole // SECONDS_PER_HOUR:,} h {whole % SECONDS_PER_HOUR // SECONDS_PER_MINUTE} min"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units."""
+    if abs(count) < KILO:
+        return plural(count, "byte")
+    power = min((len(str(abs(count))) - 1) // 3, len(SIZES))
+    return f"{count / KILO**power:,.1f} {SIZES[power - 1]}"
+
+
+def utc(moment: datetime) -> datetime:
+    """The moment in UTC; one without a zone is taken to be in UTC already."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:  # within hours of the first or last year a datetime can hold
+        return moment.replace(tzinfo=UTC)
+
+
+def clock(moment: datetime) -> str:
+    """Date and time to the second."""
+    return utc(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    if code < len(CONTROLS):
+        return f"⟨{CONTROLS[code]}⟩"
+    noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode's own
+    if noncharacter or (unicodedata.category(character) in SHOWN_BY_CODE and character not in JOINERS):
+        return f"⟨U+{code:04X}⟩"
+    return character

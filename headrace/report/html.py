@@ -1,0 +1,115 @@
+"""The report as one HTML page that needs nothing else: no script, no font, no request."""
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from headrace.report import display, wording
+from headrace.report.bars import chart
+from headrace.report.model import InvariantState, MicroBatch, ReceiptAccount, Report
+
+MOST_ROWS = 200
+"""Rows of a table; the rest is in `report.json`."""
+
+FIRST_FINDINGS = 5
+"""Findings of an invariant that are shown before the reader asks for more."""
+
+
+def render(report: Report) -> str:
+    """The page. Whatever stands in the report is shown as text: it cannot become markup, nor hide or reorder other text."""
+    columns = list(dict.fromkeys(name for sample in report.samples for name in sample.values))
+    return (
+        _templates()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            outcome=wording.outcome(report),
+            totals=_totals(report),
+            shares=_shares(report),
+            broken=wording.broken(report),
+            chart=chart(report.kept_per_minute),
+            columns=columns,
+            filters=_filters(report.micro_batches),
+            readers=wording.readers(report.events),
+            most_rows=MOST_ROWS,
+            first_findings=FIRST_FINDINGS,
+        )
+    )
+
+
+def notice(headline: str, text: str) -> str:
+    """A page in the report's style that only says something."""
+    return _templates().get_template("notice.html.jinja").render(headline=headline, text=text)
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("headrace.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "clock": display.clock,
+        "duration": display.duration,
+        "number": display.number,
+        "plural": display.plural,
+        "shortened": display.shortened,
+        "size": display.size,
+        "code": _code,
+    }
+    templates.globals |= {
+        "advice": wording.advice,
+        "afterwards": wording.afterwards,
+        "difference": wording.difference,
+        "landed_short": _landed_short,
+        "receipt_states": wording.RECEIPT_STATES,
+        "InvariantState": InvariantState,
+    }
+    return templates
+
+
+def _finalize(value: Any) -> Any:
+    """Jinja passes every expression's value through here, so no text can be forgotten."""
+    return display.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _code(text: str) -> Markup:
+    """Text whose parts between backquotes are code."""
+    parts = display.visible(text).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def _totals(report: Report) -> dict[str, int]:
+    names = ("kept", "filtered", "quarantined", "gaps")
+    totals = {name: sum(getattr(row, name) for row in report.balance) for name in names}
+    return totals | {"offsets": sum(row.until_offset - row.from_offset for row in report.balance)}
+
+
+def _shares(report: Report) -> list[tuple[str, float, float]]:
+    """Name, start and width in per cent of each part of the proportion bar."""
+    totals = _totals(report)
+    names = ("kept", "filtered", "quarantined", "gaps")
+    whole = sum(max(totals[name], 0) for name in names)
+    shares, start = [], 0.0
+    for name in names:
+        width = 100 * max(totals[name], 0) / whole if whole else 0.0
+        shares.append((name, start, width))
+        start += width
+    return shares
+
+
+def _filters(micro_batches: list[MicroBatch]) -> list[tuple[str, int]]:
+    """Each filter by which micro-batches were judged, and how many were."""
+    return list(Counter(micro_batch.filter for micro_batch in micro_batches).items())
+
+
+def _landed_short(receipt: ReceiptAccount) -> bool:
+    """Whether fewer or more records landed than the receipt's producer wanted."""
+    return receipt.landed != receipt.wanted

@@ -1,0 +1,197 @@
+"""What a report says in words: its outcome, what a broken invariant means and what to do, how to read the files."""
+
+import shlex
+from dataclasses import dataclass
+
+from headrace.report.display import plural
+from headrace.report.model import Balance, Invariant, InvariantState, ReceiptState, Report, State
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a broken invariant means to whoever uses the records, and the ways out; `{pipeline}` is filled in."""
+
+    means: str
+    do: str
+
+
+ADVICE = {
+    "I1": Advice(
+        "What the producer can prove to have sent is not what was read back, or lies outside everything that was published.",
+        "If offsets after the last micro-batch are named, run {pipeline}_ingest again: it goes on where the last one ended. "
+        "If Kafka lost or never had the records, produce them again in a new run. If the receipt's file was altered, put back a copy.",
+    ),
+    "I2": Advice(
+        "A position is there twice, so every reader counts that record twice.",
+        "If I8 is broken too, a file was copied into the folder: move the file that it names out of there. "
+        "If two published micro-batches hold the position, run `headrace reset {pipeline}` and ingest again from Kafka.",
+    ),
+    "I3": Advice(
+        "Two records of one batch have the same key: a request of an earlier try arrived after the retry had looked for it.",
+        "Both records are in Kafka and in the files; consumers can drop one by `_key`. "
+        "Move the batch aside with `headrace reset {pipeline}`; in a new run the keys are new.",
+    ),
+    "I4": Advice(
+        "A row in the files is not what the broker holds at that position.",
+        "If I8 is broken too, the file was altered: put back a copy. If not, the Spark app wrote something else than it read, "
+        "which is a bug: keep the folder as it is, and use `headrace reset {pipeline}` to write the records anew "
+        "while Kafka still holds them.",
+    ),
+    "I5": Advice(
+        "The chain of micro-batches has a hole or an overlap, or does not end where the checkpoint ends: "
+        "records may be missing or doubled.",
+        "Put back the missing `micro_batch=…` folder or the checkpoint from a copy; entries must not be edited. "
+        "Without a copy, `headrace reset {pipeline}` starts anew from what Kafka still holds.",
+    ),
+    "I6": Advice(
+        "Some offsets are neither kept, filtered nor quarantined, and are no confirmed gaps either: records were lost or counted wrongly.",
+        "If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
+        "`headrace reset {pipeline}` moves the data aside and reads again whatever Kafka still holds.",
+    ),
+    "I7": Advice(
+        "Spark and the second engine judge the same record differently, so one of them does not obey the contract.",
+        "Do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
+        "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
+    ),
+    "I8": Advice(
+        "The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
+        "Put back the named file from a copy, or move out what is not Headrace's. "
+        "Without a copy, `headrace reset {pipeline}` moves the data aside and writes it anew while Kafka still holds the records.",
+    ),
+}
+
+UNVERIFIABLE = Advice(
+    "Nobody can prove this any more: Kafka no longer holds the records that it would have to be compared with.",
+    "Raise the topic's retention well above the time between two verify runs, so that it does not happen again. "
+    "`headrace reset {pipeline}` moves the unproven data aside; what is in it stays readable there.",
+)
+
+UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts anew.")
+
+AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without Airflow."
+
+RECEIPT_STATES = {
+    ReceiptState.VERIFIED: "verified",
+    ReceiptState.BROKEN: "broken",
+    ReceiptState.PENDING: "not published yet; a later run checks it",
+    ReceiptState.OPEN: "its producer has not finished; a later run checks it",
+}
+
+WAITING = frozenset({ReceiptState.PENDING, ReceiptState.OPEN})
+"""Receipts that say nothing about this run yet."""
+
+SPECIAL = frozenset('"$`\\!')
+"""Characters that a shell interprets within double quotes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The first thing a reader wants to know."""
+
+    green: bool
+    headline: str
+    detail: str
+
+    @property
+    def sentence(self) -> str:
+        """State and headline: "Green: all 1,000 records are accounted for"."""
+        return f"{'Green' if self.green else 'Red'}: {self.headline}"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one program reads the kept records."""
+
+    name: str
+    code: str
+
+
+def records(row: Balance) -> int:
+    """How many records were found in the offsets of a row."""
+    return row.kept + row.filtered + row.quarantined
+
+
+def difference(row: Balance) -> int:
+    """Offsets of a row that nothing accounts for; negative if more is counted than there are offsets."""
+    return row.until_offset - row.from_offset - records(row) - row.gaps
+
+
+def broken(report: Report) -> list[Invariant]:
+    """The invariants that make a run red, the unverifiable ones included."""
+    return [invariant for invariant in report.invariants if invariant.state is not InvariantState.HELD]
+
+
+def outcome(report: Report) -> Outcome:
+    """One sentence, and the next one. A report whose own figures contradict a green state is not called green."""
+    if report.state is State.GREEN and not broken(report) and not any(map(difference, report.balance)):
+        return _green(report)
+    return _red(report)
+
+
+def advice(invariant: Invariant, pipeline: str) -> Advice:
+    """What a broken or unverifiable invariant means, and what to do."""
+    found = UNVERIFIABLE if invariant.state is InvariantState.UNVERIFIABLE else ADVICE.get(invariant.id, UNKNOWN)
+    return Advice(found.means, found.do.replace("{pipeline}", pipeline))
+
+
+def afterwards(pipeline: str) -> str:
+    """How to see whether mending helped."""
+    return AFTERWARDS.replace("{pipeline}", pipeline)
+
+
+def readers(events: str) -> list[Reader]:
+    """One line per program: the glob where folders with other files in them are refused, the folder elsewhere."""
+    pattern = events.rstrip("/") + "/**/*.parquet"
+    return [
+        Reader("DuckDB", f"duckdb.read_parquet({pattern!r}, hive_partitioning=True)"),
+        Reader("Polars", f"polars.scan_parquet({pattern!r}, hive_partitioning=True).collect()"),
+        Reader("pandas", f"pandas.read_parquet({events!r})"),
+        Reader("pyarrow", f"pyarrow.parquet.read_table({events!r})"),
+        Reader("Spark", f"spark.read.parquet({events!r})"),
+    ]
+
+
+def commands(events: str) -> list[str]:
+    """Two commands for a shell, with what is installed in the checkout's environment."""
+    code = {reader.name: reader.code for reader in readers(events)}
+    return [_python(f"import duckdb; {code['DuckDB']}.show()"), _python(f"import pandas; print({code['pandas']})")]
+
+
+def _python(code: str) -> str:
+    """Double quotes read better around Python code; a path with special characters needs the shell's own."""
+    quoted = shlex.quote(code) if set(code) & SPECIAL else f'"{code}"'
+    return f".venv/bin/python -c {quoted}"
+
+
+def _green(report: Report) -> Outcome:
+    found = sum(map(records, report.balance))
+    gaps = sum(row.gaps for row in report.balance)
+    before = plural(report.ever.micro_batches, "micro-batch/micro-batches")
+    if found:
+        headline = "the one record is accounted for" if found == 1 else f"all {found:,} records are accounted for"
+        detail = f"All files of the {before} ever published are as they were published."
+        if waiting := sum(receipt.state in WAITING for receipt in report.receipts):
+            detail += f" {plural(waiting, 'receipt')} {'waits' if waiting == 1 else 'wait'} for a later run."
+        return Outcome(green=True, headline=headline, detail=detail)
+    if gaps:
+        return Outcome(green=True, headline=f"no new records; {plural(gaps, 'offset')} held none, which was confirmed", detail="")
+    if report.ever.micro_batches:
+        detail = f"The {before} published before are complete and unchanged."
+        return Outcome(green=True, headline="nothing new since the last green run", detail=detail)
+    return Outcome(green=True, headline="nothing was published yet", detail="There was nothing to check.")
+
+
+def _red(report: Report) -> Outcome:
+    unproven = sum(invariant.state is InvariantState.UNVERIFIABLE for invariant in report.invariants)
+    wrong = len(broken(report)) - unproven
+    parts = [
+        f"{plural(wrong, 'invariant')} {'is' if wrong == 1 else 'are'} broken" if wrong else "",
+        f"{plural(unproven, 'invariant')} cannot be verified any more" if unproven else "",
+    ]
+    headline = " and ".join(filter(None, parts))
+    if report.state is State.GREEN:
+        headline = f"the report says green, but {headline or 'its balance does not add up'}"
+        return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")
+    if headline:
+        return Outcome(green=False, headline=headline, detail="Do not rely on these records yet. What was found, and what to do:")
+    return Outcome(green=False, headline="the records are not accounted for", detail="The log of the verify run's tasks says why.")

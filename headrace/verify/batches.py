@@ -1,0 +1,143 @@
+"""I1 and I3: the batches' records, as an independent consumer finds them, held against their receipts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from headrace.kafka import Block
+from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.ledger.receipts import DIGEST_MODULUS, SEQUENCE_DIGITS, Landing, Receipt, fingerprint, key_prefix
+from headrace.report import model
+from headrace.verify.findings import Findings, Invariant
+
+_PREFIX_BYTES = 13
+_KEY_BYTES = _PREFIX_BYTES + SEQUENCE_DIGITS
+
+
+@dataclass
+class Tally:
+    """What was read back of one batch."""
+
+    receipt: Receipt
+    due: bool
+    """Whether its records are to be read back in full; of another one only stray records matter."""
+    seen: bytearray = field(init=False)
+    digest: int = 0
+    landed: dict[tuple[str, int], Landing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.seen = bytearray(self.receipt.records if self.due else 0)
+        self.claimed = {(landing.topic, landing.partition): landing for landing in self.receipt.landings}
+
+    @property
+    def count(self) -> int:
+        """Records read back."""
+        return sum(landing.count for landing in self.landed.values())
+
+
+class Batches:
+    """Reads the records of blocks as members of batches, by their keys."""
+
+    def __init__(self, receipts: Iterable[Receipt], due: Iterable[str]) -> None:
+        wanted = frozenset(due)
+        self.tallies = {key_prefix(receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
+
+    def take(self, block: Block, findings: Findings) -> None:
+        """Count the block's records that belong to a batch."""
+        for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
+            if key is None or len(key) != _KEY_BYTES or not key[_PREFIX_BYTES:].isdigit() or (tally := self.tallies.get(key[:_PREFIX_BYTES])) is None:
+                continue
+            claimed = tally.claimed.get((block.topic, block.partition))
+            if tally.receipt.digest is None:
+                continue
+            if claimed is None or not claimed.lowest_offset <= offset <= claimed.highest_offset:
+                findings.add_record(
+                    Invariant.KEYS_UNIQUE, f"of run {tally.receipt.run} beyond what its receipt claims", block.topic, block.partition, offset, None
+                )
+            if not tally.due:
+                continue
+            findings.checked[Invariant.KEYS_UNIQUE] += 1
+            sequence = int(key[_PREFIX_BYTES:])
+            if sequence >= len(tally.seen):
+                findings.add_record(Invariant.KEYS_UNIQUE, f"with a key that run {tally.receipt.run} never made", block.topic, block.partition, offset, None)
+            elif tally.seen[sequence]:
+                findings.add_record(Invariant.KEYS_UNIQUE, f"of run {tally.receipt.run} twice", block.topic, block.partition, offset, None)
+            else:
+                tally.seen[sequence] = True
+            tally.digest += fingerprint(key, value)
+            known = tally.landed.get((block.topic, block.partition))
+            tally.landed[block.topic, block.partition] = Landing(
+                topic=block.topic,
+                partition=block.partition,
+                lowest_offset=known.lowest_offset if known else offset,
+                highest_offset=offset,
+                count=known.count + 1 if known else 1,
+            )
+
+    def check(self, published: Positions, unreadable: set[str], findings: Findings) -> None:
+        """I1 for each due batch. `published` is where the ledger ends; of `unreadable` runs not every record can be read any more."""
+        for tally in self.tallies.values():
+            if not tally.due or tally.receipt.run in unreadable:
+                continue
+            findings.checked[Invariant.RECEIPTS_LANDED] += 1
+            receipt = tally.receipt
+            for place in sorted(tally.claimed.keys() | tally.landed.keys()):
+                _check_place(receipt, place, tally.claimed.get(place), tally.landed.get(place), published, findings)
+            if tally.count != receipt.records:
+                message = f"run {receipt.run} wanted {receipt.records:,} records, {tally.count:,} were read back"
+                findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
+            elif receipt.digest is not None and int(receipt.digest, 16) != tally.digest % DIGEST_MODULUS:
+                message = f"run {receipt.run}: the records read back have another digest than the receipt: a key or value is not what was sent"
+                findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
+
+    def accounts(self, findings: Findings, unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
+        """The report's account of each due batch, then of those that are not due yet."""
+        broken = findings.receipts()
+        told = [
+            model.ReceiptAccount(
+                run=tally.receipt.run,
+                state=model.ReceiptState.BROKEN if tally.receipt.run in broken else model.ReceiptState.VERIFIED,
+                wanted=tally.receipt.records,
+                landed=tally.count,
+                partitions=[
+                    model.Landed(
+                        topic=landing.topic,
+                        partition=landing.partition,
+                        lowest_offset=landing.lowest_offset,
+                        highest_offset=landing.highest_offset,
+                        count=landing.count,
+                        landed=found.count if (found := tally.landed.get((landing.topic, landing.partition))) else 0,
+                    )
+                    for landing in tally.receipt.landings
+                ],
+            )
+            for tally in self.tallies.values()
+            if tally.due
+        ]
+        for receipt in unverified:
+            state = model.ReceiptState.OPEN if receipt.digest is None else model.ReceiptState.PENDING
+            told.append(model.ReceiptAccount(run=receipt.run, state=state, wanted=receipt.records, landed=0, partitions=[]))
+        return told
+
+
+def claims(receipt: Receipt) -> list[OffsetRange]:
+    """The offset ranges in which a receipt claims its records to lie."""
+    return [OffsetRange(each.topic, each.partition, each.lowest_offset, each.highest_offset + 1) for each in receipt.landings]
+
+
+def _check_place(
+    receipt: Receipt, place: tuple[str, int], claimed: Landing | None, landed: Landing | None, published: Positions, findings: Findings
+) -> None:
+    topic, partition = place
+    known = claimed or landed
+    if known is None or claimed == landed == known and known.highest_offset < published.get(topic, {}).get(partition, 0):
+        return
+    where = {"topic": topic, "partition": partition, "from_offset": known.lowest_offset, "until_offset": known.highest_offset + 1}
+    if claimed != landed:
+        message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
+    else:
+        message = f"run {receipt.run} has records up to offset {known.highest_offset}, published is only what lies before {published.get(topic, {}).get(partition, 0)}"
+    findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run, **where)
+
+
+def _told(landing: Landing | None) -> str:
+    return f"{landing.count:,} records, offsets {landing.lowest_offset} to {landing.highest_offset}" if landing else "nothing"

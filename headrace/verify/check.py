@@ -1,0 +1,178 @@
+"""Check every invariant over a scope, and give the account of it."""
+
+import platform
+from collections import defaultdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
+from headrace.kafka import Block, Kafka
+from headrace.ledger.entries import Entry
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Identity, Verified, read_identity
+from headrace.ledger.opening import is_due, survey
+from headrace.ledger.ranges import OffsetRange, Positions, advance, without
+from headrace.ledger.receipts import receipts
+from headrace.report.model import Report, State
+from headrace.verify.batches import Batches, claims
+from headrace.verify.contents import Contents
+from headrace.verify.files import check_chain, check_files, readable_entries
+from headrace.verify.findings import Findings, Invariant
+from headrace.verify.records import PublishedRows
+from headrace.verify.scope import Scope
+
+PACKAGES = ("headrace", "apache-airflow", "pyspark", "duckdb", "pyarrow", "confluent-kafka")
+
+
+class Verification:
+    """One verify run over a pipeline's folder and cluster."""
+
+    def __init__(self, folder: Folder, pipeline: Pipeline, kafka: Kafka, scope: Scope) -> None:
+        self.folder = folder
+        self.pipeline = pipeline
+        self.kafka = kafka
+        self.scope = scope
+        self.findings = Findings()
+        self.ledger = readable_entries(folder, self.findings)
+        self.identity = read_identity(folder)
+        self.receipts = list(receipts(folder))
+        self.verified = documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
+
+    def run(self, run: str) -> Report:
+        """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
+        began = datetime.now(UTC)
+        wanted = frozenset(self.scope.micro_batches)
+        chosen = [entry for entry in self.ledger if entry.micro_batch in wanted]
+        for lost in sorted(wanted - {entry.micro_batch for entry in self.ledger}):
+            self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
+        check_chain(self.folder, self.identity, self.ledger, self.findings)
+        check_files(self.folder, self.ledger, wanted, self.findings)
+        batches = Batches(self.receipts, self.scope.receipts)
+        unreadable = self._read_all(chosen, batches)
+        batches.check(self._published(), unreadable, self.findings)
+
+        contents = Contents.of(self.folder, chosen)
+        waiting = [receipt for receipt in self.receipts if not is_due(receipt, self.scope.streamed_from)]
+        told = batches.accounts(self.findings, waiting)
+        return Report(
+            pipeline=self.pipeline.name,
+            description=self.pipeline.description,
+            run=run,
+            state=State.RED if self.findings.any else State.GREEN,
+            checked_at=began,
+            seconds=(datetime.now(UTC) - began).total_seconds(),
+            versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+            balance=contents.balance,
+            receipts=told,
+            invariants=self.findings.invariants(),
+            quarantine=contents.quarantine,
+            kept_per_minute=contents.kept_per_minute,
+            samples=contents.samples,
+            micro_batches=contents.micro_batches,
+            ever=contents.totals(self.ledger),
+            events=str(self.folder.events),
+            quarantined_records=str(self.folder.quarantine),
+        )
+
+    def _read_all(self, chosen: list[Entry], batches: Batches) -> set[str]:
+        """Judge the chosen micro-batches again and read back the due batches; returns the runs that can't be read back in full."""
+        due = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
+        topics = sorted({r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in due for r in claims(receipt)})
+        there = Readable(self.kafka, self.identity, topics)
+        for entry in chosen:
+            self._judge_again(entry, there, batches)
+        covered = [offset_range for entry in chosen for offset_range in entry.ranges]
+        unreadable = set()
+        rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+        for receipt in due:
+            for claimed in claims(receipt):
+                if lost := there.lost(claimed):
+                    unreadable.add(receipt.run)
+                    if not is_due(receipt, self.verified.receipts_until):
+                        self._lost(Invariant.RECEIPTS_LANDED, claimed, lost, receipt=receipt.run)
+                else:
+                    rest[claimed.topic, claimed.partition].append(claimed)
+        for ranges in rest.values():
+            for hole in _merged(ranges):
+                for offset_range in without(hole, covered):
+                    for block in self.kafka.read(offset_range):
+                        batches.take(block, self.findings)
+        return unreadable
+
+    def _judge_again(self, entry: Entry, there: "Readable", batches: Batches) -> None:
+        rows = PublishedRows(self.folder, entry, self.findings)
+        for account in entry.accounts:
+            if lost := there.lost(account.range):
+                if entry.micro_batch > self.verified.micro_batch:
+                    self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
+                continue
+            topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset
+            read = 0
+            for block in self.kafka.read(account.range):
+                batches.take(block, self.findings)
+                read += len(block.offsets)
+                after = block.offsets[-1] + 1
+                rows.compare(block, OffsetRange(topic, partition, at, after))
+                at = after
+            rows.compare(Block.empty(topic, partition), OffsetRange(topic, partition, at, until))
+            rows.close_account(account, read)
+        rows.check_outside()
+
+    def _lost(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: object) -> None:
+        self.findings.add(
+            invariant,
+            f"never verified and can't be any more: {why}",
+            unverifiable=True,
+            topic=offset_range.topic,
+            partition=offset_range.partition,
+            from_offset=offset_range.from_offset,
+            until_offset=offset_range.until_offset,
+            **where,
+        )
+
+    def _published(self) -> Positions:
+        """Where the ledger ends, as far as it joins."""
+        at = self.identity.start if self.identity else {}
+        for entry in self.ledger:
+            try:
+                at = advance(at, entry.ranges)
+            except ValueError:
+                break  # I5 tells it
+        return at
+
+
+class Readable:
+    """Which offset ranges can still be read from the topics that the ledger knows."""
+
+    def __init__(self, kafka: Kafka, identity: Identity | None, topics: list[str]) -> None:
+        self.cluster = survey(kafka, topics) if topics else None
+        self.known = identity.topics if identity else {}
+
+    def lost(self, offset_range: OffsetRange) -> str | None:
+        """Why a range can't be read, or `None` if it can."""
+        topic, partition = offset_range.topic, offset_range.partition
+        if self.cluster is None or topic not in self.cluster.topics:
+            return f"topic {topic} is gone"
+        if self.known.get(topic, self.cluster.topics[topic]) != self.cluster.topics[topic]:
+            return f"topic {topic} was deleted and made anew"
+        earliest, end = self.cluster.earliest[topic].get(partition), self.cluster.end[topic].get(partition)
+        if earliest is None or end is None:
+            return f"{topic}-{partition} is gone"
+        if earliest > offset_range.from_offset:
+            return f"offsets before {earliest} have aged out of Kafka"
+        if end < offset_range.until_offset:
+            return f"the partition ends at offset {end}"
+        return None
+
+
+def _merged(ranges: list[OffsetRange]) -> list[OffsetRange]:
+    """The same offsets as ranges that do not overlap."""
+    merged: list[OffsetRange] = []
+    for each in sorted(ranges):
+        if merged and each.from_offset <= merged[-1].until_offset:
+            last = merged.pop()
+            each = OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset))
+        merged.append(each)
+    return merged
+

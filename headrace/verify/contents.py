@@ -1,0 +1,122 @@
+"""What a report tells of the data itself: sums, counts per minute and reason, a few rows."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from headrace.ledger.entries import Entry
+from headrace.ledger.folder import Folder
+from headrace.report import model
+from headrace.verify import engine
+
+SAMPLES = 5
+SAMPLE_CHARACTERS = 200
+COLUMNS = ("kept", "filtered", "quarantined", "gaps")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the micro-batches of a scope hold."""
+
+    balance: list[model.Balance]
+    quarantine: list[model.Reason]
+    kept_per_minute: list[model.Minute]
+    samples: list[model.Sample]
+    micro_batches: list[model.MicroBatch]
+
+    @classmethod
+    def of(cls, folder: Folder, chosen: Sequence[Entry]) -> "Contents":
+        """Read it; a file that can't be read is left out here, since verify tells of it."""
+        events = [path for entry in chosen for file in entry.events if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists()]
+        unusable = [path for entry in chosen for file in entry.quarantine if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()]
+        reasons = _query("SELECT reason, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable)
+        minutes = _query("SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows GROUP BY ALL ORDER BY ALL", events)
+        return cls(
+            balance=balance(chosen),
+            quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
+            kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
+            samples=samples(events, chosen[-1].contract.columns if chosen else ()),
+            micro_batches=[_micro_batch(entry) for entry in chosen],
+        )
+
+    @staticmethod
+    def totals(ledger: Sequence[Entry]) -> model.Totals:
+        """Sums over the whole ledger."""
+        kept, filtered, quarantined, gaps = (sum(entry.total(column) for entry in ledger) for column in COLUMNS)
+        return model.Totals(micro_batches=len(ledger), kept=kept, filtered=filtered, quarantined=quarantined, gaps=gaps)
+
+
+def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
+    """The account of each topic-partition over some entries."""
+    sums: dict[tuple[str, int], Counter[str]] = {}
+    reach: dict[tuple[str, int], tuple[int, int]] = {}
+    for entry in chosen:
+        for account in entry.accounts:
+            place = (account.topic, account.partition)
+            sums.setdefault(place, Counter()).update({column: getattr(account, column) for column in COLUMNS})
+            low, high = reach.get(place, (account.from_offset, account.until_offset))
+            reach[place] = (min(low, account.from_offset), max(high, account.until_offset))
+    return [
+        model.Balance(
+            topic=topic,
+            partition=partition,
+            from_offset=reach[topic, partition][0],
+            until_offset=reach[topic, partition][1],
+            **{column: counts[column] for column in COLUMNS},
+        )
+        for (topic, partition), counts in sorted(sums.items())
+    ]
+
+
+def samples(events: Sequence[Path], columns: Iterable[str]) -> list[model.Sample]:
+    """A few kept rows, shortened, one of each partition first."""
+    names = list(columns)
+    values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in names)
+    rows = _query(
+        f"SELECT _topic, _partition, _offset, epoch_ms(_timestamp), left(try(decode(_key)), {SAMPLE_CHARACTERS}), {values} FROM rows "  # noqa: S608
+        f"ORDER BY row_number() OVER (PARTITION BY _topic, _partition ORDER BY _offset), _topic, _partition LIMIT {SAMPLES}",
+        events[:SAMPLES],
+    )
+    return [
+        model.Sample(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            timestamp=datetime.fromtimestamp(timestamp / 1000, UTC),
+            key=key,
+            values=dict(zip(names, shown, strict=True)),
+        )
+        for topic, partition, offset, timestamp, key, *shown in rows
+    ]
+
+
+def _micro_batch(entry: Entry) -> model.MicroBatch:
+    files = [*entry.events, *entry.quarantine]
+    return model.MicroBatch(
+        id=entry.micro_batch,
+        published_at=entry.published_at,
+        seconds=(entry.published_at - entry.planned_at).total_seconds(),
+        kept=entry.total("kept"),
+        filtered=entry.total("filtered"),
+        quarantined=entry.total("quarantined"),
+        gaps=entry.total("gaps"),
+        files=len(files),
+        bytes=sum(file.bytes for file in files),
+        filter=entry.contract.filter,
+    )
+
+
+def _query(query: str, files: Sequence[Path]) -> list[Any]:
+    if not files:
+        return []
+    with engine.connect() as database:
+        try:
+            engine.view(database, "rows", files)
+            return database.execute(query).fetchall()
+        except duckdb.Error:
+            return []  # I8 tells that a file can't be read

@@ -1,0 +1,173 @@
+"""I2, I4, I6 and I7: every record of a micro-batch, read from the broker and judged again, held against the published rows.
+
+DuckDB compares, block by block, so that memory stays bounded whatever a micro-batch's size.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from headrace.contract.verdicts import Verdict
+from headrace.kafka import Block
+from headrace.ledger.entries import Account, Entry
+from headrace.ledger.folder import Folder
+from headrace.ledger.publish import EMPTY
+from headrace.ledger.ranges import OffsetRange
+from headrace.verify import engine
+from headrace.verify.findings import Findings, Invariant
+from headrace.verify.judge import judge_block
+
+_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+_POSITION = ("_timestamp", "_key")
+_UNUSABLE = (*_POSITION, "_value", "_headers")
+
+_DOUBLED = """
+    SELECT _offset FROM (SELECT _offset FROM kept UNION ALL SELECT _offset FROM unusable) GROUP BY _offset HAVING count(*) > 1
+"""
+_COMPARED = """
+    WITH one_kept AS (SELECT DISTINCT ON (_offset) * FROM kept),
+    one_unusable AS (SELECT DISTINCT ON (_offset) * FROM unusable),
+    compared AS (
+        SELECT coalesce(expected._offset, one_kept._offset, one_unusable._offset) AS _at, _verdict AS wanted,
+            CASE WHEN one_kept._offset IS NOT NULL THEN 'kept' WHEN one_unusable._offset IS NOT NULL THEN 'quarantined' ELSE 'filtered' END AS found,
+            _reason AS wanted_reason, one_unusable.reason AS found_reason,
+            CASE found WHEN 'kept' THEN {kept} WHEN 'quarantined' THEN {unusable} ELSE '' END AS differing
+        FROM expected
+        FULL JOIN one_kept ON one_kept._offset = expected._offset
+        FULL JOIN one_unusable ON one_unusable._offset = coalesce(expected._offset, one_kept._offset)
+    )
+    SELECT * FROM compared
+    WHERE wanted IS NULL OR wanted <> found OR (found = 'quarantined' AND wanted_reason <> found_reason) OR differing <> ''
+    ORDER BY _at
+"""
+
+
+class PublishedRows:
+    """The rows of one micro-batch as they lie on disk, to be compared with what they should be.
+
+    Files that can't be read are a finding, once; nothing is compared from then on.
+    """
+
+    def __init__(self, folder: Folder, entry: Entry, findings: Findings) -> None:
+        self.entry = entry
+        self.findings = findings
+        self.readable = True
+        self.judged: Counter[tuple[str, int, Verdict]] = Counter()
+        self.database = engine.connect()
+        events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
+        unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
+        with self._reading():
+            for name, files in (("all_kept", [*events, folder.events / EMPTY]), ("all_unusable", [*unusable, folder.quarantine / EMPTY])):
+                engine.view(self.database, name, [file for file in files if file.exists()])
+        columns = [f'"{column}"' for column in entry.contract.columns]
+        self._compared = _COMPARED.format(
+            kept=_differing("one_kept", [*_POSITION, *columns]),
+            unusable=_differing("one_unusable", _UNUSABLE),
+        )
+
+    def compare(self, block: Block, span: OffsetRange) -> None:
+        """Compare the rows of a span of offsets with a block, which holds all records of that span."""
+        expected = self._expected(block)
+        counts = Counter(expected.column("_verdict").to_pylist())
+        self.judged.update({(span.topic, span.partition, Verdict(verdict)): count for verdict, count in counts.items()})
+        self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
+        if self.readable:
+            with self._reading():
+                self._compare(expected, span)
+
+    def _compare(self, expected: pa.Table, span: OffsetRange) -> None:
+        self.database.register("expected", expected)
+        for name in ("kept", "unusable"):
+            self.database.execute(
+                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM all_{name} "  # noqa: S608, the two names above
+                "WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?",
+                [span.topic, span.partition, span.from_offset, span.until_offset],
+            )
+        rows = self._number("SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM unusable)")
+        self.findings.checked[Invariant.ROWS_UNIQUE] += rows
+        self.findings.checked[Invariant.ROWS_EQUAL] += rows
+        for (offset,) in self.database.execute(_DOUBLED).fetchall():
+            self._record(Invariant.ROWS_UNIQUE, "published more than once", span, offset)
+        for offset, wanted, found, wanted_reason, found_reason, differing in self.database.execute(self._compared).fetchall():
+            if wanted is None:
+                self._record(Invariant.ROWS_EQUAL, f"{found}, but the broker holds no such record", span, offset)
+            elif wanted != found:
+                self._record(Invariant.VERDICTS_EQUAL, f"{_verb(wanted, wanted_reason)} by the contract, found {found}", span, offset)
+            elif found == Verdict.QUARANTINED and wanted_reason != found_reason:
+                self._record(Invariant.VERDICTS_EQUAL, f"quarantined for {found_reason}, by the contract for {wanted_reason}", span, offset)
+            if differing:
+                self._record(Invariant.ROWS_EQUAL, f"not as the broker has it in {differing}", span, offset)
+
+    def close_account(self, account: Account, read: int) -> None:
+        """I6: hold the entry's counts against what was read and judged. Offsets that hold no record are gaps, confirmed by this read."""
+        self.findings.checked[Invariant.BALANCE] += 1
+        place = (account.topic, account.partition)
+        wanted = {verdict.value: self.judged[*place, verdict] for verdict in Verdict} | {"gaps": len(account.range) - read}
+        for column, number in wanted.items():
+            if (claimed := getattr(account, column)) != number:
+                self.findings.add(
+                    Invariant.BALANCE,
+                    f"the entry claims {claimed:,} {column}, an independent read finds {number:,}",
+                    topic=account.topic,
+                    partition=account.partition,
+                    from_offset=account.from_offset,
+                    until_offset=account.until_offset,
+                    micro_batch=self.entry.micro_batch,
+                )
+
+    def check_outside(self) -> None:
+        """I4: no row lies outside of the entry's ranges."""
+        if self.readable:
+            with self._reading():
+                self._check_outside()
+
+    def _check_outside(self) -> None:
+        inside = [f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in self.entry.ranges]
+        places = [value for r in self.entry.ranges for value in (r.topic, r.partition)]
+        for name in ("kept", "unusable"):
+            outside = self.database.execute(
+                f"SELECT _topic, _partition, _offset FROM all_{name} WHERE NOT ({' OR '.join(inside) or 'false'})",  # noqa: S608, numbers and a name of ours
+                places,
+            )
+            for topic, partition, offset in outside.fetchall():
+                what = "published in a micro-batch whose ranges do not hold it"
+                self.findings.add_record(Invariant.ROWS_EQUAL, what, topic, partition, offset, self.entry.micro_batch)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            self.readable = False
+            message = f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
+            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.micro_batch)
+
+    def _expected(self, block: Block) -> pa.Table:
+        judged = judge_block(block.values, self.entry.contract)
+        position = {
+            "_offset": pa.array(block.offsets, pa.int64()),
+            "_timestamp": pa.array([milliseconds * 1000 for milliseconds in block.timestamps], pa.timestamp("us", tz="UTC")),
+            "_key": pa.array(block.keys, pa.binary()),
+            "_value": pa.array(block.values, pa.binary()),
+            "_headers": pa.array([[{"key": k, "value": v} for k, v in each] or None for each in block.headers], _HEADERS),
+        }
+        return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})
+
+    def _number(self, query: str) -> int:
+        row = self.database.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+    def _record(self, invariant: Invariant, what: str, span: OffsetRange, offset: int) -> None:
+        self.findings.add_record(invariant, what, span.topic, span.partition, offset, self.entry.micro_batch)
+
+
+def _differing(table: str, columns: Iterable[str]) -> str:
+    """SQL for the names of those columns in which a published row differs from the expected one."""
+    cases = (f"CASE WHEN expected.{column} IS DISTINCT FROM {table}.{column} THEN '{column.strip(chr(34))}' END" for column in columns)
+    return f"concat_ws(', ', {', '.join(cases)})"
+
+
+def _verb(verdict: str, reason: str | None) -> str:
+    return f"{verdict} ({reason})" if reason else verdict

@@ -1,0 +1,86 @@
+"""What a verify run looks at in full. It comes from the ledger, never from asset events: those can be merged, late or missing."""
+
+from datetime import datetime
+
+import msgspec
+
+from headrace import documents
+from headrace.errors import MistakeError
+from headrace.ledger.entries import Entry, entries
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Streamed, Verified
+from headrace.ledger.opening import is_due
+from headrace.ledger.receipts import Receipt, receipts
+from headrace.report.model import Report, State
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """Micro-batches to judge again and receipts to read back; `moves` says whether green moves `verified.json`."""
+
+    micro_batches: list[int]
+    receipts: list[str]
+    streamed_from: datetime | None
+    """When the last stream that ran to its end began: receipts completed before are due, later ones are pending."""
+    moves: bool
+
+
+def since_verified(folder: Folder) -> Scope:
+    """What was published or receipted since verify was last green, and what the last red report named."""
+    verified = documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
+    first = min({verified.micro_batch + 1} | named_by_red(folder))
+    streamed = _streamed_from(folder)
+    return Scope(
+        micro_batches=[entry.micro_batch for entry in entries(folder) if entry.micro_batch >= first],
+        receipts=sorted(r.run for r in receipts(folder) if is_due(r, streamed) and not is_due(r, verified.receipts_until)),
+        streamed_from=streamed,
+        moves=True,
+    )
+
+
+def everything(folder: Folder) -> Scope:
+    """All that was ever published or receipted."""
+    streamed = _streamed_from(folder)
+    return Scope(
+        micro_batches=[entry.micro_batch for entry in entries(folder)],
+        receipts=sorted(receipt.run for receipt in receipts(folder) if is_due(receipt, streamed)),
+        streamed_from=streamed,
+        moves=True,
+    )
+
+
+def of_run(folder: Folder, run: str) -> Scope:
+    """What one ingest run published, and the micro-batches that hold its batch."""
+    known: dict[str, Receipt] = {receipt.run: receipt for receipt in receipts(folder)}
+    ledger = entries(folder)
+    chosen = [entry.micro_batch for entry in ledger if entry.run == run or (run in known and _holds(entry, known[run]))]
+    if run not in known and not chosen:
+        runs = sorted({entry.run for entry in ledger} | set(known))
+        raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
+    return Scope(micro_batches=chosen, receipts=[run] if run in known else [], streamed_from=_streamed_from(folder), moves=False)
+
+
+def named_by_red(folder: Folder) -> set[int]:
+    """Micro-batches in which the newest report, if it is red, found something."""
+    reports = sorted(folder.reports.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not reports:
+        return set()
+    report = documents.read(reports[-1], Report)
+    if report.state == State.GREEN:
+        return set()
+    found = (finding.micro_batch for invariant in report.invariants for finding in invariant.findings)
+    return {micro_batch for micro_batch in found if micro_batch is not None}
+
+
+def _holds(entry: Entry, receipt: Receipt) -> bool:
+    return any(
+        account.topic == landing.topic
+        and account.partition == landing.partition
+        and account.from_offset <= landing.highest_offset
+        and landing.lowest_offset < account.until_offset
+        for account in entry.accounts
+        for landing in receipt.landings
+    )
+
+
+def _streamed_from(folder: Folder) -> datetime | None:
+    return documents.read(folder.streamed, Streamed).started_at if folder.streamed.exists() else None

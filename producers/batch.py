@@ -1,0 +1,172 @@
+"""One bounded batch of demo records, resumable, with a receipt.
+
+Before the first send the receipt is stored as open. Whoever resumes it reads back which records landed and sends the rest;
+a complete receipt is returned as it is. An idempotent producer alone covers no retry of a task.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from headrace import documents
+from headrace.contract.pipeline import Demo, Pipeline
+from headrace.errors import BrokerError, DeliveryError, MistakeError
+from headrace.kafka import Kafka
+from headrace.ledger.folder import Folder
+from headrace.ledger.ranges import between
+from headrace.ledger.receipts import DIGEST_MODULUS, SEQUENCE_DIGITS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
+from producers.samples import payload
+
+SETTINGS = {
+    "enable.idempotence": True,
+    "linger.ms": 20,
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",  # as Java producers do, so that a key lies in one partition whoever sends it
+    "message.timeout.ms": 60_000,
+    "queue.buffering.max.kbytes": 128 << 10,
+}
+POLL_EVERY = 1_000
+
+
+@dataclass
+class Acknowledgements:
+    """What the broker said of a batch's records: per topic-partition the lowest and highest offset and the count, and refusals."""
+
+    landings: dict[tuple[str, int], Landing] = field(default_factory=dict)
+    refusals: Counter[str] = field(default_factory=Counter)
+    terminal: bool = False
+
+    @property
+    def count(self) -> int:
+        """Records that landed."""
+        return sum(landing.count for landing in self.landings.values())
+
+    def landed(self, topic: str, partition: int, offset: int) -> None:
+        """One record is at this position."""
+        known = self.landings.get((topic, partition))
+        self.landings[topic, partition] = Landing(
+            topic=topic,
+            partition=partition,
+            lowest_offset=min(offset, known.lowest_offset) if known else offset,
+            highest_offset=max(offset, known.highest_offset) if known else offset,
+            count=known.count + 1 if known else 1,
+        )
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Delivery report of one record."""
+        if error is None:
+            self.landed(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        else:
+            self.refusals[f"{message.topic()}-{message.partition()}: {error.str()}"] += 1
+            self.terminal |= not (error.retriable() or error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT})  # noqa: SLF001
+
+
+def produce_batch(
+    pipeline: Pipeline,
+    folder: Folder,
+    kafka: Mapping[str, str],
+    run: str,
+    *,
+    records: int | None = None,
+    malformed: float | None = None,
+    seed: int | None = None,
+) -> Receipt:
+    """Produce a run's batch, or what is missing of it, and return its complete receipt.
+
+    `None` stands for the pipeline file's number, or a seed drawn at random. A receipt that is there decides over all three.
+    Raises `BrokerError` where another try can complete the batch, `DeliveryError` where it can't.
+    """
+    if pipeline.demo is None:
+        raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
+    cluster = Kafka(kafka)
+    acknowledgements = Acknowledgements()
+    path = folder.receipt(run)
+    if path.exists():
+        receipt = documents.read(path, Receipt)
+        if receipt.state == ReceiptState.COMPLETE:
+            return receipt
+        landed, digest = read_back(cluster, receipt, acknowledgements)
+    else:
+        landed, digest = None, 0
+        receipt = Receipt(
+            run=run,
+            state=ReceiptState.OPEN,
+            seed=secrets.randbits(32) if seed is None else seed,
+            records=pipeline.demo.records if records is None else records,
+            malformed=pipeline.demo.malformed if malformed is None else malformed,
+            opened_at=datetime.now(UTC),
+            start=cluster.end([topic.name for topic in pipeline.topics], committed=False),
+        )
+        documents.write(path, receipt)
+
+    digest += send(pipeline, pipeline.demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed)
+    if acknowledgements.count != receipt.records:
+        raise _undelivered(receipt, acknowledgements)
+    receipt = msgspec.structs.replace(
+        receipt,
+        state=ReceiptState.COMPLETE,
+        completed_at=datetime.now(UTC),
+        landings=[acknowledgements.landings[place] for place in sorted(acknowledgements.landings)],
+        digest=f"{digest % DIGEST_MODULUS:032x}",
+    )
+    documents.write(path, receipt)
+    return receipt
+
+
+def read_back(kafka: Kafka, receipt: Receipt, acknowledgements: Acknowledgements) -> tuple[bytearray, int]:
+    """Which records of an open receipt landed (1 at their sequence number), and their part of the digest.
+
+    Reads uncommitted: the batch is no transaction, and one of somebody else's, still open, would hide what landed behind it.
+    """
+    prefix = key_prefix(receipt.run)
+    landed, digest = bytearray(receipt.records), 0
+    for offset_range in between(receipt.start, kafka.end(receipt.start, committed=False)):
+        for block in kafka.read(offset_range, committed=False):
+            for offset, record_key, value in zip(block.offsets, block.keys, block.values, strict=True):
+                if record_key and record_key.startswith(prefix):
+                    acknowledgements.landed(block.topic, block.partition, offset)
+                    landed[int(record_key[-SEQUENCE_DIGITS:])] = True
+                    digest += fingerprint(record_key, value)
+    return landed, digest
+
+
+def send(
+    pipeline: Pipeline, demo: Demo, receipt: Receipt, producer: Producer, acknowledgements: Acknowledgements, landed: bytearray | None
+) -> int:
+    """Send every record of the batch that has not landed; returns their part of the digest."""
+    prefix = key_prefix(receipt.run)
+    digest = 0
+    for sequence in range(receipt.records):
+        if landed and landed[sequence]:
+            continue
+        record_key = key(prefix, sequence)
+        value = payload(pipeline, demo, receipt.seed, sequence, receipt.records, receipt.malformed)
+        digest += fingerprint(record_key, value)
+        topic = pipeline.topics[sequence % len(pipeline.topics)].name
+        while True:
+            try:
+                producer.produce(topic, value, record_key, on_delivery=acknowledgements.delivered)
+                break
+            except BufferError:
+                producer.poll(0.1)
+            except KafkaException as error:
+                raise DeliveryError(f"{topic}: record {sequence} of run {receipt.run} was not taken: {error.args[0].str()}") from error
+        if sequence % POLL_EVERY == 0:
+            producer.poll(0)
+            if acknowledgements.refusals:
+                break
+    producer.flush()
+    return digest
+
+
+def _undelivered(receipt: Receipt, acknowledgements: Acknowledgements) -> BrokerError | DeliveryError:
+    reasons = "; ".join(f"{count:,} × {reason}" for reason, count in acknowledgements.refusals.most_common(5)) or "no delivery report came"
+    message = f"Run {receipt.run}: {acknowledgements.count:,} of {receipt.records:,} records were acknowledged. {reasons}."
+    if acknowledgements.terminal or acknowledgements.count > receipt.records:
+        return DeliveryError(message)
+    return BrokerError(f"{message} Another try sends the rest.")

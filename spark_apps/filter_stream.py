@@ -1,0 +1,79 @@
+"""Filter a pipeline's topics into Parquet, once, up to what is there now.
+
+    spark-submit spark_apps/filter_stream.py --pipeline dags/important_messages.toml --bootstrap-servers localhost:9092
+
+All checks, the lock and the account of each micro-batch are in here, in the driver: submitted by hand it is as safe as
+from Airflow, and a second one at the same time is refused.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import HeadraceError
+from headrace.kafka import Kafka
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Streamed
+from headrace.ledger.opening import check_receipts, open_ledger
+from headrace.settings import Settings
+from spark_apps.publisher import Publisher
+from spark_apps.source import kafka_stream
+
+log = logging.getLogger("headrace")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the app; raises `HeadraceError` for everything it refuses or finds broken."""
+    options = parse(arguments)
+    pipeline = Pipeline.load(options.pipeline)
+    kafka = {"bootstrap.servers": options.bootstrap_servers}
+    folder = Folder(options.data / pipeline.name)
+    with folder.locked(f"the stream of run {options.run}"):
+        started_at = datetime.now(UTC)
+        identity = open_ledger(folder, pipeline, Kafka(kafka))
+        spark = SparkSession.builder.appName(f"{pipeline.name} {options.run}").getOrCreate()
+        publisher = Publisher(folder, pipeline.contract, options.run)
+        run_to_end(kafka_stream(spark, pipeline, kafka, identity.start), folder, publisher)
+        if not publisher.published:
+            log.info("nothing new in %s", ", ".join(topic.name for topic in pipeline.topics))
+        check_receipts(folder, Kafka(kafka), started_at)
+        documents.write(folder.streamed, Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC)))
+
+
+def run_to_end(records: DataFrame, folder: Folder, publisher: Publisher) -> None:
+    """Publish what is there now, micro-batch by micro-batch, then return."""
+    query = records.writeStream.option("checkpointLocation", str(folder.checkpoint)).trigger(availableNow=True).foreachBatch(publisher).start()
+    try:
+        query.awaitTermination()
+    except StreamingQueryException:
+        if publisher.error:
+            raise publisher.error from None
+        raise
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="filter_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipeline", type=Path, required=True, help="the pipeline's TOML file")
+    parser.add_argument("--bootstrap-servers", required=True, help="Kafka, as host:port[,host:port]")
+    parser.add_argument("--data", type=Path, default=Settings.from_environment().data, help="where the pipelines' folders lie")
+    parser.add_argument("--run", default=f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", help="name of this run in the ledger")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+    try:
+        main(sys.argv[1:])
+    except HeadraceError as error:
+        log.error("%s", error)  # noqa: TRY400, its text is the diagnosis; a traceback would bury it
+        sys.exit(error.exit_code)

@@ -1,0 +1,162 @@
+"""What happens to one micro-batch: judged, staged, audited, published."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from headrace import documents
+from headrace.contract.verdicts import Contract, Verdict
+from headrace.errors import LedgerError
+from headrace.ledger import publish
+from headrace.ledger.entries import Entry, entries, positions
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
+from headrace.ledger.ranges import OffsetRange, between
+from spark_apps.judge import judge
+
+log = logging.getLogger("headrace")
+
+RECORDS_PER_TASK = 250_000
+"""A micro-batch of fewer records is written as one file, not as one for each Kafka partition."""
+
+POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
+
+
+class Publisher:
+    """Publishes a stream's micro-batches one after the other, for `foreachBatch`.
+
+    `error` keeps what went wrong, since Spark hands on nothing but its text.
+    """
+
+    def __init__(self, folder: Folder, contract: Contract, run: str) -> None:
+        self.folder = folder
+        self.contract = contract
+        self.run = run
+        self.published: list[Entry] = []
+        self.error: Exception | None = None
+
+    def __call__(self, records: DataFrame, micro_batch: int) -> None:
+        """Publish one micro-batch, or pass over it if that was done already."""
+        try:
+            self._publish(records, micro_batch)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _publish(self, records: DataFrame, micro_batch: int) -> None:
+        planned_at = datetime.now(UTC)
+        identity = adopt_checkpoint(self.folder)
+        ledger = entries(self.folder)
+        ranges = plan(self.folder, identity, ledger, micro_batch)
+        if micro_batch < len(ledger):
+            must_be_published(ranges, ledger[micro_batch])
+            log.info("micro-batch %d: published already", micro_batch)
+            return
+
+        staging = publish.stage(self.folder, micro_batch)
+        judged = judge(records, self.contract).coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
+        kept = F.col("verdict") == Verdict.KEPT
+        counted = Tally(judged, ranges)
+        counted.records.where(kept).select(*POSITION, *self.contract.columns).write.parquet(str(staging.events))
+        counts = counted.counts()
+        if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
+            unusable = judged.where(F.col("reason").isNotNull())
+            unusable.select(*POSITION, "_value", "_headers", "reason").write.parquet(str(staging.quarantine))
+
+        events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
+        entry = Entry(
+            micro_batch=micro_batch,
+            checkpoint=str(identity.checkpoint),
+            run=self.run,
+            contract=self.contract,
+            planned_at=planned_at,
+            published_at=datetime.now(UTC),
+            accounts=publish.audit(ranges, counts, events, quarantine),
+            events=events,
+            quarantine=quarantine,
+        )
+        publish.commit(self.folder, staging, entry)
+        self.published.append(entry)
+        log.info("%s", described(entry))
+
+
+class Tally:
+    """Counts records per topic, partition and verdict in the same pass that writes them.
+
+    A frequent-items sketch is exact as long as it has room for every distinct item, which it has here by its size; the
+    audit would notice if it were not, since the counts must sum up to the files' rows and the planned ranges.
+    """
+
+    _VERDICTS = tuple(Verdict)
+
+    def __init__(self, judged: DataFrame, ranges: Sequence[OffsetRange]) -> None:
+        self._places = [(offset_range.topic, offset_range.partition) for offset_range in ranges]
+        self._observation = Observation()
+        places = F.create_map(*(F.lit(part) for i, (topic, partition) in enumerate(self._places) for part in (f"{topic}-{partition}", i)))
+        place = places[F.concat_ws("-", "_topic", F.col("_partition").cast("string"))]
+        verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("verdict")) - 1
+        item = place * len(self._VERDICTS) + verdict
+        items = len(self._places) * len(self._VERDICTS)
+        self.records = judged.observe(
+            self._observation,
+            F.count(F.lit(1)).alias("records"),
+            F.call_function("approx_top_k", item.cast("bigint"), F.lit(items), F.lit(8 * items)).alias("items"),
+        )
+
+    def counts(self) -> publish.Counts:
+        """The counts, once the records were written. Raises `LedgerError` if a record is in none of them."""
+        observed = self._observation.get
+        counts = {}
+        for item, count in observed["items"]:
+            place, verdict = divmod(item, len(self._VERDICTS))
+            counts[(*self._places[place], self._VERDICTS[verdict])] = count
+        if sum(counts.values()) != observed["records"]:
+            raise LedgerError(f"{observed['records']} records were read and {sum(counts.values())} have a verdict. Nothing was published.")
+        return counts
+
+
+def adopt_checkpoint(folder: Folder) -> Identity:
+    """The identity, which from the first micro-batch on names the checkpoint that Spark made."""
+    identity = read_identity(folder)
+    if identity is None:
+        raise LedgerError(f"{folder.identity} was removed while the stream was running. Nothing was published.")
+    if identity.checkpoint is None:
+        identity = msgspec.structs.replace(identity, checkpoint=checkpoint_id(folder.checkpoint))
+        documents.write(folder.identity, identity)
+    return identity
+
+
+def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batch: int) -> list[OffsetRange]:
+    """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
+    before = [entry for entry in ledger if entry.micro_batch < micro_batch]
+    if len(before) != micro_batch:
+        raise LedgerError(f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. Nothing was published.")
+    try:
+        return between(positions(identity.start, before), planned_positions(folder.checkpoint, micro_batch))
+    except ValueError as error:
+        raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. Nothing was published.") from error
+
+
+def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
+    """Raise `LedgerError` unless the entry accounts for just these ranges: passing over by id alone would lose records."""
+    if list(ranges) != entry.ranges:
+        planned, accounted = (", ".join(map(str, those)) for those in (ranges, entry.ranges))
+        raise LedgerError(
+            f"Checkpoint and ledger disagree: micro-batch {entry.micro_batch} is planned as {planned}, its entry accounts for {accounted}. "
+            "Nothing was published. One of them was rolled back: put both back from one point in time, or `headrace reset` the pipeline."
+        )
+
+
+def described(entry: Entry) -> str:
+    """An entry in one line of a log."""
+    kept, filtered, quarantined, gaps = (entry.total(column) for column in ("kept", "filtered", "quarantined", "gaps"))
+    skipped = f", {gaps:,} gaps" if gaps else ""
+    seconds = (entry.published_at - entry.planned_at).total_seconds()
+    return (
+        f"micro-batch {entry.micro_batch}: {kept + filtered + quarantined:,} read = {kept:,} kept + {filtered:,} filtered + "
+        f"{quarantined:,} quarantined{skipped}, {len(entry.accounts)} partitions, {seconds:.1f} s"
+    )
