@@ -23,13 +23,23 @@ What is kept and from where: `important_messages.toml`, beside this file.
 
 Green means: every offset of every partition is accounted for, as kept, filtered, quarantined or a confirmed gap.
 Data that others build on: schedule on the asset `important_messages_verified`, not on `important_messages_published`.
-"""  # noqa: D212, D415
+"""
 
 from airflow.sdk import dag
+from headrace.contract.pipeline import Pipeline
 
 from headrace.airflow.params import demo_params
-from headrace.airflow.tasks import DAG_DEFAULTS, check, collect, create_topics, preflight, produce_batch, published, report, stream_to_parquet
-from headrace.contract.pipeline import Pipeline
+from headrace.airflow.tasks import (
+    DAG_DEFAULTS,
+    check,
+    collect,
+    create_topics,
+    preflight,
+    produce_batch,
+    published,
+    report,
+    stream_to_parquet,
+)
 
 pipeline = Pipeline.beside(__file__)
 common = {**DAG_DEFAULTS, "doc_md": __doc__, "description": pipeline.description, "tags": ["headrace", pipeline.name]}

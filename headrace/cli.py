@@ -11,7 +11,6 @@ from headrace.errors import Exit, HeadraceError, SurroundingsError
 from headrace.settings import Settings
 
 # Each verb imports what it needs, so that `--help` is quick.
-# ruff: noqa: PLC0415
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -74,7 +73,10 @@ def doctor() -> None:
 def main() -> None:
     """Run the command; every known failure is one message on standard error and an exit code."""
     if sys.platform == "win32":
-        _end("Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up.", Exit.SURROUNDINGS)
+        _end(
+            "Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up.",
+            Exit.SURROUNDINGS,
+        )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -94,9 +96,13 @@ def _surroundings(error: OSError) -> SurroundingsError | None:
     where = error.filename or "a file"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return SurroundingsError(f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA.")
+            return SurroundingsError(
+                f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA."
+            )
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return SurroundingsError(f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA.")
+            return SurroundingsError(
+                f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA."
+            )
         case _:
             return None
 

@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -20,6 +19,8 @@ PATIENCE = 30.0
 """Seconds for one answer of the broker."""
 PORT_PATIENCE = 3.0
 """Seconds for a listener's port to accept."""
+PASSING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT}
+"""Errors that a broker answers while a topic or a broker is new."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
 """A block holds at most this many records, and about this many bytes."""
@@ -113,8 +114,9 @@ class Kafka:
             raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
         wanted = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, t.replication_factor, config=dict(t.config)) for t in wanted]
-        for future in (self.admin.create_topics(new) if new else {}).values():
-            self._result(future)
+        for name, future in (self.admin.create_topics(new) if new else {}).items():
+            self._ask(future.result)
+            self.end([name])  # answers once each partition has a leader
         return [topic.name for topic in wanted]
 
     def earliest(self, topics: Iterable[str]) -> Positions:
@@ -180,27 +182,37 @@ class Kafka:
                 failures.append(f"{address} ({error})")
             else:
                 return
-        raise BrokerError(f"Kafka can't be reached at {', '.join(failures)}, which is {what}. Is the broker running, and is this the listener for this side?")
+        raise BrokerError(
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. Is the broker running, and is this the listener for this side?"
+        )
 
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
         partitions = [
-            TopicPartition(topic, partition) for topic, facts in self.describe(list(topics)).items() for partition in range(facts.partitions)
+            TopicPartition(topic, partition)
+            for topic, facts in self.describe(list(topics)).items()
+            for partition in range(facts.partitions)
         ]
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level) if partitions else {}
-        positions: Positions = {}
-        for partition, future in futures.items():
-            positions.setdefault(partition.topic, {})[partition.partition] = self._result(future).offset
-        return positions
+        found: Positions = {}
+
+        def list_offsets() -> None:
+            futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level)
+            for partition, future in futures.items():
+                found.setdefault(partition.topic, {})[partition.partition] = future.result(PATIENCE).offset
+
+        if partitions:
+            self._ask(list_offsets)
+        return found
 
     def _ask(self, question: Callable[[], T]) -> T:
-        try:
-            return question()
-        except KafkaException as error:
-            raise self._failed(error) from error
-
-    def _result(self, future: "Future[T]") -> T:
-        return self._ask(lambda: future.result(PATIENCE))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if error.args[0].code() not in PASSING or time.monotonic() > deadline:
+                    raise self._failed(error) from error
+            time.sleep(0.1)
 
     def _failed(self, error: KafkaException) -> BrokerError:
         return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")

@@ -57,8 +57,12 @@ def check_writable(data: Path) -> int:
             file.write(b"headrace")
             os.fsync(file.fileno())
     except OSError as error:
-        raise SurroundingsError(f"{data} can't be written: {error.strerror}. Change its owner, or set HEADRACE_DATA to another folder.") from error
+        raise SurroundingsError(
+            f"{data} can't be written: {error.strerror}. Change its owner, or set HEADRACE_DATA to another folder."
+        ) from error
     free = shutil.disk_usage(data).free
     if free < LEAST_FREE_BYTES:
-        raise SurroundingsError(f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or set HEADRACE_DATA.")
+        raise SurroundingsError(
+            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or set HEADRACE_DATA."
+        )
     return free

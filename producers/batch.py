@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from headrace.contract.pipeline import Demo, Pipeline
 
 from headrace import documents
-from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
@@ -145,7 +145,7 @@ def send(
         if landed and landed[sequence]:
             continue
         record_key = key(prefix, sequence)
-        value = payload(pipeline, demo, receipt.seed, sequence, receipt.records, receipt.malformed)
+        value = payload(pipeline, demo, receipt.seed, sequence, receipt.malformed, large=sequence == receipt.records // 2)
         digest += fingerprint(record_key, value)
         topic = pipeline.topics[sequence % len(pipeline.topics)].name
         while True:

@@ -15,11 +15,10 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _SHARE_UNIT = 1 << 64
 
 
-def payload(pipeline: Pipeline, demo: Demo, seed: int, sequence: int, records: int, malformed: float) -> bytes | None:
-    """The value of one record of a batch of `records`, malformed with probability `malformed`."""
+def payload(pipeline: Pipeline, demo: Demo, seed: int, sequence: int, malformed: float = 0.0, *, large: bool = False) -> bytes | None:
+    """The value of one record, malformed with probability `malformed`; a large one is always valid."""
     draw = hashlib.blake2b(f"{seed}:{sequence}".encode(), digest_size=24).digest()
     share, kind, choice = (int.from_bytes(draw[i : i + 8], "big") for i in (0, 8, 16))
-    large = sequence == records // 2
     if not large and share < malformed * _SHARE_UNIT:
         kinds = MALFORMED[pipeline.format]
         return kinds[kind % len(kinds)](pipeline, demo, choice)

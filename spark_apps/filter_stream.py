@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from headrace.contract.pipeline import Pipeline
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from headrace import documents
-from headrace.contract.pipeline import Pipeline
 from headrace.errors import HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_to_end(records: DataFrame, folder: Folder, publisher: Publisher) -> None:
     """Publish what is there now, micro-batch by micro-batch, then return."""
-    query = records.writeStream.option("checkpointLocation", str(folder.checkpoint)).trigger(availableNow=True).foreachBatch(publisher).start()
+    query = (
+        records.writeStream.option("checkpointLocation", str(folder.checkpoint)).trigger(availableNow=True).foreachBatch(publisher).start()
+    )
     try:
         query.awaitTermination()
     except StreamingQueryException:

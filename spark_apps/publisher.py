@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+from headrace.contract.verdicts import Contract, Verdict
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from headrace import documents
-from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.ledger import publish
 from headrace.ledger.entries import Entry, entries, positions
@@ -58,15 +58,7 @@ class Publisher:
             return
 
         staging = publish.stage(self.folder, micro_batch)
-        judged = judge(records, self.contract).coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
-        kept = F.col("verdict") == Verdict.KEPT
-        counted = Tally(judged, ranges)
-        counted.records.where(kept).select(*POSITION, *self.contract.columns).write.parquet(str(staging.events))
-        counts = counted.counts()
-        if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
-            unusable = judged.where(F.col("reason").isNotNull())
-            unusable.select(*POSITION, "_value", "_headers", "reason").write.parquet(str(staging.quarantine))
-
+        counts = write(judge(records, self.contract), self.contract, ranges, staging) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         entry = Entry(
             micro_batch=micro_batch,
@@ -82,6 +74,19 @@ class Publisher:
         publish.commit(self.folder, staging, entry)
         self.published.append(entry)
         log.info("%s", described(entry))
+
+
+def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging) -> publish.Counts:
+    """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any."""
+    judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
+    tally = Tally(judged, ranges)
+    kept = F.col("verdict") == Verdict.KEPT
+    tally.records.where(kept).select(*POSITION, *contract.columns).write.parquet(str(staging.events))
+    counts = tally.counts()
+    if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
+        unusable = judged.where(F.col("reason").isNotNull())
+        unusable.select(*POSITION, "_value", "_headers", "reason").write.parquet(str(staging.quarantine))
+    return counts
 
 
 class Tally:
@@ -134,7 +139,9 @@ def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batc
     """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
     before = [entry for entry in ledger if entry.micro_batch < micro_batch]
     if len(before) != micro_batch:
-        raise LedgerError(f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. Nothing was published.")
+        raise LedgerError(
+            f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. Nothing was published."
+        )
     try:
         return between(positions(identity.start, before), planned_positions(folder.checkpoint, micro_batch))
     except ValueError as error:

@@ -52,9 +52,9 @@ def preflight(pipeline: Pipeline) -> Any:
         from headrace.preflight import checks
 
         with plainly():
-            print(f"Spark runs on {spark_master()} ({SPARK})")  # noqa: T201, a task's log is what it prints
+            print(f"Spark runs on {spark_master()} ({SPARK})")
             for line in checks(Kafka(kafka_config()), Settings.from_environment().data / pipeline.name):
-                print(line)  # noqa: T201
+                print(line)
 
     return run()
 
@@ -69,7 +69,7 @@ def create_topics(pipeline: Pipeline) -> Any:
         with plainly():
             created = Kafka(kafka_config()).create(pipeline.topics)
         for topic in pipeline.topics:
-            print(f"topic {topic.name}: {'created' if topic.name in created else 'is there'}, {topic.partitions} partitions")  # noqa: T201
+            print(f"topic {topic.name}: {'created' if topic.name in created else 'is there'}, {topic.partitions} partitions")
         return created
 
     return run()
@@ -97,10 +97,10 @@ def produce_batch(pipeline: Pipeline) -> Any:
                 seed=params["seed"],
             )
         for landing in receipt.landings:
-            print(  # noqa: T201
+            print(
                 f"{landing.topic}-{landing.partition}: {landing.count:,} records acknowledged, offsets {landing.lowest_offset} to {landing.highest_offset}"
             )
-        print(f"{receipt.records:,} of {receipt.records:,} records acknowledged; seed {receipt.seed}, digest {receipt.digest}")  # noqa: T201
+        print(f"{receipt.records:,} of {receipt.records:,} records acknowledged; seed {receipt.seed}, digest {receipt.digest}")
         return {"records": receipt.records, "seed": receipt.seed, "digest": receipt.digest}
 
     return run()
@@ -117,7 +117,9 @@ class StreamToParquet(SparkSubmitOperator):
             code = re.search(r"Error code is: (-?\d+)", str(error))
             if code and int(code[1]) in {Exit.RED, Exit.USAGE}:
                 raise AirflowFailException("The stream is red; the last lines of its log say why and what to do.") from None
-            raise AirflowException(f"The stream ended with exit code {code[1] if code else '?'}; its log above says more. It is safe to run it again.") from None
+            raise AirflowException(
+                f"The stream ended with exit code {code[1] if code else '?'}; its log above says more. It is safe to run it again."
+            ) from None
 
 
 def stream_to_parquet(pipeline: Pipeline) -> Any:
@@ -154,8 +156,8 @@ def collect(pipeline: Pipeline) -> Any:
 
         with plainly():
             scope = since_verified(Folder(Settings.from_environment().data / pipeline.name))
-        print(f"micro-batches to judge again: {scope.micro_batches or 'none'}")  # noqa: T201
-        print(f"receipts to read back: {', '.join(scope.receipts) or 'none'}")  # noqa: T201
+        print(f"micro-batches to judge again: {scope.micro_batches or 'none'}")
+        print(f"receipts to read back: {', '.join(scope.receipts) or 'none'}")
         return msgspec.to_builtins(scope)  # type: ignore[no-any-return]
 
     return run()

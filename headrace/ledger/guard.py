@@ -30,7 +30,9 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
     reset = f"`headrace reset {folder.root.name}` moves everything aside and starts over."
     if identity is None:
         if found or ledger:
-            raise RefusedError(f"{folder.root} holds {'a checkpoint' if found else 'entries'} but no identity.json. Put it back, or {reset}")
+            raise RefusedError(
+                f"{folder.root} holds {'a checkpoint' if found else 'entries'} but no identity.json. Put it back, or {reset}"
+            )
         return
     if identity.checkpoint is not None and identity.checkpoint != found:
         raise RefusedError(
@@ -52,7 +54,9 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
             f"{last_plan} and committed {last_commit}. One of them was rolled back or edited. Put both back from one point in time, or {reset}"
         )
     if last_entry >= 0 and (plan := planned_positions(folder.checkpoint, last_entry)) != ledger_ends:
-        raise LedgerError(f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ledger_ends} here. {reset}")
+        raise LedgerError(
+            f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ledger_ends} here. {reset}"
+        )
 
 
 def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], wanted: Sequence[str], cluster: Cluster) -> None:
@@ -79,7 +83,9 @@ def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], w
                 f"Lengthen the topic's retention. To go on from what is there: {reset}"
             )
         if end < following:
-            raise RefusedError(f"{topic}-{partition}: the next offset is {following} but the topic ends at {end}: records were removed from Kafka. {reset}")
+            raise RefusedError(
+                f"{topic}-{partition}: the next offset is {following} but the topic ends at {end}: records were removed from Kafka. {reset}"
+            )
 
 
 def check_contract(folder: Folder, identity: Identity, contract: Contract) -> None:

@@ -74,4 +74,6 @@ def planned_positions(checkpoint: Path, micro_batch: int) -> Positions:
     try:
         return msgspec.json.decode(path.read_text().splitlines()[-1], type=Positions)
     except (OSError, IndexError, msgspec.DecodeError) as error:
-        raise LedgerError(f"{path} can't be read: {error}. The checkpoint is damaged; put back a copy, or `headrace reset` the pipeline.") from error
+        raise LedgerError(
+            f"{path} can't be read: {error}. The checkpoint is damaged; put back a copy, or `headrace reset` the pipeline."
+        ) from error

@@ -25,7 +25,9 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
     wanted = [topic.name for topic in pipeline.topics]
     cluster = survey(kafka, wanted)
     if missing := [topic for topic in wanted if topic not in cluster.topics and (identity is None or topic not in identity.topics)]:
-        raise RefusedError(f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`.")
+        raise RefusedError(
+            f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`."
+        )
     if identity is None:
         identity = Identity(
             pipeline=pipeline.name,
@@ -88,4 +90,3 @@ def check_receipts(folder: Folder, kafka: Kafka, started_at: datetime) -> None:
 def is_due(receipt: Receipt, streamed_from: datetime | None) -> bool:
     """Whether a stream that began at a moment had the whole batch before it."""
     return receipt.state == ReceiptState.COMPLETE and bool(receipt.completed_at and streamed_from and receipt.completed_at < streamed_from)
-

@@ -145,20 +145,24 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
         for what, wanted, files in (("kept", kept, events), ("quarantined", quarantined, quarantine)):
             own = [span for file in files for span in file.spans if (span.topic, span.partition) == (topic, partition)]
             if sum(span.rows for span in own) != wanted:
-                raise LedgerError(f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. Nothing was published.")
+                raise LedgerError(
+                    f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. Nothing was published."
+                )
             if any(span.lowest_offset not in offset_range or span.highest_offset not in offset_range for span in own):
                 raise LedgerError(f"{offset_range}: a staged file holds an offset outside of it. Nothing was published.")
         accounts.append(account)
     written = sum(file.rows for file in (*events, *quarantine))
     claimed = sum(account.kept + account.quarantined for account in accounts)
     if written != claimed or sum(counts.values()) != sum(account.read for account in accounts):
-        raise LedgerError(f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. Nothing was published.")
+        raise LedgerError(
+            f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. Nothing was published."
+        )
     return accounts
 
 
 def commit(folder: Folder, staging: Staging, entry: Entry) -> None:
     """Publish: quarantine first, then the rename that is the commit."""
-    documents.write(staging.events / ENTRY, entry)
+    documents.write(staging.events / ENTRY, entry)  # makes the folder where there was nothing to write
     for staged in (staging.quarantine, staging.events):
         if staged.exists():
             _sync(staged)
@@ -173,7 +177,9 @@ def _bring(staged: Path, place: Path) -> None:
     try:
         staged.rename(place)
     except OSError as error:
-        raise LedgerError(f"{place} can't be brought into place: {error.strerror}. A published folder is never rewritten; nothing was changed.") from error
+        raise LedgerError(
+            f"{place} can't be brought into place: {error.strerror}. A published folder is never rewritten; nothing was changed."
+        ) from error
     documents.sync_directory(place.parent)
 
 

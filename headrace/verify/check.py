@@ -37,7 +37,9 @@ class Verification:
         self.ledger = readable_entries(folder, self.findings)
         self.identity = read_identity(folder)
         self.receipts = list(receipts(folder))
-        self.verified = documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
+        self.verified = (
+            documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
+        )
 
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
@@ -172,7 +174,7 @@ def _merged(ranges: list[OffsetRange]) -> list[OffsetRange]:
     for each in sorted(ranges):
         if merged and each.from_offset <= merged[-1].until_offset:
             last = merged.pop()
-            each = OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset))
-        merged.append(each)
+            merged.append(OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset)))
+        else:
+            merged.append(each)
     return merged
-

@@ -15,7 +15,9 @@ def conclude(folder: Folder, scope: Scope, report: Report) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(report), encoding="utf-8")
     if report.state == State.RED:
-        broken = [f"{each.id} ({each.title}): {each.findings[0].message}" for each in report.invariants if each.state != InvariantState.HELD]
+        broken = [
+            f"{each.id} ({each.title}): {each.findings[0].message}" for each in report.invariants if each.state != InvariantState.HELD
+        ]
         raise BrokenInvariantError("Not every record is accounted for.\n  " + "\n  ".join(broken) + f"\nThe whole account: {page}")
     if scope.moves:
         known = documents.read(folder.verified, Verified) if folder.verified.exists() else None

@@ -32,8 +32,18 @@ class Contents:
     @classmethod
     def of(cls, folder: Folder, chosen: Sequence[Entry]) -> "Contents":
         """Read it; a file that can't be read is left out here, since verify tells of it."""
-        events = [path for entry in chosen for file in entry.events if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists()]
-        unusable = [path for entry in chosen for file in entry.quarantine if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()]
+        events = [
+            path
+            for entry in chosen
+            for file in entry.events
+            if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists()
+        ]
+        unusable = [
+            path
+            for entry in chosen
+            for file in entry.quarantine
+            if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
+        ]
         reasons = _query("SELECT reason, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable)
         minutes = _query("SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows GROUP BY ALL ORDER BY ALL", events)
         return cls(

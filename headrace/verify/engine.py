@@ -8,7 +8,9 @@ import duckdb
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An empty database of its own, in memory. Its time zone is UTC: the extension that knows others is not loaded."""
-    return duckdb.connect(config={"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    return duckdb.connect(
+        config={"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    )
 
 
 def view(database: duckdb.DuckDBPyConnection, name: str, files: Iterable[Path]) -> None:

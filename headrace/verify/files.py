@@ -59,7 +59,9 @@ def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entr
                 micro_batch=committed[-1],
             )
         elif ledger and (planned := identities.planned_positions(folder.checkpoint, ledger[-1].micro_batch)) != ends:
-            findings.add(Invariant.RANGES_JOIN, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=ledger[-1].micro_batch)
+            findings.add(
+                Invariant.RANGES_JOIN, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=ledger[-1].micro_batch
+            )
     except (ValueError, LedgerError) as error:
         findings.add(Invariant.RANGES_JOIN, str(error))
 
@@ -73,7 +75,13 @@ def check_files(folder: Folder, ledger: Sequence[Entry], scope: frozenset[int], 
                 findings.checked[Invariant.FILES_EQUAL] += 1
                 if wrong := _wrong(place / file.name, file, whole=entry.micro_batch in scope):
                     message = f"{wrong}. It holds, by its entry, {_spans(file)}"
-                    findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.micro_batch, file=_relative(folder, place / file.name), **_where(file))
+                    findings.add(
+                        Invariant.FILES_EQUAL,
+                        message,
+                        micro_batch=entry.micro_batch,
+                        file=_relative(folder, place / file.name),
+                        **_where(file),
+                    )
         _check_nothing_more(folder, kind, {entry.micro_batch: {file.name for file in files_of(entry)} for entry in ledger}, findings)
 
 
@@ -81,14 +89,25 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
     newest = max(known, default=-1)
     for place in kind.glob("*"):
         micro_batch = micro_batch_of(place)
-        if micro_batch is not None and micro_batch not in known and (micro_batch > newest and (kind == folder.quarantine or (place / ENTRY).exists())):
+        if (
+            micro_batch is not None
+            and micro_batch not in known
+            and (micro_batch > newest and (kind == folder.quarantine or (place / ENTRY).exists()))
+        ):
             continue  # published while we look: the quarantine's folder comes before its entry
-        names = known.get(micro_batch, set()) | {ENTRY} if micro_batch is not None and kind == folder.events else known.get(micro_batch or 0, set())
+        names = (
+            known.get(micro_batch, set()) | {ENTRY}
+            if micro_batch is not None and kind == folder.events
+            else known.get(micro_batch or 0, set())
+        )
         for path in place.rglob("*") if place.is_dir() else [place]:
             relative = path.relative_to(kind)
             if str(relative) != EMPTY and (len(relative.parts) != 2 or relative.name not in names):  # noqa: PLR2004, folder and file
                 findings.add(
-                    Invariant.FILES_EQUAL, "no entry knows this file; readers would see it", micro_batch=micro_batch, file=_relative(folder, path)
+                    Invariant.FILES_EQUAL,
+                    "no entry knows this file; readers would see it",
+                    micro_batch=micro_batch,
+                    file=_relative(folder, path),
                 )
 
 
@@ -110,7 +129,10 @@ def _wrong(path: Path, file: DataFile, *, whole: bool) -> str | None:
 
 
 def _spans(file: DataFile) -> str:
-    return "; ".join(f"{s.rows:,} rows of {s.topic}-{s.partition}, offsets {s.lowest_offset} to {s.highest_offset}" for s in file.spans) or "no rows"
+    return (
+        "; ".join(f"{s.rows:,} rows of {s.topic}-{s.partition}, offsets {s.lowest_offset} to {s.highest_offset}" for s in file.spans)
+        or "no rows"
+    )
 
 
 def _where(file: DataFile) -> dict[str, object]:

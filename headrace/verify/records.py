@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import duckdb
 import pyarrow as pa
 
 from headrace.contract.verdicts import Verdict
@@ -124,7 +125,9 @@ class PublishedRows:
                 self._check_outside()
 
     def _check_outside(self) -> None:
-        inside = [f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in self.entry.ranges]
+        inside = [
+            f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in self.entry.ranges
+        ]
         places = [value for r in self.entry.ranges for value in (r.topic, r.partition)]
         for name in ("kept", "unusable"):
             outside = self.database.execute(

@@ -47,8 +47,8 @@ HOSTILE = [
 
 def finding(**fields: Any) -> Finding:
     """A finding at offset 120 of partition 1."""
-    place = {"topic": "test-topic", "partition": 1, "from_offset": 120, "until_offset": 123}
-    return Finding(**({"message": "3 offsets hold records that no verdict counts."} | place | fields))
+    usual: dict[str, Any] = {"topic": "test-topic", "partition": 1, "from_offset": 120, "until_offset": 123}
+    return Finding(**({"message": "3 offsets hold records that no verdict counts."} | usual | fields))
 
 
 def invariant(number: int, state: InvariantState = InvariantState.HELD, findings: list[Finding] | None = None) -> Invariant:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from rich.console import Console
 
-from examples import HOSTILE, NOW, finding, invariant, report, reports
 from headrace.report.console import TASK_LOG_WIDTH, show, task_log
 from headrace.report.model import Balance, InvariantState, Report, Sample, State
 from headrace.report.wording import commands
+from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 
 
 def shown(what: Report, *, samples: bool = True, encoding: str = "utf-8") -> str:

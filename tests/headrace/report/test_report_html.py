@@ -3,13 +3,14 @@
 import unicodedata
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
-from examples import HOSTILE, NOW, finding, invariant, report, reports
 from headrace.report.html import MOST_ROWS, notice, render
 from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals
-from page import Page
+from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
+from tests.headrace.report.page import Page
 
 REFERENCES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "background", "ping", "cite", "style"}
 OWN_TAGS = {tag for tag, _ in Page(render(report())).tags}
@@ -109,10 +110,10 @@ def test_balance_totals_add_up_visibly() -> None:
 def test_further_findings_are_counted() -> None:
     """A report that holds only the first findings says how many there are."""
     first = [finding(from_offset=offset, until_offset=offset + 1) for offset in range(20)]
-    many = invariant(4, InvariantState.BROKEN, first)
-    many.__class__(**{name: getattr(many, name) for name in many.__struct_fields__} | {"found": 240})
+    many = msgspec.structs.replace(invariant(4, InvariantState.BROKEN, first), found=240)
     text = Page(render(report(state=State.RED, invariants=[many]))).text
     assert "15 more findings" in text
+    assert "These are the first 20 of 240 findings." in text
 
 
 def test_links_lead_to_what_is_there() -> None:

