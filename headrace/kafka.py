@@ -156,7 +156,7 @@ class Kafka:
             silent_since = time.monotonic()
             while at < until:
                 records: list[Message] = []
-                for message in consumer.consume(BLOCK_RECORDS, timeout=0.1):
+                for message in consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1):
                     silent_since = time.monotonic()
                     error = message.error()
                     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name

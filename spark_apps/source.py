@@ -17,6 +17,8 @@ OPTIONS = {
     "kafka.max.partition.fetch.bytes": str(16 << 20),
     "kafka.fetch.max.bytes": str(64 << 20),
     "kafka.receive.buffer.bytes": str(4 << 20),
+    # A fetch that finds nothing new otherwise waits this long, once for each partition.
+    "kafka.fetch.max.wait.ms": "20",
 }
 
 

@@ -169,7 +169,6 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
     @task(task_id="check", doc_md=check.__doc__)
     def run(scope: dict[str, Any]) -> str:
         import msgspec
-        from rich.console import Console
 
         from headrace import documents
         from headrace.kafka import Kafka
@@ -184,7 +183,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
             found = verification.run(run_id)
             documents.write(folder.report(run_id) / "report.json", found)
-        console.show(found, Console(width=120), samples=False)
+        console.show(found, console.task_log(), samples=False)
         return found.state.value
 
     return run(scope)

@@ -47,4 +47,3 @@ class Say:
         else:
             self.line(text)
             yield
-

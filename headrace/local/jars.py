@@ -26,6 +26,12 @@ def expected() -> dict[str, str]:
     return {path: digest for digest, path in lines}
 
 
+def connector_version() -> str:
+    """Return the version of Spark that the connector is for."""
+    name = "connector/spark-sql-kafka-0-10_2.13-"
+    return next(path.removeprefix(name).removesuffix(".jar") for path in expected() if path.startswith(name))
+
+
 def wrong(folder: Path) -> list[str]:
     """Return which jars in `folder` are absent or are not what they must be."""
     return [path for path, digest in expected().items() if _digest(folder / path) != digest]
@@ -59,11 +65,9 @@ def _fetch(folder: Path, java_home: Path, environment: Mapping[str, str], say: S
     cache = folder / "cache"
     cache.mkdir()
     log = folder / "ivy.log"
-    command = [
-        *(java_home / "bin" / "java", *java.network_options(environment, folder / "trust.p12")),
-        *("-jar", _ivy_jar(), "-warn", "-settings", IVY / "ivysettings.xml", "-cache", cache),
-        *("-ivy", IVY / "ivy.xml", "-retrieve", folder / PATTERN),
-    ]
+    command = [str(java_home / "bin" / "java"), *java.network_options(environment, cache / "trust.p12"), "-jar", str(_ivy_jar()), "-warn"]
+    command += ["-settings", str(IVY / "ivysettings.xml"), "-cache", str(cache), "-ivy", str(IVY / "ivy.xml")]
+    command += ["-retrieve", str(folder / PATTERN)]
     with log.open("wb") as out:
         ivy = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         try:
@@ -89,11 +93,15 @@ def _ivy_jar() -> Path:
 
 def _diagnosis(log: str, folder: Path) -> str:
     lines = log.splitlines()
-    if any(sign in log for sign in ("UnknownHost", "ConnectException", "SocketTimeout", "Connection refused", "NoRouteToHost", "SSLHandshake")):
+    if any(
+        sign in log for sign in ("UnknownHost", "ConnectException", "SocketTimeout", "Connection refused", "NoRouteToHost", "SSLHandshake")
+    ):
         causes = [line.strip(": \t") for line in lines if "Exception" in line or "Server access error" in line]
         what = "Maven Central is not reachable"
     else:
-        causes = [line.strip(": \t") for line in lines if "UNRESOLVED" in line or "not found" in line or "No space" in line or "ERROR" in line]
+        causes = [
+            line.strip(": \t") for line in lines if "UNRESOLVED" in line or "not found" in line or "No space" in line or "ERROR" in line
+        ]
         what = "The jars could not be fetched"
     cause = f" ({causes[0]})" if causes else f":\n{log[-2000:]}"
     return f"{what}{cause}. Check the network and proxy (HTTPS_PROXY, SSL_CERT_FILE) and run it again, or put the files of {SUMS} into {folder}."

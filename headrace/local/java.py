@@ -71,7 +71,7 @@ def check(home: Path) -> int:
     """Return the version of the Java in `home`. Raises `MistakeError` if there is none or it is too old."""
     binary = home / "bin" / "java"
     if not binary.is_file():
-        raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, but {binary} does not exist; name a folder of Java {OLDEST} or newer, or unset it.")
+        raise MistakeError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {OLDEST} or newer, or unset it.")
     answer = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     if found is None:

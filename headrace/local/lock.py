@@ -27,7 +27,11 @@ def main() -> int:
                 problems.append(f"{name} cannot be compiled.")
             elif output.read_bytes() != lock.read_bytes():
                 problems.append(f"{name} is not what pyproject.toml asks for; run `make lock`.")
-            problems += [f"{name}:{number} names an address." for number, line in enumerate(output.read_text().splitlines(), 1) if ADDRESS.search(line)]
+            problems += [
+                f"{name}:{number} names an address."
+                for number, line in enumerate(output.read_text().splitlines(), 1)
+                if ADDRESS.search(line)
+            ]
     print("\n".join(problems or ["The locks are up to date."]))  # noqa: T201  this is a command
     return 1 if problems else 0
 

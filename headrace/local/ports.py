@@ -49,7 +49,9 @@ def require_free(ports: list[Port]) -> None:
     """Raise `SurroundingsError` naming every port that is taken, by whom if that can be told, and how to move it."""
     taken = [port for port in ports if is_taken(port.number)]
     if taken:
-        lines = [f"Port {port.number} ({port.purpose}) is in use{_by_whom(port.number)}; stop that, or set {port.variable}." for port in taken]
+        lines = [
+            f"Port {port.number} ({port.purpose}) is in use{_by_whom(port.number)}; stop that, or set {port.variable}." for port in taken
+        ]
         raise SurroundingsError("\n".join(lines))
 
 

@@ -144,7 +144,8 @@ class Supervisor:
     def environment(self) -> Mapping[str, str]:
         """Return the environment that the running supervisor was started with."""
         pid: int = self._call("getPID")
-        return psutil.Process(pid).environ()
+        environment: dict[str, str] = psutil.Process(pid).environ()
+        return environment
 
     def processes(self) -> list[psutil.Process]:
         """Find every process of the stack, also those whose supervisor was killed, but not the caller's own."""
@@ -208,8 +209,9 @@ class Supervisor:
 
 def _configuration(services: list[Service], folder: Path, socket: str) -> str:
     head = SUPERVISOR.format(folder=_plain(folder), socket=_plain(socket))
+    # The supervisor expands the name of a log twice.
     programs = [
-        PROGRAM.format(name=service.name, command=_plain(shlex.join(service.command)), folder=_plain(folder), log=_plain(service.log))
+        PROGRAM.format(name=service.name, command=_plain(shlex.join(service.command)), folder=_plain(folder), log=_plain(_plain(service.log)))
         for service in services
     ]
     return "".join([head, *programs])

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.report import wording
-from headrace.report.display import duration, number, plural, shortened, visible
+from headrace.report.display import checked, duration, number, plural, shortened, visible
 from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
 
 TASK_LOG_WIDTH = 120
@@ -131,7 +131,7 @@ def _invariants(page: _Page, report: Report) -> None:
     for invariant in report.invariants:
         held = invariant.state is InvariantState.HELD
         word = "held" if held else invariant.state.value.upper()
-        page.line(f"{invariant.id} {word:<6} {invariant.title} ({number(invariant.checked)} {invariant.unit})", "" if held else "bold red")
+        page.line(f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})", "" if held else "bold red")
         if not held:
             _broken(page, invariant, report.pipeline)
     if wording.broken(report):

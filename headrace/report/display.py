@@ -50,6 +50,12 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def checked(value: int, unit: str) -> str:
+    """A number with its unit, which is a regular English plural: "1 entry", "2 files"."""
+    singular = unit[:-3] + "y" if unit.endswith("ies") else unit.removesuffix("s")
+    return plural(value, f"{singular}/{unit}")
+
+
 def duration(seconds: float) -> str:
     """Tenths of seconds while they matter, then minutes, then hours."""
     if not math.isfinite(seconds) or seconds < 2 * SECONDS_PER_MINUTE:

@@ -56,6 +56,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
+        "checked": display.checked,
         "clock": display.clock,
         "duration": display.duration,
         "number": display.number,

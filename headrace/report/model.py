@@ -36,7 +36,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A part of a report."""
 
 
-class Finding(Part):
+class Finding(Part, frozen=True, kw_only=True):
     """One place where an invariant does not hold; `message` says what and where in words."""
 
     message: str
@@ -49,7 +49,7 @@ class Finding(Part):
     receipt: str | None = None
 
 
-class Invariant(Part):
+class Invariant(Part, frozen=True, kw_only=True):
     """One of I1 to I8: how many things were checked, and the first findings (`found` counts all of them)."""
 
     id: str
@@ -61,7 +61,7 @@ class Invariant(Part):
     findings: list[Finding]
 
 
-class Balance(Part):
+class Balance(Part, frozen=True, kw_only=True):
     """The account of one topic-partition over the scope: until - from = kept + filtered + quarantined + gaps."""
 
     topic: str
@@ -74,7 +74,7 @@ class Balance(Part):
     gaps: int
 
 
-class Landed(Part):
+class Landed(Part, frozen=True, kw_only=True):
     """What a receipt claims for one topic-partition and how many of its records were read back from there."""
 
     topic: str
@@ -85,7 +85,7 @@ class Landed(Part):
     landed: int
 
 
-class ReceiptAccount(Part):
+class ReceiptAccount(Part, frozen=True, kw_only=True):
     """One receipt: wanted records, claimed and read-back positions."""
 
     run: str
@@ -95,21 +95,21 @@ class ReceiptAccount(Part):
     partitions: list[Landed]
 
 
-class Reason(Part):
+class Reason(Part, frozen=True, kw_only=True):
     """How many records of the scope were quarantined for a reason."""
 
     reason: str
     count: int
 
 
-class Minute(Part):
+class Minute(Part, frozen=True, kw_only=True):
     """How many kept records of the scope carry a timestamp in this minute (UTC)."""
 
     minute: datetime
     kept: int
 
 
-class Sample(Part):
+class Sample(Part, frozen=True, kw_only=True):
     """One kept record, shortened for display."""
 
     topic: str
@@ -120,7 +120,7 @@ class Sample(Part):
     values: dict[str, str | None]
 
 
-class MicroBatch(Part):
+class MicroBatch(Part, frozen=True, kw_only=True):
     """One micro-batch of the scope; `seconds` from plan to publish."""
 
     id: int
@@ -135,7 +135,7 @@ class MicroBatch(Part):
     filter: str
 
 
-class Totals(Part):
+class Totals(Part, frozen=True, kw_only=True):
     """Counts over all micro-batches ever published."""
 
     micro_batches: int

@@ -40,7 +40,7 @@ ADVICE = {
     "I5": Advice(
         "The chain of micro-batches has a hole or an overlap, or does not end where the checkpoint ends: "
         "records may be missing or doubled.",
-        "Put back the missing `micro_batch=…` folder or the checkpoint from a copy; entries must not be edited. "
+        "Put back the missing `micro_batch=…` folder, identity.json or checkpoint from a copy; entries must not be edited. "
         "Without a copy, `headrace reset {pipeline}` starts anew from what Kafka still holds.",
     ),
     "I6": Advice(

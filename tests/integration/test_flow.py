@@ -1,9 +1,16 @@
 """The flow as it is meant to go."""
 
 import random
+import time
 from collections.abc import Callable
+from typing import Any
 
-from slices import Slice, broken
+import pytest
+from readers import READERS
+from slices import JSON, Slice, broken
+
+from producers import batch
+from spark_apps import publisher
 
 
 def test_a_batch_is_accounted_for(new_slice: Callable[..., Slice]) -> None:
@@ -37,7 +44,7 @@ def test_an_empty_run_is_green(new_slice: Callable[..., Slice]) -> None:
     one.ingest("empty", records=0)
     report = one.verify()
     assert broken(report) == {}
-    assert one.ledger == []
+    assert [entry.accounts for entry in one.ledger] == [[]]
     assert list(one.folder.events.glob("**/*.parquet"))
 
 
@@ -61,3 +68,69 @@ def test_200_random_runs_are_never_red(new_slice: Callable[..., Slice]) -> None:
         one.stream(f"run-{number}")
         assert broken(one.verify("verify")) == {}, number
     assert broken(one.verify("all", all_of_it=True)) == {}
+
+
+def test_json_with_every_kind_of_malformed_record(new_slice: Callable[..., Slice]) -> None:
+    """Two topics, all reasons in the quarantine, every row equal for both engines."""
+    one = new_slice(JSON)
+    one.ingest("json", records=600, malformed=0.5)
+    report = one.verify()
+    assert broken(report) == {}
+    assert {reason.reason for reason in report.quarantine} == {
+        "null_value", "empty_value", "not_utf8", "not_json", "not_object", "wrong_type", "missing_field",
+    }  # fmt: skip
+
+
+def test_nothing_kept_is_published_and_green(new_slice: Callable[..., Slice]) -> None:
+    """A micro-batch of unusable records is an entry, and the readers see no rows."""
+    one = new_slice()
+    one.produce("none", records=0)
+    one.write([(None, None)] * 20)
+    one.stream("none")
+    assert broken(one.verify()) == {}
+    assert one.ledger[0].total("quarantined") == 20
+    for read in READERS.values():
+        assert read(one.folder.events) == []
+
+
+def test_readers_agree(new_slice: Callable[..., Slice]) -> None:
+    """DuckDB, Polars, pandas, pyarrow and Spark see the same rows over several micro-batches."""
+    one = new_slice(JSON)
+    for number in range(3):
+        one.ingest(f"run-{number}", records=100, malformed=0.1)
+    rows = {name: sorted(read(one.folder.events)) for name, read in READERS.items()}
+    assert len(rows["duckdb"]) == sum(entry.total("kept") for entry in one.ledger) > 0
+    assert all(those == rows["duckdb"] for those in rows.values())
+
+
+def test_producers_from_outside_write_before_during_and_after(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Foreign offsets lie inside the receipt's range; what comes after planning is in the next run."""
+    one = new_slice()
+    one.write([(b"before", b"important")] * 5)
+    original = batch.payload
+
+    def interrupted(*arguments: Any, **named: Any) -> bytes | None:
+        if arguments[3] % 50 == 25:
+            one.write([(b"during", b"important")] * 3, partition=arguments[3] % 3)
+            time.sleep(0.05)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(batch, "payload", interrupted)
+    monkeypatch.setattr(batch, "POLL_EVERY", 10)
+    receipt = one.produce("run", records=300)
+    inside = [landing.highest_offset - landing.lowest_offset + 1 - landing.count for landing in receipt.landings]
+    assert sum(inside) > 0
+
+    planned = publisher.plan
+
+    def late(*arguments: Any) -> Any:
+        one.write([(b"late", b"important")] * 7)
+        return planned(*arguments)
+
+    monkeypatch.setattr(publisher, "plan", late)
+    one.stream("run")
+    monkeypatch.setattr(publisher, "plan", planned)
+    assert broken(one.verify("first")) == {}
+    one.stream("next")
+    assert broken(one.verify("second")) == {}
+    assert one.ledger[-1].total("kept") == 7

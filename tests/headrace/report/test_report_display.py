@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.report.display import clock, duration, plural, shortened, size, visible
+from headrace.report.display import checked, clock, duration, plural, shortened, size, visible
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="")))
@@ -50,3 +50,11 @@ def test_plural_and_shortened() -> None:
     assert [plural(count, "batch/batches") for count in (0, 1, 2_000)] == ["0 batches", "1 batch", "2,000 batches"]
     assert shortened("x" * 10, 10) == "x" * 10
     assert shortened("x" * 11, 10) == "x" * 10 + "… (11 characters)"
+
+
+@pytest.mark.parametrize(
+    ("count", "unit", "seen"), [(1, "entries", "1 entry"), (1, "files", "1 file"), (0, "rows", "0 rows"), (1, "", "1 ")]
+)
+def test_units_agree_with_their_count(count: int, unit: str, seen: str) -> None:
+    """One thing has no plural."""
+    assert checked(count, unit) == seen

@@ -1,0 +1,461 @@
+"""The filter of a pipeline: a small, typed part of Spark SQL that means the same in Spark and in DuckDB.
+
+The grammar is the allow-list. What it does not name is refused, and each of its members is written out for both engines with nothing
+left to their defaults (quoting, literals, the letters that `lower` knows). There is nothing in it that can raise on a record.
+
+    condition   = conjunction {or conjunction}
+    conjunction = negation {and negation}
+    negation    = [not] predicate
+    predicate   = sum [(= | <> | < | <= | > | >=) sum | [not] between sum and sum | [not] in (sum, …) | [not] like 'pattern' | is [not] null]
+    sum         = product {(+ | -) product}          product = operand {* operand}
+    operand     = column | literal | function(condition, …) | (condition)
+"""
+
+import difflib
+import math
+import re
+import string
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn, Self
+
+from headrace.contract.timestamps import microseconds
+from headrace.contract.verdicts import RANGES, Field, FieldType
+from headrace.errors import MistakeError
+
+MAX_PARENTHESES = 50
+"""Deeper ones would overflow somebody's stack."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter in the user's words and in those of both engines. A record is kept if it is true; null means no."""
+
+    text: str
+    spark_sql: str
+    duckdb_sql: str
+
+    @classmethod
+    def parse(cls, text: str, fields: Iterable[Field]) -> Self:
+        """Raises `MistakeError` that names what is not allowed, where it stands, and what is."""
+        term = _Parser(text, fields).whole()
+        return cls(text, term.spark, term.duckdb)
+
+
+class _Kind(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+
+
+_KINDS = {
+    FieldType.STRING: _Kind.STRING,
+    FieldType.INT: _Kind.INTEGER,
+    FieldType.BIGINT: _Kind.INTEGER,
+    FieldType.DOUBLE: _Kind.DOUBLE,
+    FieldType.BOOLEAN: _Kind.BOOLEAN,
+    FieldType.TIMESTAMP: _Kind.TIMESTAMP,
+}
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A part of the filter, translated. `number` is the value of a number literal, which takes on the type it stands beside."""
+
+    kind: _Kind
+    spark: str
+    duckdb: str
+    number: int | float | None = None
+
+    @classmethod
+    def both(cls, kind: _Kind, sql: str) -> Self:
+        return cls(kind, sql, sql)
+
+
+def _joined(kind: _Kind, template: str, *terms: _Term, duckdb: str | None = None) -> _Term:
+    spark = template.format(*(term.spark for term in terms))
+    return _Term(kind, spark, (duckdb or template).format(*(term.duckdb for term in terms)))
+
+
+def _series(terms: Sequence[_Term], separator: str) -> _Term:
+    return _Term(terms[0].kind, separator.join(term.spark for term in terms), separator.join(term.duckdb for term in terms))
+
+
+def _text_literal(text: str) -> _Term:
+    # Spark reads backslashes as escapes and ${…} as a variable, also inside literals.
+    spark = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
+    return _Term(_Kind.STRING, f"'{spark}'", "'" + text.replace("'", "''") + "'")
+
+
+def _number_literal(number: float) -> _Term:
+    if isinstance(number, int):
+        return _Term(_Kind.INTEGER, f"{number}L", f"CAST('{number}' AS BIGINT)", number)
+    # A bare 1.05 is a decimal to both engines.
+    return _Term(_Kind.DOUBLE, f"{number!r}D", f"CAST('{number!r}' AS DOUBLE)", number)
+
+
+def _column(field: Field) -> _Term:
+    return _Term(_KINDS[field.type], f"`{field.name}`", f'"{field.name}"')
+
+
+def _of_one_kind(terms: Sequence[_Term]) -> Sequence[_Term] | None:
+    """The terms with whole numbers written as doubles where they stand beside doubles, or `None` if they don't fit together."""
+    if {term.kind for term in terms} == {_Kind.INTEGER, _Kind.DOUBLE}:
+        terms = [term if term.number is None else _number_literal(float(term.number)) for term in terms]
+    return terms if len({term.kind for term in terms}) == 1 else None
+
+
+_ASCII = (string.ascii_uppercase, string.ascii_lowercase)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """`takes` is the kind of every argument; `None`: any, but all the same, which is then also the result's. `arguments`: how many; `None`: any number."""
+
+    takes: _Kind | None
+    gives: _Kind | None
+    arguments: int | None
+    spark: str
+    duckdb: str | None = None
+
+
+_FUNCTIONS = {
+    "contains": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "contains({0}, {1})"),
+    "startswith": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "startswith({0}, {1})", "starts_with({0}, {1})"),
+    "endswith": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "endswith({0}, {1})", "ends_with({0}, {1})"),
+    "length": _Function(_Kind.STRING, _Kind.INTEGER, 1, "length({0})"),
+    # On ASCII letters only: beyond them the engines' own `lower` and `upper` differ.
+    "lower": _Function(_Kind.STRING, _Kind.STRING, 1, f"translate({{0}}, '{_ASCII[0]}', '{_ASCII[1]}')"),
+    "upper": _Function(_Kind.STRING, _Kind.STRING, 1, f"translate({{0}}, '{_ASCII[1]}', '{_ASCII[0]}')"),
+    "coalesce": _Function(None, None, None, "coalesce({0})"),
+}
+
+_WORDS = {"and", "or", "not", "in", "between", "is", "null", "like", "true", "false"}
+_COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_INSTEAD = {
+    "==": "write =",
+    "<=>": "write = and, where null matters, is null",
+    "&&": "write and",
+    "||": "write or; strings are not joined in a filter",
+    "!": "write not",
+    "/": "multiply by the inverse",
+    "%": "there is no remainder",
+    "::": "declare the field's type instead of casting",
+    ".": "fields of nested objects are not reachable; there is nothing of that kind",
+    '"': "write strings in single quotes",
+    ";": "a filter is one condition",
+    "cast": "declare the field's type instead of casting",
+    "try_cast": "declare the field's type instead of casting",
+    "rlike": "use like, contains, startswith or endswith",
+    "regexp": "use like, contains, startswith or endswith",
+    "ilike": "use lower(…) like '…'",
+    "escape": "like has no escape; use contains, startswith or endswith",
+    "null": "write … is null",
+    "case": "combine conditions with and, or and not",
+    "if": "combine conditions with and, or and not",
+    "ifnull": "use coalesce",
+    "nvl": "use coalesce",
+    "isnull": "write … is null",
+    "isnotnull": "write … is not null",
+    "lcase": "use lower",
+    "ucase": "use upper",
+    "len": "use length",
+    "char_length": "use length",
+    "date": "use timestamp '2026-01-31T00:00:00Z'",
+    "select": "a filter sees one record; there are no subqueries",
+    "exists": "a filter sees one record; there are no subqueries",
+}
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<string>'(?:[^']|'')*')
+    | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    | (?P<quoted>`[^`]*`)
+    | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<symbol><=>|==|<=|>=|<>|!=|&&|\|\||::|/\*|--|.)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+    @property
+    def word(self) -> str:
+        """The word or symbol that it is; empty for names in backticks and literals, which are never part of the grammar."""
+        return self.text.lower() if self.kind in {"word", "symbol"} else ""
+
+
+class _Parser:
+    """Recursive descent that translates as it goes."""
+
+    def __init__(self, text: str, fields: Iterable[Field]) -> None:
+        self.fields = {field.name: field for field in fields}
+        self.tokens = [
+            _Token(str(match.lastgroup), match[str(match.lastgroup)], match.start(str(match.lastgroup)))
+            for match in _TOKEN.finditer(text.rstrip())
+        ]
+        self.tokens.append(_Token("end", "the end", len(text)))
+        self.next = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.next]
+
+    def refuse(self, message: str, token: _Token | None = None) -> NoReturn:
+        raise MistakeError(f"{message} (at character {(token or self.token).at + 1})")
+
+    def refuse_token(self) -> NoReturn:
+        found = self.token
+        if found.kind == "end":
+            self.refuse("the filter ends too early")
+        if found.kind == "symbol" and found.text == "'":
+            self.refuse("a string has no end; write '' for a quote inside it")
+        hint = _INSTEAD.get(found.word)
+        self.refuse(f"{found.text} is not allowed here{f': {hint}' if hint else ''}")
+
+    def take(self, *words: str) -> str | None:
+        """Step over the token if it is one of the words or symbols."""
+        word = self.token.word
+        if word not in words:
+            return None
+        self.next += 1
+        return word
+
+    def need(self, word: str) -> None:
+        if self.take(word) is None:
+            self.refuse(f"expected {word}, found {self.token.text}")
+
+    def whole(self) -> _Term:
+        term = self.condition()
+        if self.token.kind != "end":
+            self.refuse_token()
+        if term.kind != _Kind.BOOLEAN:
+            self.refuse(f"the filter is a {term.kind}; it must be a condition, such as value = 'x'", self.tokens[0])
+        return term
+
+    def condition(self) -> _Term:
+        return self.chain("or", self.conjunction)
+
+    def conjunction(self) -> _Term:
+        return self.chain("and", self.negation)
+
+    def chain(self, word: str, part: Callable[[], _Term]) -> _Term:
+        start = self.token
+        terms = [part()]
+        while self.take(word):
+            terms.append(part())
+        if len(terms) == 1:
+            return terms[0]
+        for term in terms:
+            self.must_be(_Kind.BOOLEAN, term, word, start)
+        return _joined(_Kind.BOOLEAN, "({0})", _series(terms, f" {word} "))
+
+    def negation(self) -> _Term:
+        start = self.token
+        if not self.take("not"):
+            return self.predicate()
+        with_not = self.token
+        if with_not.word == "not":
+            self.refuse("not not is not allowed: leave both out")
+        term = self.predicate()
+        self.must_be(_Kind.BOOLEAN, term, "not", start)
+        return _joined(_Kind.BOOLEAN, "(not {0})", term)
+
+    def predicate(self) -> _Term:
+        start = self.token
+        left = self.sum()
+        term = self.comparison(left, start) or self.test(left, start)
+        if term and (self.token.text in _COMPARISONS or self.token.word in {"is", "in", "like", "between", "not"}):
+            self.refuse(f"{self.token.text} after another comparison: put parentheses around the first")
+        return term or left
+
+    def comparison(self, left: _Term, start: _Token) -> _Term | None:
+        symbol = self.take(*_COMPARISONS)
+        if symbol is None:
+            return None
+        left, right = self.alike([left, self.sum()], symbol, start)
+        return _joined(_Kind.BOOLEAN, f"({{0}} {_COMPARISONS[symbol]} {{1}})", left, right)
+
+    def test(self, left: _Term, start: _Token) -> _Term | None:
+        if self.take("is"):
+            negated = "not " if self.take("not") else ""
+            if not self.take("null"):
+                self.refuse(f"is {negated}{self.token.text} is not allowed: only is null and is not null")
+            return _joined(_Kind.BOOLEAN, f"({{0}} is {negated}null)", left)
+        negated = "not " if self.take("not") else ""
+        match self.take("between", "in", "like"):
+            case "between":
+                low = self.sum()
+                self.need("and")
+                terms = self.alike([left, low, self.sum()], "between", start)
+                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}between {{1}} and {{2}})", *terms)
+            case "in":
+                self.need("(")
+                listed = self.listed(self.sum)
+                if not listed:
+                    self.refuse("in needs at least one value", start)
+                left, *others = self.alike([left, *listed], "in", start)
+                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, _series(others, ", "))
+            case "like":
+                self.must_be(_Kind.STRING, left, "like", start)
+                if self.token.kind != "string":
+                    self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
+                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", left, self.literal())
+        if negated:
+            self.refuse_token()
+        return None
+
+    def sum(self) -> _Term:
+        return self.arithmetic(("+", "-"), self.product)
+
+    def product(self) -> _Term:
+        return self.arithmetic(("*",), self.operand)
+
+    def arithmetic(self, symbols: Sequence[str], part: Callable[[], _Term]) -> _Term:
+        start = self.token
+        term = part()
+        while symbol := self.take(*symbols):
+            right = part()
+            terms = [_number_literal(float(each.number)) if each.number is not None else each for each in (term, right)]
+            for each in terms:
+                if each.kind != _Kind.DOUBLE:
+                    self.refuse(f"{symbol} is allowed between doubles only, since integers can overflow; found a {each.kind}", start)
+            # Adding zero turns a negative zero, which hashing tells from zero, into zero.
+            term = _joined(_Kind.DOUBLE, f"({{0}} {symbol} {{1}} + {{2}})", *terms, _number_literal(0.0))
+        return term
+
+    def operand(self) -> _Term:
+        token = self.token
+        if token.kind in {"string", "number"} or token.word in {"-", "true", "false"}:
+            return self.literal()
+        if token.word == "timestamp" and self.tokens[self.next + 1].kind == "string":
+            return self.literal()
+        if token.word == "(":
+            return self.nested(self.parenthesis)
+        if token.kind == "word" and self.tokens[self.next + 1].word == "(":
+            return self.nested(self.function)
+        if token.kind == "quoted" or (token.kind == "word" and token.word not in _WORDS):
+            return self.column()
+        return self.refuse_token()
+
+    def nested(self, part: Callable[[], _Term]) -> _Term:
+        self.depth += 1
+        if self.depth > MAX_PARENTHESES:
+            self.refuse(f"more than {MAX_PARENTHESES} parentheses inside each other")
+        term = part()
+        self.depth -= 1
+        return term
+
+    def parenthesis(self) -> _Term:
+        self.next += 1
+        term = self.condition()
+        self.close()
+        return term
+
+    def close(self) -> None:
+        if not self.take(")"):
+            self.refuse_token()
+
+    def listed(self, part: Callable[[], _Term]) -> list[_Term]:
+        """Terms up to the closing parenthesis."""
+        terms = []
+        if self.token.word != ")":
+            terms.append(part())
+            while self.take(","):
+                terms.append(part())
+        self.close()
+        return terms
+
+    def function(self) -> _Term:
+        start = self.token
+        name = start.word
+        function = _FUNCTIONS.get(name)
+        if function is None:
+            hint = _INSTEAD.get(name) or nearest(name, _FUNCTIONS) or f"there are {', '.join(_FUNCTIONS)}"
+            self.refuse(f"{start.text}() is not allowed: {hint}")
+        self.next += 2
+        arguments = self.listed(self.condition)
+        if len(arguments) != function.arguments and not (arguments and function.arguments is None):
+            self.refuse(f"{name} takes {function.arguments or 'some'} argument{'' if function.arguments == 1 else 's'}", start)
+        if function.takes is None:
+            arguments = [_series(self.alike(arguments, name, start), ", ")]
+        else:
+            for argument in arguments:
+                self.must_be(function.takes, argument, name, start)
+        return _joined(function.gives or arguments[0].kind, function.spark, *arguments, duckdb=function.duckdb)
+
+    def column(self) -> _Term:
+        name = self.token.text.strip("`")
+        field = self.fields.get(name)
+        if field is None:
+            hint = _INSTEAD.get(self.token.word) or nearest(name, self.fields) or f"there are {', '.join(self.fields)}"
+            self.refuse(f"{name} is not a field: {hint}")
+        self.next += 1
+        return _column(field)
+
+    def literal(self) -> _Term:
+        token = self.token
+        self.next += 1
+        if token.kind == "string":
+            return _text_literal(self.unquoted(token))
+        if token.word in {"true", "false"}:
+            return _Term.both(_Kind.BOOLEAN, token.word)
+        if token.word == "timestamp":
+            text = self.unquoted(self.token)
+            moment = microseconds(text)
+            if moment is None:
+                self.refuse(
+                    f"'{text}' is not a timestamp: write it like '2026-01-31T23:59:59Z', with an offset and at most 6 fraction digits"
+                )
+            self.next += 1
+            return _Term(_Kind.TIMESTAMP, f"timestamp_micros({moment}L)", f"make_timestamptz({moment})")
+        if token.word == "-":
+            if self.token.kind != "number":
+                self.refuse("- is allowed between doubles and in front of a number; write 0 - …")
+            self.next += 1
+            return self.number(f"-{self.tokens[self.next - 1].text}", token)
+        return self.number(token.text, token)
+
+    def unquoted(self, token: _Token) -> str:
+        text = token.text[1:-1].replace("''", "'")
+        if "\\" in text or "\0" in text:
+            self.refuse("a string may not hold a backslash or a NUL: the engines read them differently", token)
+        return text
+
+    def number(self, text: str, token: _Token) -> _Term:
+        if text.lstrip("-").isdecimal():
+            low, high = RANGES[FieldType.BIGINT]
+            if len(text) > len(str(low)) or not low <= int(text) <= high:
+                self.refuse(f"{text} is beyond a bigint; write {text}.0 for a double", token)
+            return _number_literal(int(text))
+        number = float(text) + 0.0
+        if not math.isfinite(number):
+            self.refuse(f"{text} is beyond a double", token)
+        return _number_literal(number)
+
+    def must_be(self, kind: _Kind, term: _Term, what: str, start: _Token) -> None:
+        if term.kind != kind:
+            self.refuse(f"{what} needs a {kind}, found a {term.kind}", start)
+
+    def alike(self, terms: Sequence[_Term], what: str, start: _Token) -> Sequence[_Term]:
+        found = _of_one_kind(terms)
+        if found is None:
+            kinds = " and ".join(dict.fromkeys(f"a{'n' if term.kind == _Kind.INTEGER else ''} {term.kind}" for term in terms))
+            self.refuse(f"{what} needs operands of one type, found {kinds}", start)
+        return found
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """A question that names the known word nearest to a mistyped one, or `None` if there is none."""
+    known = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {known[close[0]]}?" if close else None

@@ -1,0 +1,251 @@
+"""The pipeline file: one TOML file per pipeline, read by Airflow, Spark, the command and the report.
+
+DAG files load it at their top, so importing this module must stay cheap.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from headrace.contract.cron import cron_problem
+from headrace.contract.filter import Filter
+from headrace.contract.reading import Table
+from headrace.contract.timestamps import microseconds
+from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
+from headrace.errors import MistakeError, PipelineFileError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
+"""A DAG id with room for a suffix, a Python identifier and a folder name."""
+_TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
+"""https://github.com/apache/kafka, class org.apache.kafka.common.internals.Topic."""
+_RESERVED = {"micro_batch"}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it must be; `config` holds the broker's topic settings."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo producer makes.
+
+    records    how many in a batch
+    malformed  share of records that are broken on purpose, 0 to 1
+    samples    text: each value is one of these as a JSON string
+    values     JSON: field → choices for its value; a field that is absent gets values of its type
+    """
+
+    records: int
+    malformed: float
+    samples: tuple[str, ...]
+    values: Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline file, checked.
+
+    `starting` is `earliest`, `latest` or an RFC 3339 timestamp; `schedule` a cron expression in UTC, or `None`: by hand only.
+    """
+
+    path: Path
+    name: str
+    description: str
+    format: Format
+    fields: tuple[Field, ...]
+    filter: Filter
+    schedule: str | None
+    starting: str
+    max_records_per_micro_batch: int
+    topics: tuple[Topic, ...]
+    demo: Demo | None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a pipeline file. Raises `PipelineFileError` with every mistake in it."""
+        path = Path(path)
+        file = Table(_toml(path))
+        found_format = file.choice("format", Format)
+        fields = _fields(file, found_format)
+        values: dict[str, Any] = {
+            "name": _name(file, path),
+            "description": file.text("description"),
+            "format": found_format,
+            "fields": fields,
+            "filter": _filter(file, fields),
+            "schedule": _schedule(file),
+            "starting": _starting(file),
+            "max_records_per_micro_batch": file.whole("max_records_per_micro_batch", 5_000_000),
+            "topics": _topics(file),
+            "demo": _demo(file, found_format, fields),
+        }
+        file.refuse_others()
+        if file.problems:
+            raise PipelineFileError(path, file.problems)
+        return cls(path=path, **values)
+
+    @classmethod
+    def beside(cls, dag_file: Path | str) -> Self:
+        """Read the pipeline file that lies beside a DAG file and differs from it in the suffix only."""
+        return cls.load(Path(dag_file).with_suffix(".toml"))
+
+    @property
+    def contract(self) -> Contract:
+        """By what its records are judged."""
+        return Contract(format=self.format, fields=self.fields, filter=self.filter.text)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PipelineFileError(path, ["there is no such file; `headrace new NAME` writes one"]) from error
+    except UnicodeDecodeError as error:
+        raise PipelineFileError(path, [f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise PipelineFileError(path, [f"it is not TOML: {error}"]) from error
+
+
+def _name(file: Table, path: Path) -> str | None:
+    name = file.text("name")
+    if name is not None and not _NAME.fullmatch(name):
+        file.mistake("name", name, "a letter, then up to 99 letters, digits and _")
+    elif name is not None and name != path.stem:
+        file.mistake("name", name, f"the name of the file, {path.stem!r}")
+    return name
+
+
+def _filter(file: Table, fields: tuple[Field, ...] | None) -> Filter | None:
+    text = file.text("filter")
+    if text is None or fields is None:
+        return None
+    try:
+        return Filter.parse(text, fields)
+    except MistakeError as error:
+        file.problems.append(f"filter: {error}")
+        return None
+
+
+def _schedule(file: Table) -> str | None:
+    schedule = file.text("schedule", None)
+    if schedule is not None and (problem := cron_problem(schedule)):
+        file.mistake("schedule", schedule, f"minute, hour, day, month and weekday in UTC, such as '*/15 * * * *' ({problem})")
+    return schedule
+
+
+def _starting(file: Table) -> str | None:
+    starting = file.text("starting", "earliest")
+    if starting not in {"earliest", "latest", None} and microseconds(starting) is None:
+        file.mistake("starting", starting, "'earliest', 'latest' or a timestamp such as '2026-01-31T00:00:00Z'")
+    return starting
+
+
+def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | None:
+    """The declared columns; `None` if they can't be told, so that nothing is said about what uses them."""
+    table = file.table("fields", required=found_format == Format.JSON)
+    if found_format == Format.TEXT:
+        if table is not None:
+            file.mistake("fields", "a table", "none: a text record has the one column `value`")
+        return TEXT_FIELDS
+    if table is None:
+        return None
+    before = len(file.problems)
+    fields = [_field(table, name) for name in table.content]
+    by_folded: dict[str, str] = {}
+    for name in table.content:
+        other = by_folded.setdefault(name.lower(), name)
+        if other != name:
+            table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not tell them apart")
+    if not fields and len(file.problems) == before:
+        file.mistake("fields", "none", "at least one field")
+    return None if len(file.problems) > before else tuple(field for field in fields if field)
+
+
+def _field(table: Table, name: str) -> Field | None:
+    if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
+        table.mistake(name, name, "a name of a letter, then up to 99 letters, digits and _, and not 'micro_batch'")
+    if not isinstance(table.content[name], dict):
+        kind = table.choice(name, FieldType)
+        return Field(name, kind) if kind else None
+    described = table.inside(name)
+    kind, required = described.choice("type", FieldType), described.boolean("required", default=True)
+    described.refuse_others()
+    return Field(name, kind, required) if kind and required is not None else None
+
+
+def _topics(file: Table) -> tuple[Topic, ...]:
+    topics: list[Topic] = []
+    seen: dict[str, str] = {}
+    for table in file.tables("topics"):
+        name = table.text("name")
+        if name is not None and not _TOPIC.fullmatch(name):
+            table.mistake("name", name, "1 to 249 letters, digits, '.', '_' and '-', and neither '.' nor '..'")
+        elif name is not None:
+            # Kafka takes "." and "_" for the same in the names of its metrics and refuses the second topic.
+            other = seen.setdefault(name.replace(".", "_"), name)
+            if len(seen) <= len(topics):
+                table.mistake("name", name, f"a name that differs from {other!r} in more than '.' and '_'")
+        partitions, replication_factor = table.whole("partitions"), table.whole("replication_factor", highest=2**15 - 1)
+        config = _config(table)
+        table.refuse_others()
+        topics.append(Topic(name or "", partitions or 1, replication_factor or 1, config))
+    return tuple(topics)
+
+
+def _config(topic: Table) -> dict[str, str]:
+    table = topic.table("config")
+    if table is None:
+        return {}
+    config = {}
+    for key in table.content:
+        if isinstance(table.content[key], dict):
+            table.mistake(key, "a table", f'the setting\'s whole name in quotes, such as "{key}.…" = …')
+            continue
+        value = table.setting(key)
+        if key == "cleanup.policy" and value is not None and "compact" in value:
+            table.mistake(key, value, "'delete': compaction removes records, and none may be missing")
+        config[key] = value or ""
+    return config
+
+
+def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | None) -> Demo | None:
+    table = file.table("demo")
+    if table is None:
+        return None
+    records, malformed = table.whole("records", 1_000), table.share("malformed", 0.0)
+    samples, choices = table.items("samples", "strings", lambda value: isinstance(value, str)), table.table("values")
+    if samples and found_format == Format.JSON:
+        table.mistake("samples", "a list", "none: JSON records are made of [demo.values]")
+    values = {}
+    if choices and found_format == Format.TEXT:
+        table.mistake("values", "a table", "none: text records are made of samples")
+    elif choices and fields is not None:
+        values = {field.name: choices.items(field.name, f"values of type {field.type}", partial(_fits, field.type)) for field in fields}
+        choices.refuse_others()
+    table.refuse_others()
+    return Demo(records or 1, malformed or 0.0, samples, {name: found for name, found in values.items() if found})
+
+
+def _fits(kind: FieldType, value: object) -> bool:
+    match kind:
+        case FieldType.STRING:
+            return isinstance(value, str)
+        case FieldType.BOOLEAN:
+            return isinstance(value, bool)
+        case FieldType.DOUBLE:
+            return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+        case FieldType.TIMESTAMP:
+            return isinstance(value, str) and microseconds(value) is not None
+        case _:
+            low, high = RANGES[kind]
+            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,47 @@
+"""The JSON Schemas of every document on disk, generated from the types that read and write them.
+
+python -m headrace.schemas            writes docs/schemas
+python -m headrace.schemas --check    exits 1 if they are not up to date
+"""
+
+import sys
+
+import msgspec
+
+from headrace.documents import Document
+from headrace.ledger.entries import Entry
+from headrace.ledger.identity import Identity, Streamed, Verified
+from headrace.ledger.receipts import Receipt
+from headrace.report.model import Report
+from headrace.settings import ROOT
+
+FOLDER = ROOT / "docs" / "schemas"
+DOCUMENTS: tuple[type[Document], ...] = (Entry, Identity, Receipt, Report, Streamed, Verified)
+
+
+def schemas() -> dict[str, str]:
+    """File name → JSON Schema."""
+    return {
+        f"{kind.__name__.lower()}.schema.json": msgspec.json.format(
+            msgspec.json.encode(msgspec.json.schema(kind), order="sorted"), indent=2
+        ).decode()
+        + "\n"
+        for kind in DOCUMENTS
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    stale = [name for name, text in schemas().items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
+    if "--check" in arguments:
+        if stale:
+            sys.stderr.write(f"docs/schemas is not up to date ({', '.join(stale)}): run `make docs`.\n")
+        return bool(stale)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in schemas().items():
+        (FOLDER / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""Following a run, against an Airflow that plays back what it is told."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from headrace import documents
+from headrace.errors import MistakeError, RedError
+from headrace.ledger.folder import Folder
+from headrace.local import demo
+from headrace.local.console import Say
+from headrace.local.rest import Run, Task
+from headrace.report import console
+from headrace.report.model import ReceiptState, Report
+from headrace.settings import Settings
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class FakeAirflow:
+    """An Airflow whose runs are over at once: the triggered one, and the verify runs that it is given."""
+
+    def __init__(self, verify_runs: list[Run], ingest_state: str = "success", errors: dict[str, str] | None = None) -> None:
+        self.verify_runs = verify_runs
+        self.ingest_state = ingest_state
+        self.errors = errors or {}
+        self.unpaused: list[str] = []
+        self.triggered = ""
+
+    @contextmanager
+    def connected(self, _: Settings) -> Iterator[Self]:
+        """Log in to itself."""
+        yield self
+
+    def dag(self, _: str) -> dict[str, Any]:
+        """Every DAG is parsed."""
+        return {"is_stale": False, "has_import_errors": bool(self.errors)}
+
+    def import_errors(self) -> dict[str, str]:
+        """What it was given."""
+        return self.errors
+
+    def unpause(self, dag: str) -> None:
+        """Note it down."""
+        self.unpaused.append(dag)
+
+    def trigger(self, _: str, run: str) -> None:
+        """Note it down."""
+        self.triggered = run
+
+    def run(self, dag: str, run: str) -> Run:
+        """Our run, or one of verify."""
+        if run == self.triggered:
+            return Run(dag, run, self.ingest_state, NOON, NOON + timedelta(minutes=1))
+        return next(one for one in self.verify_runs if one.id == run)
+
+    def runs(self, _: str) -> list[Run]:
+        """All of verify."""
+        return self.verify_runs
+
+    def tasks(self, run: Run) -> list[Task]:
+        """One, as the run."""
+        return [Task("only_task", run.state, 1, 1.5)]
+
+    def log(self, run: Run, task: Task) -> list[str]:
+        """One line."""
+        return [f"log of {task.name} in {run.dag}"]
+
+
+def verify_run(name: str, minute: int, state: str = "success") -> Run:
+    """A verify run that took half a minute from a minute after noon."""
+    started = NOON + timedelta(minutes=minute)
+    return Run("tiny_verify", name, state, started, started + timedelta(seconds=30))
+
+
+def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
+    """A report that says no more than which receipts it covers."""
+    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches")
+    content = {
+        **{name: [] for name in empty},
+        **dict.fromkeys(("description", "events", "quarantined_records"), ""),
+        "pipeline": "tiny",
+        "run": run,
+        "state": "green",
+        "checked_at": NOON,
+        "seconds": 1.0,
+        "versions": {},
+        "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
+        "ever": dict.fromkeys(("micro_batches", "kept", "filtered", "quarantined", "gaps"), 0),
+    }
+    return msgspec.convert(content, Report)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with one pipeline in an empty data folder."""
+    (tmp_path / "tiny.toml").write_text("[demo]\n")
+    folders = {"HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_DATA": str(tmp_path / "data"), "HEADRACE_DAGS": str(tmp_path)}
+    return Settings.from_environment(folders)
+
+
+@pytest.fixture
+def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the demo against a fake; reports are there as soon as the run is triggered."""
+    shown: list[str] = []
+    monkeypatch.setattr(demo, "EVERY", 0.0)
+    monkeypatch.setattr(console, "show", lambda found, _: shown.append(found.run))
+
+    def play(airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]]) -> tuple[bool, list[str], str]:
+        def trigger(_: str, run: str) -> None:
+            airflow.triggered = run
+            for verify, receipts in covered.items():
+                path = Folder(settings.data / "tiny").report(verify) / "report.json"
+                documents.write(path, report(verify, {run if name == "OURS" else name: state for name, state in receipts.items()}))
+
+        monkeypatch.setattr(airflow, "trigger", trigger)
+        monkeypatch.setattr(demo, "Airflow", airflow)
+        output = io.StringIO()
+        return demo.run(settings, "tiny", Say(Console(file=output, width=200))), shown, output.getvalue()
+
+    return play
+
+
+def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any) -> None:
+    """Neither an older one nor that of a scheduled run in between does."""
+    airflow = FakeAirflow([verify_run("old", 0), verify_run("scheduled", 1), verify_run("asset/1", 2)])
+    covered = {
+        "scheduled": {"another": ReceiptState.VERIFIED, "OURS": ReceiptState.PENDING},
+        "asset/1": {"OURS": ReceiptState.VERIFIED},
+    }
+    green, shown, output = play(airflow, covered)
+    assert green
+    assert shown == ["asset/1"]
+    assert "run old" not in output
+
+
+def test_verify_is_unpaused_before_ingest(play: Any) -> None:
+    """A paused DAG does not see the assets that are published meanwhile."""
+    airflow = FakeAirflow([verify_run("one", 1)])
+    play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})
+    assert airflow.unpaused == ["tiny_verify", "tiny_ingest"]
+
+
+def test_a_red_verify_run_is_red_and_its_report_is_shown(play: Any) -> None:
+    """The report says what is broken, the task's log too."""
+    green, shown, output = play(FakeAirflow([verify_run("one", 1, "failed")]), {"one": {"OURS": ReceiptState.BROKEN}})
+    assert not green
+    assert shown == ["one"]
+    assert "log of only_task in tiny_verify" in output
+
+
+def test_a_verify_run_that_fails_without_a_report_is_red(play: Any) -> None:
+    """It is not waited for another."""
+    green, shown, output = play(FakeAirflow([verify_run("one", 1, "failed")]), {})
+    assert not green
+    assert shown == []
+    assert "log of only_task in tiny_verify" in output
+
+
+def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
+    """No verify run is waited for."""
+    green, _, output = play(FakeAirflow([], ingest_state="failed"), {})
+    assert not green
+    assert "only_task of tiny_ingest is red" in output
+    assert "log of only_task in tiny_ingest" in output
+
+
+def test_a_dag_file_with_an_error_is_shown(play: Any) -> None:
+    """It is not waited until it is mended."""
+    with pytest.raises(RedError, match="No module named"):
+        play(FakeAirflow([], errors={"tiny.py": "ModuleNotFoundError: No module named 'x'"}), {})
+
+
+def test_a_pipeline_that_does_not_exist_is_a_mistake_that_names_those_that_do(settings: Settings) -> None:
+    """Before anything is started."""
+    with pytest.raises(MistakeError, match=r"Pipelines in .*: tiny"):
+        demo.require_pipeline(settings, "tinny")
+
+
+def test_a_pipeline_without_a_demo_section_has_no_demo(settings: Settings) -> None:
+    """Its records come from elsewhere."""
+    (settings.dags / "tiny.toml").write_text("")
+    with pytest.raises(MistakeError, match=r"no \[demo\] section"):
+        demo.require_pipeline(settings, "tiny")

@@ -1,0 +1,41 @@
+"""The supervisor's configuration and files."""
+
+import shlex
+from pathlib import Path
+
+from supervisor.options import ServerOptions
+
+from headrace.local import services
+from headrace.local.services import Service, Supervisor
+
+
+def test_commands_reach_the_supervisor_as_they_are(tmp_path: Path) -> None:
+    """Spaces and percent signs in paths are kept."""
+    command = ["/a folder/java", "-Dx=100%", "it's"]
+    configuration = tmp_path / "supervisor.conf"
+    configuration.write_text(
+        services._configuration([Service("kafka", command, tmp_path / "100%.log")], tmp_path, str(tmp_path / "socket"))  # noqa: SLF001
+    )
+    options = ServerOptions()
+    options.realize(["-c", str(configuration)])
+    program = options.process_group_configs[0].process_configs[0]
+    assert program.stdout_logfile == str(tmp_path / "100%.log")
+    assert shlex.split(program.command) == command
+
+
+def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    """The system limits a socket's path to about a hundred bytes."""
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    supervisor = Supervisor(deep)
+    path = supervisor._make_socket_path()  # noqa: SLF001
+    assert len(path) < services.LONGEST_SOCKET
+    assert (deep / "socket").read_text() == path
+    supervisor._forget_socket()  # noqa: SLF001
+    assert not Path(path).parent.exists()
+
+
+def test_a_supervisor_that_was_never_started_does_not_run(tmp_path: Path) -> None:
+    """Asking it is no error."""
+    assert not Supervisor(tmp_path).is_running()
+    assert Supervisor(tmp_path).states() == []

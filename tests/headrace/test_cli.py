@@ -1,0 +1,45 @@
+"""How the command ends."""
+
+import errno
+import sys
+
+import pytest
+
+from headrace import cli
+from headrace.errors import Exit, RedError, SurroundingsError
+from headrace.local import stack
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (RedError("not green"), Exit.RED, "not green"),
+        (SurroundingsError("port taken"), Exit.SURROUNDINGS, "port taken"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), Exit.SURROUNDINGS, "The disk is full: /x"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), Exit.SURROUNDINGS, "/x cannot be written"),
+        (KeyboardInterrupt(), Exit.INTERRUPTED, ""),
+    ],
+)
+def test_known_failures_are_one_message_and_a_code(
+    raised: BaseException, code: Exit, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback is shown."""
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(stack, "down", fail)
+    monkeypatch.setattr(sys, "argv", ["headrace", "down"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the two ways that work there."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == Exit.SURROUNDINGS
+    assert "WSL" in capsys.readouterr().err

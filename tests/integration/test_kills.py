@@ -1,0 +1,93 @@
+"""Killed at the worst moments, a run or its retry ends with every record once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from readers import READERS
+from slices import Slice, broken
+
+from headrace import documents
+from headrace.ledger.ranges import OffsetRange
+from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
+
+HERE = Path(__file__).parent
+
+
+def submit_killed(one: Slice, moment: str) -> None:
+    """Submit the app as Airflow does, and let it be killed."""
+    command = ["spark-submit", "--master", "local[2]", str(HERE / "killed_stream.py"), moment, *one.arguments, "--run", "killed"]
+    ended = subprocess.run(command, start_new_session=True, timeout=180, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+
+
+@pytest.mark.parametrize("moment", ["staging", "between_renames", "published"])
+def test_a_killed_driver_loses_and_doubles_nothing(new_slice: Callable[..., Slice], moment: str) -> None:
+    """After the retry the five readers see each record once, and verify is green."""
+    one = new_slice()
+    one.ingest("before", records=100, malformed=0.1)
+    one.produce("killed", records=200, malformed=0.1)
+    submit_killed(one, moment)
+    assert len(one.ledger) == (2 if moment == "published" else 1)
+    one.stream("killed")
+    assert broken(one.verify()) == {}
+    assert not list(one.folder.staging.iterdir())
+    kept = sum(entry.total("kept") for entry in one.ledger)
+    for read in READERS.values():
+        seen = Counter(read(one.folder.events))
+        assert len(seen) == kept
+        assert set(seen.values()) == {1}
+
+
+def test_a_killed_producer_resumes(new_slice: Callable[..., Slice]) -> None:
+    """Killed while 20 to 80 % of the batch have landed, and tried again: exactly the wanted records, each key once."""
+    one = new_slice()
+    records = 60_000
+    code = (
+        "import sys; from pathlib import Path; from headrace.contract.pipeline import Pipeline; from headrace.ledger.folder import Folder;"
+        "from producers.batch import produce_batch; import producers.batch as batch, time;"
+        "batch.POLL_EVERY = 50; payload = batch.payload;"
+        "batch.payload = lambda *a, **k: (time.sleep(0.0001), payload(*a, **k))[1];"
+        "produce_batch(Pipeline.load(Path(sys.argv[1])), Folder(Path(sys.argv[2])), {'bootstrap.servers': sys.argv[3]}, 'run',"
+        f"records={records}, malformed=0.1, seed=3)"
+    )
+    command = [sys.executable, "-c", code, str(one.pipeline.path), str(one.folder.root), one.servers]
+    producer = subprocess.Popen(command, env=os.environ)
+    deadline = time.monotonic() + 60
+    while landed(one) < records * 0.3:
+        assert producer.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    producer.kill()
+    producer.wait()
+    assert 0.2 * records <= landed(one) <= 0.8 * records
+    assert documents.read(one.folder.receipt("run"), Receipt).state == ReceiptState.OPEN
+
+    receipt = one.produce("run", records=records, malformed=0.1, seed=3)
+    keys = [key for key in keys_in(one) if key.startswith(key_prefix("run"))]
+    assert len(keys) == len(set(keys)) == records
+    assert sum(landing.count for landing in receipt.landings) == records
+
+    before = landed(one)
+    assert one.produce("run", records=records, malformed=0.1, seed=3) == receipt
+    assert landed(one) == before
+    one.stream("run")
+    assert broken(one.verify()) == {}
+
+
+def landed(one: Slice) -> int:
+    """How many offsets the topic has."""
+    return sum(one.kafka.end([one.topic])[one.topic].values())
+
+
+def keys_in(one: Slice) -> list[bytes]:
+    """All keys in the topic."""
+    end = one.kafka.end([one.topic])[one.topic]
+    ranges = (OffsetRange(one.topic, partition, 0, until) for partition, until in end.items())
+    return [key for each in ranges for block in one.kafka.read(each) for key in block.keys if key is not None]

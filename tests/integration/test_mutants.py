@@ -1,0 +1,66 @@
+"""An app with a mistake in it: the second engine notices, whatever the app's own account says."""
+
+from collections.abc import Callable
+
+import pytest
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from slices import JSON, TEXT, Slice, broken
+
+from spark_apps import publisher
+
+Wrong = Callable[[DataFrame], DataFrame]
+
+
+def negated(judged: DataFrame) -> DataFrame:
+    """The filter the other way round."""
+    swapped = F.when(F.col("verdict") == "kept", "filtered").when(F.col("verdict") == "filtered", "kept").otherwise(F.col("verdict"))
+    return judged.withColumn("verdict", swapped)
+
+
+def one_dropped(judged: DataFrame) -> DataFrame:
+    """The last record of a partition is lost, and nobody counts it."""
+    return judged.where("not (_partition = 0 and _offset = 99)")
+
+
+def nulled(judged: DataFrame) -> DataFrame:
+    """One field comes out empty now and then."""
+    return judged.withColumn("value", F.when(F.col("_offset") % 50 == 7, None).otherwise(F.col("value")))
+
+
+def swapped(judged: DataFrame) -> DataFrame:
+    """One record's verdict is filtered instead of kept, another's the other way round."""
+    verdict = F.col("verdict")
+    return judged.withColumn(
+        "verdict",
+        F.when((F.col("_offset") % 9 == 1) & (verdict == "kept"), "filtered")
+        .when((F.col("_offset") % 9 == 2) & (verdict == "filtered"), "kept")
+        .otherwise(verdict),
+    )
+
+
+def lenient(judged: DataFrame) -> DataFrame:
+    """Unusable records are passed over silently."""
+    verdict = F.when(F.col("verdict") == "quarantined", "filtered").otherwise(F.col("verdict"))
+    return judged.withColumns({"verdict": verdict, "reason": F.lit(None).cast("string")})
+
+
+@pytest.mark.parametrize(("wrong", "invariant"), [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")])
+def test_a_mutant_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, wrong: Wrong, invariant: str) -> None:
+    """Each mistake breaks the invariant that is there for it."""
+    right = publisher.judge
+    monkeypatch.setattr(publisher, "judge", lambda records, contract: wrong(right(records, contract)))
+    one = new_slice(TEXT)
+    one.ingest("run", records=400, malformed=0.1)
+    assert invariant in broken(one.verify())
+
+
+def test_a_json_field_nulled_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoded field that is not what the broker's bytes say."""
+    right = publisher.judge
+    monkeypatch.setattr(
+        publisher, "judge", lambda records, contract: right(records, contract).withColumn("country", F.lit(None).cast("string"))
+    )
+    one = new_slice(JSON)
+    one.ingest("run", records=200)
+    assert "I4" in broken(one.verify())

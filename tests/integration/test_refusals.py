@@ -1,0 +1,183 @@
+"""What must not start does not start: it says what happened and the ways out, and leaves everything as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from headrace.contract.pipeline import Pipeline
+from slices import JSON, TEXT, Slice, broken
+
+from headrace.errors import LedgerError, RefusedError, TopicDiffersError
+from headrace.reset import aside, reset
+
+
+def admin(one: Slice) -> AdminClient:
+    """An admin client of the test's own."""
+    return AdminClient({"bootstrap.servers": one.servers})
+
+
+def delete(one: Slice, topic: str) -> None:
+    """Delete a topic and wait until it is gone."""
+    client = admin(one)
+    client.delete_topics([topic])[topic].result(30)
+    while topic in client.list_topics(timeout=10).topics:
+        pass
+
+
+def state(one: Slice) -> dict[str, bytes]:
+    """Every file of the pipeline's folder but the lock, and its content."""
+    return {str(path): path.read_bytes() for path in sorted(one.folder.root.rglob("*")) if path.is_file() and path.name != ".lock"}
+
+
+def refused(one: Slice, match: str) -> None:
+    """The stream is refused with this message, and nothing on disk has changed."""
+    before = state(one)
+    with pytest.raises((RefusedError, LedgerError), match=match):
+        one.stream("refused")
+    assert state(one) == before
+
+
+@pytest.fixture
+def one(new_slice: Callable[..., Slice]) -> Slice:
+    """A pipeline with two published micro-batches."""
+    made = new_slice()
+    made.ingest("first", records=60)
+    made.ingest("second", records=60)
+    return made
+
+
+def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
+    """Even if it was refilled past the old offsets; after a reset the new topic is read from its start."""
+    delete(one, one.topic)
+    with pytest.raises(RefusedError, match="is gone from Kafka"):
+        one.stream("gone")
+    one.kafka.create(one.pipeline.topics)
+    one.write([(b"k", b"important")] * 200)
+    refused(one, "made anew")
+    reset(one.folder, aside(one.folder))
+    one.stream("after")
+    assert broken(one.verify()) == {}
+    assert one.ledger[0].total("kept") == 200
+
+
+def test_offsets_that_aged_out_are_refused(one: Slice) -> None:
+    """Records that were never published and are gone are named."""
+    one.write([(b"k", b"important")] * 30, partition=0)
+    ends = one.kafka.end([one.topic])[one.topic]
+    admin(one).delete_records([TopicPartition(one.topic, 0, ends[0] - 5)])
+    for future in admin(one).delete_records([TopicPartition(one.topic, 0, ends[0] - 5)]).values():
+        future.result(30)
+    refused(one, f"to {ends[0] - 6} were never published and have aged out")
+
+
+def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
+    """Partitions that are added later join the ledger."""
+    for future in admin(one).create_partitions([NewPartitions(one.topic, 4)]).values():
+        future.result(30)
+    one.write([(b"k", b"important")] * 10, partition=3)
+    one.stream("more")
+    assert one.ledger[-1].total("kept") == 10
+    assert broken(one.verify()) == {}
+
+
+def test_a_topic_that_joins_must_be_complete(one: Slice) -> None:
+    """A topic added to the file is read from offset 0; one whose first records are gone is refused before the checkpoint is touched."""
+    late = f"{one.topic}-late"
+    admin(one).create_topics([NewTopic(late, 1, 1)])[late].result(30)
+    text = one.pipeline.path.read_text()
+    added = f"{text}\n".replace("[demo]", f'[[topics]]\nname = "{late}"\npartitions = 1\nreplication_factor = 1\n\n[demo]')
+    one.pipeline.path.write_text(added)
+    joined = Slice(Pipeline.load(one.pipeline.path), one.folder, one.servers)
+    joined.kafka.end([late])
+    joined.ingest("both", records=40)
+    assert {account.topic for account in joined.ledger[-1].accounts} == {one.topic, late}
+    assert broken(joined.verify()) == {}
+    one.pipeline.path.write_text(text)
+    refused(one, "is not in the pipeline file any more")
+
+
+def test_a_checkpoint_that_is_not_the_ledgers_is_refused(one: Slice) -> None:
+    """A fresh or foreign checkpoint over old output would lose or double records."""
+    away = one.folder.root / "away"
+    one.folder.checkpoint.rename(away)
+    refused(one, "belongs to checkpoint")
+    away.rename(one.folder.checkpoint)
+    metadata = one.folder.checkpoint / "metadata"
+    metadata.write_text(json.dumps({"id": "11111111-2222-3333-4444-555555555555"}))
+    refused(one, "belongs to checkpoint")
+
+
+def test_a_missing_identity_is_refused(one: Slice) -> None:
+    """Without it nobody knows what belongs together."""
+    one.folder.identity.unlink()
+    refused(one, r"no identity.json")
+
+
+@pytest.mark.parametrize("log", ["commits", "offsets"])
+def test_a_checkpoint_rolled_back_is_refused(one: Slice, log: str) -> None:
+    """Without its last plan a checkpoint would plan another range under the same id."""
+    for name in ("offsets", "commits") if log == "offsets" else ("commits",):
+        for path in (one.folder.checkpoint / name).glob("*1"):
+            path.unlink()
+    for path in one.folder.checkpoint.glob("*/.1.crc"):
+        path.unlink()
+    if log == "commits":
+        one.produce("third", records=10)
+        one.stream("third")
+        assert broken(one.verify()) == {}
+    else:
+        refused(one, "Checkpoint and ledger disagree")
+
+
+def test_a_ledger_rolled_back_is_refused(one: Slice) -> None:
+    """An entry that the checkpoint has committed is missing."""
+    shutil.rmtree(one.folder.events / "micro_batch=1")
+    refused(one, "Checkpoint and ledger disagree")
+
+
+def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Callable[..., Slice]) -> None:
+    """The entry says by which filter it was judged; files with other columns must not lie side by side."""
+    one = new_slice(JSON)
+    one.ingest("first", records=60)
+    path = one.pipeline.path
+    text = path.read_text()
+    path.write_text(text.replace("amount >= 100.0 and", "amount < 100.0 and"))
+    other = Slice(Pipeline.load(path), one.folder, one.servers)
+    other.ingest("second", records=60)
+    assert broken(other.verify()) == {}
+    assert len({entry.contract.filter for entry in other.ledger}) == 2
+    path.write_text(text.replace('urgent = "boolean"', 'urgent = "string"'))
+    with pytest.raises(RefusedError, match="fields of slice have changed"):
+        Slice(Pipeline.load(path), one.folder, one.servers).stream("third")
+
+
+def test_two_streams_at_once_are_refused(one: Slice) -> None:
+    """The second says who holds the lock."""
+    with one.folder.locked("a test"):
+        refused(one, "in use by a test")
+
+
+def test_a_topic_that_differs_shows_both_sides(one: Slice) -> None:
+    """Partitions in the file, partitions in Kafka."""
+    path = one.pipeline.path
+    path.write_text(path.read_text().replace("partitions = 3", "partitions = 5"))
+    with pytest.raises(TopicDiffersError, match="partitions is 5 in the pipeline file, 3 in Kafka"):
+        one.kafka.create(Pipeline.load(path).topics)
+
+
+def test_verify_of_what_aged_out_before_it_was_verified_is_red(new_slice: Callable[..., Slice]) -> None:
+    """Unverifiable is not green; what was verified before stays checked by chain and checksums."""
+    one = new_slice(TEXT)
+    one.ingest("verified", records=60)
+    assert broken(one.verify("first")) == {}
+    one.ingest("never", records=60)
+    ends = one.kafka.end([one.topic])[one.topic]
+    for future in admin(one).delete_records([TopicPartition(one.topic, partition, end) for partition, end in ends.items()]).values():
+        future.result(30)
+    report = one.verify("second")
+    states = {each.id: each.state for each in report.invariants}
+    assert states["I7"] == states["I1"] == "unverifiable"
+    assert all(finding.micro_batch == 1 for each in report.invariants if each.id == "I7" for finding in each.findings)

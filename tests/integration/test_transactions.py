@@ -1,0 +1,63 @@
+"""Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from slices import Slice, broken
+
+from headrace import documents
+from headrace.errors import LedgerError
+
+
+def transaction(one: Slice, name: str, values: list[bytes]) -> Producer:
+    """A producer with a transaction begun and records sent, neither committed nor aborted."""
+    producer = Producer({"bootstrap.servers": one.servers, "transactional.id": name, "log_level": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(one.topic, value, b"same", partition=0)
+    producer.flush(30)
+    return producer
+
+
+def test_committed_and_aborted_transactions_balance(new_slice: Callable[..., Slice]) -> None:
+    """Committed records have verdicts; aborted ones and both markers are gaps, confirmed by verify."""
+    one = new_slice()
+    transaction(one, "committed", [b"important", b"other", b"\xff"]).commit_transaction(30)
+    transaction(one, "aborted", [b"important", b"important"]).abort_transaction(30)
+    one.stream("run")
+    (account,) = (account for account in one.ledger[0].accounts if account.partition == 0)
+    assert (account.kept, account.filtered, account.quarantined, account.gaps) == (1, 1, 1, 4)
+    assert broken(one.verify()) == {}
+
+
+def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..., Slice]) -> None:
+    """The stream says that the batch is not published and why; once the transaction ends, the retry is green."""
+    one = new_slice()
+    open_one = transaction(one, "open", [b"important"])
+    with pytest.raises(LedgerError, match="transaction that is still open at offset 0"):
+        one.ingest("run", records=100)
+    report = one.verify("meanwhile")
+    assert broken(report) == {}
+    assert [account.state for account in report.receipts] == ["pending"]
+    open_one.commit_transaction(30)
+    one.stream("run")
+    report = one.verify()
+    assert broken(report) == {}
+    assert [(account.run, account.state) for account in report.receipts] == [("run", "verified")]
+
+
+def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., Slice]) -> None:
+    """What landed behind somebody's open transaction is not sent again."""
+    one = new_slice()
+    other = transaction(one, "in-front", [b"important"])
+    receipt = one.produce("run", records=100)
+    path = one.folder.receipt("run")
+    document = {"landings": [], "state": "open", "digest": None, "completed_at": None}
+    documents.write(path, msgspec.convert({**msgspec.to_builtins(receipt), **document}, type(receipt)))
+    assert one.produce("run", records=100).landings == receipt.landings
+    other.abort_transaction(30)
+    one.stream("run")
+    assert broken(one.verify()) == {}

@@ -1,0 +1,85 @@
+"""Rules that hold for the whole tree."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace import schemas
+from headrace.settings import ROOT
+
+SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
+MAY_IMPORT = {
+    "airflow": ("dags/", "headrace/airflow/"),
+    "pyspark": ("spark_apps/", "headrace/preflight.py", "headrace/local/"),
+    "confluent_kafka": ("producers/", "headrace/kafka.py"),
+}
+HEAVY = {"pyspark", "duckdb", "pyarrow", "pandas", "confluent_kafka", "jinja2", "rich", "supervisor"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level names of all modules a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_walls(library: str) -> None:
+    """Airflow, PySpark and the Kafka client are imported only where they belong."""
+    found = {str(path.relative_to(ROOT)) for path in SOURCES for module in imported(path) if module.split(".")[0] == library}
+    assert [path for path in found if not path.startswith(MAY_IMPORT[library])] == []
+    assert found
+
+
+def test_the_verifier_shares_nothing_with_spark() -> None:
+    """What judges again imports nothing from the Spark apps, and they nothing from it."""
+    for path in SOURCES:
+        where = path.relative_to(ROOT).parts
+        for module in imported(path):
+            assert not (where[:2] == ("headrace", "verify") and module.startswith("spark_apps")), path
+            assert not (where[0] == "spark_apps" and module.startswith("headrace.verify")), path
+
+
+@pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)
+def test_a_dag_file_imports_nothing_heavy(dag: Path) -> None:
+    """What is imported at the top of a DAG file costs every task."""
+    code = f"import sys, runpy; runpy.run_path({str(dag)!r}); print(*sorted({HEAVY!r} & set(sys.modules)))"
+    before = subprocess.run([sys.executable, "-c", "import sys, airflow.sdk; from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator; " + f"print(*sorted({HEAVY!r} & set(sys.modules)))"], capture_output=True, text=True, check=True)  # fmt: skip
+    after = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(after.stdout.split()) <= set(before.stdout.split())
+
+
+def test_the_lock_holds_names_versions_and_hashes_only() -> None:
+    """No address stands in a lock: whoever installs knows where the registry is."""
+    for lock in ROOT.glob("requirements*.lock"):
+        text = lock.read_text()
+        assert not re.search(r"https?://|--index|--find-links", text), lock
+        assert all("==" in line for line in text.splitlines() if line and not line.startswith((" ", "#"))), lock
+
+
+def test_pyspark_and_its_client_are_the_same_version() -> None:
+    """Both write the same files; only the same version makes them the same."""
+    pins = dict(re.findall(r"^(pyspark(?:-client)?)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert pins["pyspark"] == pins["pyspark-client"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {f"pyspark=={pins['pyspark']}", f"pyspark-client=={pins['pyspark']}"} <= set(declared)
+
+
+def test_the_connector_is_sparks_own_version() -> None:
+    """The Kafka connector in ivy.xml is of the locked Spark, to the patch."""
+    spark = dict(re.findall(r"^(pyspark)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))["pyspark"]
+    (ivy,) = ROOT.glob("headrace/local/**/ivy.xml")
+    assert set(re.findall(r'name="spark-(?:sql|token-provider)-kafka-0-10_2.13" rev="([\d.]+)"', ivy.read_text())) == {spark}
+
+
+def test_schemas_are_up_to_date() -> None:
+    """`docs/schemas` is what the types say."""
+    assert schemas.main(["--check"]) == 0
