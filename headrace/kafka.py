@@ -231,7 +231,10 @@ def _block(offset_range: OffsetRange, records: list[Message]) -> Block:
 
 
 def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:
-    both = {"partitions": (topic.partitions, facts.partitions), "replication_factor": (topic.replication_factor, facts.replication_factor)}
+    both: dict[str, tuple[object, object]] = {
+        "partitions": (topic.partitions, facts.partitions),
+        "replication_factor": (topic.replication_factor, facts.replication_factor),
+    }
     both |= {key: (value, facts.config.get(key)) for key, value in topic.config.items()}
     for key, (wanted, found) in both.items():
         if str(wanted) != str(found):

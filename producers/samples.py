@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace.contract.pipeline import Demo, Field, FieldType, Format, Pipeline
+from headrace.contract.pipeline import Demo, Pipeline
+from headrace.contract.verdicts import Field, FieldType, Format
 
 LARGE_BYTES = 900_000
 """One record of each batch is this large, close to what a broker takes by default. It is valid."""

@@ -25,6 +25,7 @@ def spark_master() -> str:
 
 def _connection(name: str) -> Connection:
     try:
-        return Connection.get(name)
+        connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
         raise MistakeError(f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}.") from None
+    return connection

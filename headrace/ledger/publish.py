@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace import documents
-from headrace.contract.pipeline import FieldType
-from headrace.contract.verdicts import Contract, Verdict
+from headrace.contract.verdicts import Contract, FieldType, Verdict
 from headrace.errors import LedgerError
 from headrace.ledger.entries import Account, DataFile, Entry, Span
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,22 +68,17 @@ def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entr
 
 
 def check_files(folder: Folder, ledger: Sequence[Entry], scope: frozenset[int], findings: Findings) -> None:
-    """Names and footers' row counts of every file; checksums and spans of those in the scope. Nothing more, nothing less."""
-    for kind, files_of in ((folder.events, lambda entry: entry.events), (folder.quarantine, lambda entry: entry.quarantine)):
-        for entry in ledger:
-            place = folder.published(kind, entry.micro_batch)
-            for file in files_of(entry):
+    """Names and footers' row counts of every file; checksums of those in the scope. Nothing more, nothing less."""
+    for kind in (folder.events, folder.quarantine):
+        known = {entry.micro_batch: entry.events if kind == folder.events else entry.quarantine for entry in ledger}
+        for micro_batch, files in known.items():
+            for file in files:
+                path = folder.published(kind, micro_batch) / file.name
                 findings.checked[Invariant.FILES_EQUAL] += 1
-                if wrong := _wrong(place / file.name, file, whole=entry.micro_batch in scope):
+                if wrong := _wrong(path, file, whole=micro_batch in scope):
                     message = f"{wrong}. It holds, by its entry, {_spans(file)}"
-                    findings.add(
-                        Invariant.FILES_EQUAL,
-                        message,
-                        micro_batch=entry.micro_batch,
-                        file=_relative(folder, place / file.name),
-                        **_where(file),
-                    )
-        _check_nothing_more(folder, kind, {entry.micro_batch: {file.name for file in files_of(entry)} for entry in ledger}, findings)
+                    findings.add(Invariant.FILES_EQUAL, message, micro_batch=micro_batch, file=_relative(folder, path), **_where(file))
+        _check_nothing_more(folder, kind, {micro_batch: {file.name for file in files} for micro_batch, files in known.items()}, findings)
 
 
 def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], findings: Findings) -> None:
@@ -135,7 +131,7 @@ def _spans(file: DataFile) -> str:
     )
 
 
-def _where(file: DataFile) -> dict[str, object]:
+def _where(file: DataFile) -> dict[str, Any]:
     """Position of a finding about a file that holds rows of one partition only."""
     if len(file.spans) != 1:
         return {}

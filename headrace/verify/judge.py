@@ -1,13 +1,9 @@
 """The second engine: gives each record its verdict again, by DuckDB and code that shares nothing with Spark."""
 
-from collections.abc import Sequence
 
-import duckdb
 import pyarrow as pa
 
-from headrace.contract.filter import Filter
-from headrace.contract.verdicts import Contract, FieldType, Verdict
-from headrace.verify.decode import decoder
+from headrace.contract.verdicts import FieldType
 
 ARROW = {
     FieldType.STRING: pa.string(),

@@ -1,13 +1,14 @@
 """The Spark app, with driver and JVM killed (-9) at a named moment. Submitted by `test_kills.py` in a session of its own."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from headrace.ledger import publish
-from spark_apps import filter_stream, publisher
+from spark_apps import filter_stream
 
 
 def die(*_: Any) -> NoReturn:
@@ -23,15 +24,21 @@ def between_renames(staged: Path, place: Path) -> None:
     publish_bring(staged, place)
 
 
+def after_renames(path: Path, **_: Any) -> None:
+    """Both folders are in place, Spark has not committed."""
+    if path.parent.name == "staging":
+        die()
+
+
 publish_bring = publish._bring  # noqa: SLF001
 moment, *arguments = sys.argv[1:]
 match moment:
     case "staging":
-        publisher.publish.audit = die  # the files are staged, nothing is published
+        publish.audit = die  # noqa: B010; the files are staged, nothing is published
     case "between_renames":
-        publish._bring = between_renames  # noqa: SLF001
+        setattr(publish, "_bring", between_renames)  # noqa: B010
     case "published":
-        publish.shutil.rmtree = die  # type: ignore[assignment]
+        setattr(shutil, "rmtree", after_renames)  # noqa: B010
     case _:
         raise SystemExit(moment)
 filter_stream.main(arguments)

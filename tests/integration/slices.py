@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from headrace.contract.pipeline import Pipeline
 
 from headrace import documents
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError
 from headrace.kafka import Kafka
 from headrace.ledger.entries import Entry, entries

@@ -9,8 +9,8 @@ import pytest
 from readers import READERS
 from slices import JSON, Slice, broken
 
-from producers import batch
-from spark_apps import publisher
+from producers.samples import payload
+from spark_apps.publisher import plan
 
 
 def test_a_batch_is_accounted_for(new_slice: Callable[..., Slice]) -> None:
@@ -107,29 +107,26 @@ def test_producers_from_outside_write_before_during_and_after(new_slice: Callabl
     """Foreign offsets lie inside the receipt's range; what comes after planning is in the next run."""
     one = new_slice()
     one.write([(b"before", b"important")] * 5)
-    original = batch.payload
 
     def interrupted(*arguments: Any, **named: Any) -> bytes | None:
         if arguments[3] % 50 == 25:
             one.write([(b"during", b"important")] * 3, partition=arguments[3] % 3)
             time.sleep(0.05)
-        return original(*arguments, **named)
+        return payload(*arguments, **named)
 
-    monkeypatch.setattr(batch, "payload", interrupted)
-    monkeypatch.setattr(batch, "POLL_EVERY", 10)
+    monkeypatch.setattr("producers.batch.payload", interrupted)
+    monkeypatch.setattr("producers.batch.POLL_EVERY", 10)
     receipt = one.produce("run", records=300)
     inside = [landing.highest_offset - landing.lowest_offset + 1 - landing.count for landing in receipt.landings]
     assert sum(inside) > 0
 
-    planned = publisher.plan
-
     def late(*arguments: Any) -> Any:
         one.write([(b"late", b"important")] * 7)
-        return planned(*arguments)
+        return plan(*arguments)
 
-    monkeypatch.setattr(publisher, "plan", late)
+    monkeypatch.setattr("spark_apps.publisher.plan", late)
     one.stream("run")
-    monkeypatch.setattr(publisher, "plan", planned)
+    monkeypatch.setattr("spark_apps.publisher.plan", plan)
     assert broken(one.verify("first")) == {}
     one.stream("next")
     assert broken(one.verify("second")) == {}

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from slices import JSON, TEXT, Slice, broken
 
-from spark_apps import publisher
+from spark_apps.judge import judge
 
 Wrong = Callable[[DataFrame], DataFrame]
 
@@ -48,8 +48,7 @@ def lenient(judged: DataFrame) -> DataFrame:
 @pytest.mark.parametrize(("wrong", "invariant"), [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")])
 def test_a_mutant_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, wrong: Wrong, invariant: str) -> None:
     """Each mistake breaks the invariant that is there for it."""
-    right = publisher.judge
-    monkeypatch.setattr(publisher, "judge", lambda records, contract: wrong(right(records, contract)))
+    monkeypatch.setattr("spark_apps.publisher.judge", lambda records, contract: wrong(judge(records, contract)))
     one = new_slice(TEXT)
     one.ingest("run", records=400, malformed=0.1)
     assert invariant in broken(one.verify())
@@ -57,9 +56,8 @@ def test_a_mutant_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.Mo
 
 def test_a_json_field_nulled_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoded field that is not what the broker's bytes say."""
-    right = publisher.judge
     monkeypatch.setattr(
-        publisher, "judge", lambda records, contract: right(records, contract).withColumn("country", F.lit(None).cast("string"))
+        "spark_apps.publisher.judge", lambda records, contract: judge(records, contract).withColumn("country", F.lit(None).cast("string"))
     )
     one = new_slice(JSON)
     one.ingest("run", records=200)

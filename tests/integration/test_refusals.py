@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
-from headrace.contract.pipeline import Pipeline
 from slices import JSON, TEXT, Slice, broken
 
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError, TopicDiffersError
 from headrace.reset import aside, reset
 

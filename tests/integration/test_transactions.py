@@ -1,6 +1,7 @@
 """Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -55,7 +56,7 @@ def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., 
     other = transaction(one, "in-front", [b"important"])
     receipt = one.produce("run", records=100)
     path = one.folder.receipt("run")
-    document = {"landings": [], "state": "open", "digest": None, "completed_at": None}
+    document: dict[str, Any] = {"landings": [], "state": "open", "digest": None, "completed_at": None}
     documents.write(path, msgspec.convert({**msgspec.to_builtins(receipt), **document}, type(receipt)))
     assert one.produce("run", records=100).landings == receipt.landings
     other.abort_transaction(30)
