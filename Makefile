@@ -1,7 +1,7 @@
 # What there is to do. `make` alone prints it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status doctor test check lock venv
+.PHONY: help demo up down status doctor test check docs lock venv
 
 ifeq ($(OS),Windows_NT)
   $(error Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up)
@@ -36,6 +36,10 @@ check: venv ## Check style, types and locks
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m headrace.local.lock --check
+	@$(BIN)/python -m headrace.schemas --check
+
+docs: venv ## Write the generated documentation anew
+	@$(BIN)/python -m headrace.schemas
 
 lock: venv ## Bring the locks up to date with pyproject.toml, keeping what is pinned
 	@$(BIN)/python -m headrace.local.lock

@@ -26,7 +26,6 @@ Data that others build on: schedule on the asset `important_messages_verified`, 
 """
 
 from airflow.sdk import dag
-from headrace.contract.pipeline import Pipeline
 
 from headrace.airflow.params import demo_params
 from headrace.airflow.tasks import (
@@ -38,14 +37,16 @@ from headrace.airflow.tasks import (
     produce_batch,
     published,
     report,
+    schedule,
     stream_to_parquet,
 )
+from headrace.contract.pipeline import Pipeline
 
 pipeline = Pipeline.beside(__file__)
 common = {**DAG_DEFAULTS, "doc_md": __doc__, "description": pipeline.description, "tags": ["headrace", pipeline.name]}
 
 
-@dag(dag_id="important_messages_ingest", schedule=pipeline.schedule, params=demo_params(pipeline), **common)
+@dag(dag_id="important_messages_ingest", schedule=schedule(pipeline), params=demo_params(pipeline), **common)
 def ingest() -> None:
     """Topics, batch, stream."""
     preflight(pipeline) >> create_topics(pipeline) >> produce_batch(pipeline) >> stream_to_parquet(pipeline)

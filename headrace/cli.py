@@ -9,6 +9,7 @@ import typer
 
 from headrace.errors import Exit, HeadraceError, SurroundingsError
 from headrace.settings import Settings
+from headrace.verbs import register
 
 # Each verb imports what it needs, so that `--help` is quick.
 
@@ -68,6 +69,9 @@ def doctor() -> None:
 
     if not examine(Settings.from_environment(), Say()):
         raise typer.Exit(Exit.SURROUNDINGS)
+
+
+register(app)
 
 
 def main() -> None:

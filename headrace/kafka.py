@@ -119,6 +119,14 @@ class Kafka:
             self.end([name])  # answers once each partition has a leader
         return [topic.name for topic in wanted]
 
+    def topics(self) -> list[str]:
+        """Names of all topics but Kafka's own."""
+        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).topics if not name.startswith("__"))
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic. Raises `BrokerError` if there is none of that name."""
+        self._ask(self.admin.delete_topics([topic])[topic].result)
+
     def earliest(self, topics: Iterable[str]) -> Positions:
         """The first offset still there, per partition."""
         return self._positions(topics, OffsetSpec.earliest())

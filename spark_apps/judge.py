@@ -3,22 +3,35 @@
 The rule is written in `docs/contract.md`; the second engine obeys the same text with other code.
 """
 
-from functools import reduce
-
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    DataType,
-    DoubleType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-    VariantType,
-)
 
 from headrace.contract.filter import Filter
-from headrace.contract.verdicts import MAX_NESTING, RANGES, Contract, Field, FieldType, Format, Reason, Verdict
+from headrace.contract.verdicts import Contract, Format, Reason, Verdict
+from spark_apps.json_objects import decode_json
+
+POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
+"""Columns that say where a record stood in Kafka."""
+
+
+def judge(records: DataFrame, contract: Contract) -> DataFrame:
+    """Give every record of Kafka's source its verdict.
+
+    Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is unusable), `_value`, `_headers`,
+    `reason` (string, one of `Reason`; null if usable) and `verdict` (string, one of `Verdict`).
+    """
+    raw = (*POSITION, "_value", "_headers")
+    # Kafka's columns under names that no field can have.
+    named = records.select(*(F.col(name.removeprefix("_")).alias(name) for name in raw)).withColumn("_text", F.col("_value").cast("string"))
+    unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8))
+    if contract.format == Format.JSON:
+        empty = F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE))
+        decoded = decode_json(named, contract.fields, F.coalesce(empty, unreadable))
+    else:
+        decoded = named.withColumns({"value": F.col("_text"), "_reason": unreadable})
+
+    usable = F.col("_reason").isNull()
+    columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]
+    wanted = F.expr(Filter.parse(contract.filter, contract.fields).spark_sql)
+    verdict = F.when(~usable, str(Verdict.QUARANTINED)).when(wanted, str(Verdict.KEPT)).otherwise(str(Verdict.FILTERED))
+    return decoded.select(*POSITION, *columns, "_value", "_headers", F.col("_reason").alias("reason"), verdict.alias("verdict"))

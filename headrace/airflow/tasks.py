@@ -6,11 +6,11 @@ A DAG file is read every few seconds and once more by every task; whatever is im
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Context, get_current_context, task
+from airflow.sdk import Context, CronTriggerTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace.airflow.assets import published, verified
@@ -20,7 +20,6 @@ from headrace.errors import Exit, HeadraceError, SurroundingsError
 from headrace.settings import ROOT, Settings
 
 DAG_DEFAULTS: dict[str, Any] = {
-    "start_date": datetime(2026, 1, 1, tzinfo=UTC),
     "catchup": False,
     "max_active_runs": 1,
     "default_args": {
@@ -30,6 +29,11 @@ DAG_DEFAULTS: dict[str, Any] = {
     },
 }
 """What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
+
+
+def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
+    """The pipeline's cron schedule, in UTC, or `None`. A DAG that is switched on waits for the next tick; without a start date it may."""
+    return CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0)) if pipeline.schedule else None
 
 
 @contextmanager

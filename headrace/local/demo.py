@@ -53,9 +53,7 @@ def run(settings: Settings, pipeline: str, say: Say) -> bool:
     finally:
         say.line("")
         say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest")
-        say.line(
-            f"Log in as {credentials.USER} with the password in {Layout.of(settings).login}. The stack stays up; `make down` stops it."
-        )
+        say.line(f"Log in as {credentials.USER} with the password in {Layout.of(settings).login}. `make down` stops the stack.")
 
 
 class _Demo:

@@ -1,7 +1,7 @@
 """Airflow's REST API, as far as the demo needs it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,9 +96,9 @@ class Airflow:
         """Let a DAG's runs start."""
         self.ask("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
-    def trigger(self, dag: str, run: str) -> None:
+    def trigger(self, dag: str, run: str, conf: Mapping[str, Any]) -> None:
         """Start a run under an id of our own."""
-        self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": {}})
+        self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": dict(conf)})
 
     def run(self, dag: str, run: str) -> Run:
         """Return a run."""

@@ -211,7 +211,9 @@ def _configuration(services: list[Service], folder: Path, socket: str) -> str:
     head = SUPERVISOR.format(folder=_plain(folder), socket=_plain(socket))
     # The supervisor expands the name of a log twice.
     programs = [
-        PROGRAM.format(name=service.name, command=_plain(shlex.join(service.command)), folder=_plain(folder), log=_plain(_plain(service.log)))
+        PROGRAM.format(
+            name=service.name, command=_plain(shlex.join(service.command)), folder=_plain(folder), log=_plain(_plain(service.log))
+        )
         for service in services
     ]
     return "".join([head, *programs])

@@ -94,9 +94,9 @@ def _balance(page: _Page, report: Report) -> None:
     totals = {name: sum(getattr(row, name) for row in report.balance) for name in ("kept", "filtered", "quarantined", "gaps")}
     offsets = sum(row.until_offset - row.from_offset for row in report.balance)
     page.table(
-        ["topic", "partition", "from", "until", "in range", "= kept", "+ filtered", "+ quarantined", "+ gaps"],
+        ["partition", "offsets", "records", "kept", "filtered", "quarantined", "gaps"],
         [_balance_row(row) for row in rows],
-        total=["total", "", "", "", number(offsets), *map(number, totals.values())],
+        total=["total", number(offsets), number(offsets - totals["gaps"]), *map(number, totals.values())],
     )
     for row in rows:
         if off := wording.difference(row):
@@ -111,8 +111,9 @@ def _balance(page: _Page, report: Report) -> None:
 
 
 def _balance_row(row: Balance) -> list[str]:
-    figures = (row.from_offset, row.until_offset, row.until_offset - row.from_offset, row.kept, row.filtered, row.quarantined, row.gaps)
-    return [row.topic, str(row.partition), *map(number, figures)]
+    offsets = f"{row.from_offset} to {row.until_offset - 1}"
+    records = row.until_offset - row.from_offset - row.gaps
+    return [f"{row.topic}-{row.partition}", offsets, *map(number, (records, row.kept, row.filtered, row.quarantined, row.gaps))]
 
 
 def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:

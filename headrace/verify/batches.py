@@ -146,7 +146,12 @@ def _check_place(
     known = claimed or landed
     if known is None or (claimed == landed == known and known.highest_offset < published.get(topic, {}).get(partition, 0)):
         return
-    where: dict[str, Any] = {"topic": topic, "partition": partition, "from_offset": known.lowest_offset, "until_offset": known.highest_offset + 1}
+    where: dict[str, Any] = {
+        "topic": topic,
+        "partition": partition,
+        "from_offset": known.lowest_offset,
+        "until_offset": known.highest_offset + 1,
+    }
     if claimed != landed:
         message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
     else:

@@ -1,15 +1,42 @@
-"""The second engine: gives each record its verdict again, by DuckDB and code that shares nothing with Spark."""
+"""The second engine: judges records again, by Python and DuckDB, with code that shares nothing with Spark."""
 
+from collections.abc import Sequence
 
+import duckdb
 import pyarrow as pa
 
-from headrace.contract.verdicts import FieldType
+from headrace.contract.arrow import ARROW
+from headrace.contract.filter import Filter
+from headrace.contract.verdicts import Contract, Verdict
+from headrace.verify.decode import decoder
 
-ARROW = {
-    FieldType.STRING: pa.string(),
-    FieldType.INT: pa.int32(),
-    FieldType.BIGINT: pa.int64(),
-    FieldType.DOUBLE: pa.float64(),
-    FieldType.BOOLEAN: pa.bool_(),
-    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-}
+
+class Judge:
+    """Judges blocks of records by one contract. Keeps a DuckDB of its own; not for use by several threads at once."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.decode = decoder(contract)
+        self.duckdb = duckdb.connect()
+        self.filter = Filter.parse(contract.filter, contract.fields).duckdb_sql
+
+    def judge(self, values: Sequence[bytes | None]) -> pa.Table:
+        """Give each value its verdict.
+
+        The columns are `reason` (string, null if usable), the declared columns (null if unusable) and `verdict` (string), the rows in
+        the order of the values.
+        """
+        decoded = [self.decode(value) for value in values]
+        columns = zip(*(row for _, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
+        arrays = {"reason": pa.array([reason for reason, _ in decoded], pa.string())}
+        for (name, kind), column in zip(self.contract.columns.items(), columns, strict=True):
+            arrays[name] = pa.array(column, ARROW[kind])
+        block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
+        return self.duckdb.execute(
+            f"""
+            select *, case when reason is not null then '{Verdict.QUARANTINED}'
+                           when {self.filter} then '{Verdict.KEPT}'
+                           else '{Verdict.FILTERED}' end as verdict
+            from block
+            """
+        ).to_arrow_table()

@@ -1,0 +1,219 @@
+"""The verbs of the `headrace` command that are about pipelines and their records."""
+
+import os
+import subprocess
+from typing import Annotated
+
+import typer
+
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import Exit, MistakeError
+from headrace.ledger.folder import Folder
+from headrace.settings import ROOT, Settings
+
+# Each verb imports what it needs, so that `--help` is quick.
+# ruff: noqa: PLC0415
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; the embedded broker if not given.")]
+
+topics = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    for verb in (new, check, run, verify, report, reset, produce, watch):
+        app.command()(verb)
+    app.add_typer(topics, name="topics")
+
+
+def load(name: str) -> tuple[Pipeline, Folder]:
+    """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
+    settings = Settings.from_environment()
+    path = settings.dags / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in settings.dags.glob("*.toml"))) or "none"
+        raise MistakeError(f"There is no pipeline {name!r}: {path} does not exist. There are: {known}.")
+    return Pipeline.load(path), Folder(settings.data / name)
+
+
+def kafka_config(servers: str | None) -> dict[str, str]:
+    """Where Kafka is."""
+    return {"bootstrap.servers": servers or Settings.from_environment().bootstrap_servers}
+
+
+def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
+    """Write the two files of a new pipeline, ready to run."""
+    from headrace.scaffold import write_pipeline
+
+    for path in write_pipeline(Settings.from_environment().dags, name):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"Edit the first one, then: headrace run {name} --wait")
+
+
+def check(name: Name) -> None:
+    """Read a pipeline file and tell all that is wrong with it, or what it means."""
+    pipeline, folder = load(name)
+    typer.echo(f"{pipeline.name}: {pipeline.description}")
+    typer.echo(f"  reads     {', '.join(f'{topic.name} ({topic.partitions} partitions)' for topic in pipeline.topics)}")
+    typer.echo(f"  decodes   {pipeline.contract.described}")
+    typer.echo(f"  keeps     {pipeline.filter.text}")
+    typer.echo(f"  runs      {pipeline.schedule or 'by hand'}{' (UTC)' if pipeline.schedule else ''}")
+    typer.echo(f"  writes to {folder.root}")
+
+
+def run(
+    name: Name,
+    records: Annotated[int | None, typer.Option(min=0, max=10_000_000, help="Size of the batch.")] = None,
+    malformed: Annotated[float | None, typer.Option(min=0, max=1, help="Share of records made unusable on purpose.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed makes the same payloads.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
+) -> None:
+    """Trigger a pipeline's ingest in the running stack."""
+    from headrace.local import demo
+    from headrace.local.console import Say
+
+    given = {"records": records, "malformed": malformed, "seed": seed}
+    conf = {key: value for key, value in given.items() if value is not None}
+    if not demo.run(Settings.from_environment(), name, Say(), conf=conf, wait=wait):
+        raise typer.Exit(Exit.RED)
+
+
+def verify(
+    name: Name,
+    of: Annotated[str | None, typer.Argument(metavar="RUN", help="One ingest run; without it everything is checked again.")] = None,
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from headrace import documents
+    from headrace.kafka import Kafka
+    from headrace.report import console
+    from headrace.verify.check import Verification
+    from headrace.verify.conclude import conclude
+    from headrace.verify.scope import everything, of_run
+
+    pipeline, folder = load(name)
+    scope = of_run(folder, of) if of else everything(folder)
+    found = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope).run(
+        f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    )
+    documents.write(folder.report(found.run) / "report.json", found)
+    console.show(found, Console())
+    conclude(folder, scope, found)
+
+
+def report(
+    name: Name,
+    of: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A verify run, or the ingest run that it covers; the newest if not given.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show a report that verify wrote. Exit 0 if it is green."""
+    from rich.console import Console
+
+    from headrace.report import console
+    from headrace.report.model import State
+    from headrace.report.stored import find
+
+    _, folder = load(name)
+    path, found = find(folder, of)
+    if json:
+        typer.echo(path.read_text())
+    else:
+        console.show(found, Console())
+        typer.echo(f"The whole account: {path.with_name('report.html')}")
+    if found.state == State.RED:
+        raise typer.Exit(Exit.RED)
+
+
+def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Move a pipeline's folder aside and start over: the way out after a topic or a folder was deleted."""
+    from headrace import reset as resetting
+
+    _, folder = load(name)
+    place = resetting.aside(folder)
+    typer.echo(resetting.explain(folder, place))
+    if not yes:
+        typer.confirm("Go on?", abort=True)
+    resetting.reset(folder, place)
+    typer.echo("Done.")
+
+
+def produce(
+    name: Name,
+    every: Annotated[float, typer.Option(min=0.0, help="Seconds between two records.")] = 2.0,
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Send sample messages one after the other, until stopped."""
+    from producers.continuous import produce_continuously
+
+    pipeline, _ = load(name)
+    for line in produce_continuously(pipeline, kafka_config(bootstrap_servers), every):
+        typer.echo(line)
+
+
+def watch(name: Name, bootstrap_servers: Servers = None) -> None:
+    """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
+    from headrace.local.airflow import environment
+
+    pipeline, _ = load(name)
+    servers = kafka_config(bootstrap_servers)["bootstrap.servers"]
+    app = ROOT / "spark_apps" / "console_stream.py"
+    command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--bootstrap-servers", servers]
+    ended = subprocess.run(command, env={**os.environ, **environment(Settings.from_environment())}, check=False)
+    if ended.returncode:
+        raise typer.Exit(ended.returncode)
+
+
+@topics.command("list")
+def list_topics(bootstrap_servers: Servers = None) -> None:
+    """Name every topic."""
+    from headrace.kafka import Kafka
+
+    for topic in Kafka(kafka_config(bootstrap_servers)).topics():
+        typer.echo(topic)
+
+
+@topics.command()
+def describe(topic: str, bootstrap_servers: Servers = None) -> None:
+    """Partitions, offsets and settings of a topic."""
+    from headrace.kafka import Kafka
+
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    facts = kafka.describe([topic]).get(topic)
+    if facts is None:
+        raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
+    typer.echo(f"{topic}  id {facts.id}, {facts.partitions} partitions, replication factor {facts.replication_factor}")
+    earliest, end = kafka.earliest([topic])[topic], kafka.end([topic])[topic]
+    for partition in sorted(end):
+        typer.echo(f"  partition {partition}: offsets {earliest[partition]} to {end[partition]}")
+    for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
+        typer.echo(f"  {key} = {facts.config.get(key)}")
+
+
+@topics.command()
+def create(name: Name, bootstrap_servers: Servers = None) -> None:
+    """Create the topics of a pipeline that don't exist."""
+    from headrace.kafka import Kafka
+
+    pipeline, _ = load(name)
+    created = Kafka(kafka_config(bootstrap_servers)).create(pipeline.topics)
+    for topic in pipeline.topics:
+        typer.echo(f"{topic.name}: {'created' if topic.name in created else 'is there'}")
+
+
+@topics.command()
+def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, bootstrap_servers: Servers = None) -> None:
+    """Delete a topic and all of its records."""
+    from headrace.kafka import Kafka
+
+    typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
+    if not yes:
+        typer.confirm("Go on?", abort=True)
+    Kafka(kafka_config(bootstrap_servers)).delete(topic)
+    typer.echo("Done.")

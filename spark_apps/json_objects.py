@@ -1,0 +1,150 @@
+"""Decodes JSON objects strictly, with a parser that is lenient.
+
+Spark's `from_json` stops reading after the first value, takes an array of one object for the object, and turns what it cannot convert
+into nulls. What the contract asks beyond that is asked here, by expressions:
+
+- The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict. Strings and timestamps are read
+  as variants, which know what stood there. It fails as a whole where a number or boolean does not fit, and then says nothing more.
+- The exact parse, needed only after that, reads all fields as variants: those take whatever stands there, so the last of duplicate keys
+  counts and the record's other fields are not spoiled.
+- What follows the first value T goes unnoticed. Inside `[…]` anything after T is an error or a second element, unless it starts with `]`;
+  inside `{"":…}` anything is an error, unless it starts with `}` or `,`. So what reads as one value both ways is T and nothing else.
+  Most records need neither: where the only `}` is the last character, the object that was read ends there.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from headrace.contract.verdicts import MAX_NESTING, Field, FieldType, Reason
+
+WHITESPACE = " \t\r\n"
+"""All that RFC 8259 takes for it."""
+
+TIMESTAMP = (
+    "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?"
+    "(Z|[+-]((0[0-9]|1[0-7]):[0-5][0-9]|18:00))\\z"
+)
+"""RFC 3339 as far as the contract takes it. Whether there is such a day is left to the conversion."""
+
+FIRST_MOMENT, LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Years 1 to 9999, in microseconds since 1970 (UTC)."""
+
+_STRICT = {FieldType.INT, FieldType.BIGINT, FieldType.DOUBLE, FieldType.BOOLEAN}
+"""Types for which the typed parse can be relied on."""
+
+
+def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
+    """Add the declared columns and `_reason`, the first of `unreadable` and the reasons of JSON. Reads `_text`."""
+    # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
+    records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
+
+    is_object = F.ltrim("_text", F.lit(WHITESPACE)).startswith("{")
+    typed = _from_json("_text", {field.name: str(field.type) if field.type in _STRICT else "variant" for field in fields})
+    exact = _from_json("_text", {field.name: "variant" for field in fields})
+    fits = F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull()
+    parsed = (
+        records.withColumns({"_is_object": is_object, "_typed": typed})
+        .withColumn("_fits", fits)
+        .withColumn("_exact", F.when(~F.col("_fits"), exact))
+        .withColumns({field.name: _value(field) for field in fields})
+    )
+
+    wrong = _any(F.col(field.name).isNull() & _is_there(field) for field in fields)
+    missing = _any(F.col(field.name).isNull() for field in fields if field.required)
+    reason = (
+        F.when(unreadable.isNotNull(), unreadable)
+        .when(~_is_json(), str(Reason.NOT_JSON))
+        .when(~F.col("_is_object"), str(Reason.NOT_OBJECT))
+        .when(wrong, str(Reason.WRONG_TYPE))
+        .when(missing, str(Reason.MISSING_FIELD))
+    )
+    return parsed.withColumn("_reason", reason)
+
+
+def _is_json() -> Column:
+    """Whether the text is one JSON value, nothing else, and can be told in UTF-8."""
+    text = F.col("_text")
+    one_element = F.size(F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>", _options(MAX_NESTING + 1))) == 1
+    one_member = F.from_json(F.concat(F.lit('{"":'), text, F.lit("}")), "_corrupt string", _options(MAX_NESTING + 1))["_corrupt"].isNull()
+    ends_there = F.instr(text, "}") == F.length(text)
+    one_value = (F.col("_fits") & ends_there) | (one_element & (~F.contains(text, F.lit("]")) | one_member))
+    return F.coalesce(one_value, F.lit(False)) & ~_has_lone_surrogate()
+
+
+def _has_lone_surrogate() -> Column:
+    r"""Whether there is an escape `\uD800` to `\uDFFF` that is not half of a pair."""
+    pairs_and_backslashes = r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    others = F.regexp_replace("_text", pairs_and_backslashes, "-")
+    return F.contains("_text", F.lit("\\u")) & others.rlike(r"\\u[dD][89a-fA-F]")
+
+
+def _value(field: Field) -> Column:
+    """The field's value; null if it is absent, null, or of another type."""
+    typed, exact = F.col(f"_typed.{field.name}"), F.col(f"_exact.{field.name}")
+    if field.type not in _STRICT:
+        return _from_variant(F.when(F.col("_fits"), typed).otherwise(exact), field.type)
+    return F.when(F.col("_fits"), _canonical(typed, field.type)).otherwise(_from_variant(exact, field.type))
+
+
+def _is_there(field: Field) -> Column:
+    """Whether the record holds something other than null for the field."""
+    typed, exact = F.col(f"_typed.{field.name}"), F.col(f"_exact.{field.name}")
+    if field.type not in _STRICT:
+        return _is_some(F.when(F.col("_fits"), typed).otherwise(exact))
+    return F.when(F.col("_fits"), typed.isNotNull()).otherwise(_is_some(exact))
+
+
+def _is_some(variant: Column) -> Column:
+    return variant.isNotNull() & ~F.is_variant_null(variant)
+
+
+def _from_variant(variant: Column, kind: FieldType) -> Column:
+    """The variant's value, if what stands there is written as that type is written."""
+    written_as = F.schema_of_variant(variant)
+    match kind:
+        case FieldType.INT | FieldType.BIGINT:
+            fits = written_as == "BIGINT"
+        case FieldType.DOUBLE:
+            fits = written_as.rlike("^(BIGINT|DOUBLE|DECIMAL.*)$")
+        case FieldType.BOOLEAN:
+            fits = written_as == "BOOLEAN"
+        case _:
+            fits = written_as == "STRING"
+    stored_as = "string" if kind == FieldType.TIMESTAMP else str(kind)
+    return _canonical(F.when(fits, F.try_variant_get(variant, "$", stored_as)), kind)
+
+
+def _canonical(value: Column, kind: FieldType) -> Column:
+    if kind == FieldType.DOUBLE:
+        infinity = F.lit(float("inf"))
+        # Adding zero makes a negative zero, which compares equal to zero but hashes otherwise, a zero.
+        return F.when((value < infinity) & (value > -infinity), value + F.lit(0.0))
+    if kind == FieldType.TIMESTAMP:
+        moment = F.when(value.rlike(TIMESTAMP), F.try_to_timestamp(value))
+        return F.when(moment.between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT))), moment)
+    return value
+
+
+def _any(conditions: Iterable[Column]) -> Column:
+    return reduce(or_, conditions, F.lit(False))
+
+
+def _from_json(text: str, types: dict[str, str]) -> Column:
+    schema = ", ".join(f"`{name}` {kind}" for name, kind in types.items())
+    return F.from_json(text, f"{schema}, _corrupt string", _options(MAX_NESTING))
+
+
+def _options(nesting: int) -> dict[str, str]:
+    no_limit = str(2**31 - 1)
+    return {
+        "columnNameOfCorruptRecord": "_corrupt",
+        "allowSingleQuotes": "false",
+        "allowNonNumericNumbers": "false",
+        "maxNestingDepth": str(nesting),
+        "maxNumLen": no_limit,
+        "maxStringLen": no_limit,
+    }
