@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import Exit, MistakeError
+from headrace.errors import Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.settings import ROOT, Settings
 
@@ -70,12 +70,16 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
-    from headrace.local import demo
+    from headrace.local import demo, stack
     from headrace.local.console import Say
 
+    load(name)
+    settings = Settings.from_environment()
+    if not stack.status(settings).services:
+        raise SurroundingsError("The stack is not running; `make up` starts it.")
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
-    if not demo.run(Settings.from_environment(), name, Say(), conf=conf, wait=wait):
+    if not demo.run(settings, name, Say(), conf=conf, wait=wait):
         raise typer.Exit(Exit.RED)
 
 

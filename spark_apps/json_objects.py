@@ -33,8 +33,13 @@ TIMESTAMP = (
 FIRST_MOMENT, LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in microseconds since 1970 (UTC)."""
 
-_STRICT = {FieldType.INT, FieldType.BIGINT, FieldType.DOUBLE, FieldType.BOOLEAN}
-"""Types for which the typed parse can be relied on."""
+_WRITTEN_AS = {
+    FieldType.INT: "^BIGINT$",
+    FieldType.BIGINT: "^BIGINT$",
+    FieldType.DOUBLE: "^(BIGINT|DECIMAL.*|DOUBLE)$",
+    FieldType.BOOLEAN: "^BOOLEAN$",
+}
+"""Types for which the typed parse can be relied on, and what a variant calls the literals that they take."""
 
 
 def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
@@ -42,27 +47,34 @@ def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Colum
     # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
     records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
 
-    is_object = F.ltrim("_text", F.lit(WHITESPACE)).startswith("{")
-    typed = _from_json("_text", {field.name: str(field.type) if field.type in _STRICT else "variant" for field in fields})
+    typed = _from_json("_text", {field.name: str(field.type) if field.type in _WRITTEN_AS else "variant" for field in fields})
     exact = _from_json("_text", {field.name: "variant" for field in fields})
-    fits = F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull()
+    from_typed = F.struct(*(F.col(f"_typed.{field.name}") for field in fields))
+    from_exact = F.struct(*(_converted(field).alias(field.name) for field in fields))
+
+    # Each step is a projection of its own, so that what the next one uses more than once is computed once.
     parsed = (
-        records.withColumns({"_is_object": is_object, "_typed": typed})
-        .withColumn("_fits", fits)
+        records.withColumns({"_is_object": F.ltrim("_text", F.lit(WHITESPACE)).startswith("{"), "_typed": typed})
+        .withColumn("_fits", F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull())
         .withColumn("_exact", F.when(~F.col("_fits"), exact))
-        .withColumns({field.name: _value(field) for field in fields})
+        .withColumn("_found", F.when(F.col("_fits"), from_typed).otherwise(from_exact))
+    )
+    return (
+        parsed.withColumns({field.name: _value(field) for field in fields})
+        .withColumns({field.name: _moment(field.name) for field in fields if field.type == FieldType.TIMESTAMP})
+        .withColumn("_reason", F.when(unreadable.isNotNull(), unreadable).otherwise(_unusable(fields)))
     )
 
+
+def _unusable(fields: tuple[Field, ...]) -> Column:
     wrong = _any(F.col(field.name).isNull() & _is_there(field) for field in fields)
     missing = _any(F.col(field.name).isNull() for field in fields if field.required)
-    reason = (
-        F.when(unreadable.isNotNull(), unreadable)
-        .when(~_is_json(), str(Reason.NOT_JSON))
+    return (
+        F.when(~_is_json(), str(Reason.NOT_JSON))
         .when(~F.col("_is_object"), str(Reason.NOT_OBJECT))
         .when(wrong, str(Reason.WRONG_TYPE))
         .when(missing, str(Reason.MISSING_FIELD))
     )
-    return parsed.withColumn("_reason", reason)
 
 
 def _is_json() -> Column:
@@ -82,51 +94,38 @@ def _has_lone_surrogate() -> Column:
     return F.contains("_text", F.lit("\\u")) & others.rlike(r"\\u[dD][89a-fA-F]")
 
 
+def _converted(field: Field) -> Column:
+    """What the exact parse found, as the typed one would have given it."""
+    variant = F.col(f"_exact.{field.name}")
+    if field.type not in _WRITTEN_AS:
+        return variant
+    return F.when(F.schema_of_variant(variant).rlike(_WRITTEN_AS[field.type]), F.try_variant_get(variant, "$", str(field.type)))
+
+
 def _value(field: Field) -> Column:
-    """The field's value; null if it is absent, null, or of another type."""
-    typed, exact = F.col(f"_typed.{field.name}"), F.col(f"_exact.{field.name}")
-    if field.type not in _STRICT:
-        return _from_variant(F.when(F.col("_fits"), typed).otherwise(exact), field.type)
-    return F.when(F.col("_fits"), _canonical(typed, field.type)).otherwise(_from_variant(exact, field.type))
+    """The field's value (the text of a timestamp); null if it is absent, null, or of another type."""
+    found = F.col(f"_found.{field.name}")
+    if field.type not in _WRITTEN_AS:
+        return F.when(F.schema_of_variant(found) == "STRING", F.try_variant_get(found, "$", "string"))
+    if field.type == FieldType.DOUBLE:
+        infinity = F.lit(float("inf"))
+        # Adding zero makes a zero of the negative zero, which equals it but hashes otherwise.
+        return F.when((found < infinity) & (found > -infinity), found + F.lit(0.0))
+    return found
+
+
+def _moment(name: str) -> Column:
+    """The moment that a text tells; null if it is not one of the contract."""
+    moment = F.when(F.col(name).rlike(TIMESTAMP), F.try_to_timestamp(name))
+    return F.when(moment.between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT))), moment)
 
 
 def _is_there(field: Field) -> Column:
-    """Whether the record holds something other than null for the field."""
-    typed, exact = F.col(f"_typed.{field.name}"), F.col(f"_exact.{field.name}")
-    if field.type not in _STRICT:
-        return _is_some(F.when(F.col("_fits"), typed).otherwise(exact))
-    return F.when(F.col("_fits"), typed.isNotNull()).otherwise(_is_some(exact))
-
-
-def _is_some(variant: Column) -> Column:
-    return variant.isNotNull() & ~F.is_variant_null(variant)
-
-
-def _from_variant(variant: Column, kind: FieldType) -> Column:
-    """The variant's value, if what stands there is written as that type is written."""
-    written_as = F.schema_of_variant(variant)
-    match kind:
-        case FieldType.INT | FieldType.BIGINT:
-            fits = written_as == "BIGINT"
-        case FieldType.DOUBLE:
-            fits = written_as.rlike("^(BIGINT|DOUBLE|DECIMAL.*)$")
-        case FieldType.BOOLEAN:
-            fits = written_as == "BOOLEAN"
-        case _:
-            fits = written_as == "STRING"
-    stored_as = "string" if kind == FieldType.TIMESTAMP else str(kind)
-    return _canonical(F.when(fits, F.try_variant_get(variant, "$", stored_as)), kind)
-
-
-def _canonical(value: Column, kind: FieldType) -> Column:
-    if kind == FieldType.DOUBLE:
-        infinity = F.lit(float("inf"))
-        # Adding zero makes a negative zero, which compares equal to zero but hashes otherwise, a zero.
-        return F.when((value < infinity) & (value > -infinity), value + F.lit(0.0))
-    if kind == FieldType.TIMESTAMP:
-        moment = F.when(value.rlike(TIMESTAMP), F.try_to_timestamp(value))
-        return F.when(moment.between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT))), moment)
-    return value
+    """Whether the record holds something for the field, other than null."""
+    found, exact = F.col(f"_found.{field.name}"), F.col(f"_exact.{field.name}")
+    if field.type not in _WRITTEN_AS:
+        return found.isNotNull() & ~F.is_variant_null(found)
+    return found.isNotNull() | (exact.isNotNull() & ~F.is_variant_null(exact))
 
 
 def _any(conditions: Iterable[Column]) -> Column:

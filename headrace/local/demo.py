@@ -2,10 +2,11 @@
 
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from headrace import documents
 from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
@@ -45,11 +46,14 @@ def require_pipeline(settings: Settings, pipeline: str) -> None:
         raise MistakeError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
 
 
-def run(settings: Settings, pipeline: str, say: Say) -> bool:
-    """Trigger the pipeline's ingest, follow it and the verify run that covers it, print the report; return whether it is green."""
+def run(settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] | None = None, wait: bool = True) -> bool:
+    """Trigger the pipeline's ingest with these params, follow it and the verify run that covers it, print the report.
+
+    Returns whether it is green; if it is not to wait, that the run was taken.
+    """
     demo = _Demo(settings, pipeline, say)
     try:
-        return demo.run()
+        return demo.run(conf or {}, wait=wait)
     finally:
         say.line("")
         say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest")
@@ -64,15 +68,17 @@ class _Demo:
         self.ingest = f"{pipeline}_ingest"
         self.verify = f"{pipeline}_verify"
 
-    def run(self) -> bool:
+    def run(self, conf: Mapping[str, Any], *, wait: bool) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
             self._wait_until_parsed()
             # Verify first: a paused DAG does not see the assets that were published meanwhile.
             self.airflow.unpause(self.verify)
             self.airflow.unpause(self.ingest)
-            run = f"demo__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
-            self.airflow.trigger(self.ingest, run)
+            run = f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+            self.airflow.trigger(self.ingest, run, conf)
             self.say.line(f"Started {self.ingest}, run {run}.")
+            if not wait:
+                return True
             ended = self._follow(self.airflow.run(self.ingest, run))
             if ended.state != "success":
                 self._show_failures(ended)

@@ -32,7 +32,7 @@ class Judge:
         for (name, kind), column in zip(self.contract.columns.items(), columns, strict=True):
             arrays[name] = pa.array(column, ARROW[kind])
         block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
-        return self.duckdb.execute(
+        return self.duckdb.sql(
             f"""
             select *, case when reason is not null then '{Verdict.QUARANTINED}'
                            when {self.filter} then '{Verdict.KEPT}'

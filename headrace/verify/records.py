@@ -18,7 +18,7 @@ from headrace.ledger.publish import EMPTY
 from headrace.ledger.ranges import OffsetRange
 from headrace.verify import engine
 from headrace.verify.findings import Findings, Invariant
-from headrace.verify.judge import judge_block
+from headrace.verify.judge import Judge
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 _POSITION = ("_timestamp", "_key")
@@ -31,16 +31,16 @@ _COMPARED = """
     WITH one_kept AS (SELECT DISTINCT ON (_offset) * FROM kept),
     one_unusable AS (SELECT DISTINCT ON (_offset) * FROM unusable),
     compared AS (
-        SELECT coalesce(expected._offset, one_kept._offset, one_unusable._offset) AS _at, _verdict AS wanted,
-            CASE WHEN one_kept._offset IS NOT NULL THEN 'kept' WHEN one_unusable._offset IS NOT NULL THEN 'quarantined' ELSE 'filtered' END AS found,
-            _reason AS wanted_reason, one_unusable.reason AS found_reason,
-            CASE found WHEN 'kept' THEN {kept} WHEN 'quarantined' THEN {unusable} ELSE '' END AS differing
+        SELECT coalesce(expected._offset, one_kept._offset, one_unusable._offset) AS _at, _verdict AS _wanted,
+            CASE WHEN one_kept._offset IS NOT NULL THEN 'kept' WHEN one_unusable._offset IS NOT NULL THEN 'quarantined' ELSE 'filtered' END AS _found,
+            _reason AS _wanted_reason, one_unusable.reason AS _found_reason,
+            CASE _found WHEN 'kept' THEN {kept} WHEN 'quarantined' THEN {unusable} ELSE '' END AS _differing
         FROM expected
         FULL JOIN one_kept ON one_kept._offset = expected._offset
         FULL JOIN one_unusable ON one_unusable._offset = coalesce(expected._offset, one_kept._offset)
     )
     SELECT * FROM compared
-    WHERE wanted IS NULL OR wanted <> found OR (found = 'quarantined' AND wanted_reason <> found_reason) OR differing <> ''
+    WHERE _wanted IS NULL OR _wanted <> _found OR (_found = 'quarantined' AND _wanted_reason <> _found_reason) OR _differing <> ''
     ORDER BY _at
 """
 
@@ -56,6 +56,7 @@ class PublishedRows:
         self.findings = findings
         self.readable = True
         self.judged: Counter[tuple[str, int, Verdict]] = Counter()
+        self.judge = Judge(entry.contract)
         self.database = engine.connect()
         events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
         unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
@@ -148,7 +149,8 @@ class PublishedRows:
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.micro_batch)
 
     def _expected(self, block: Block) -> pa.Table:
-        judged = judge_block(block.values, self.entry.contract)
+        judged = self.judge.judge(block.values)
+        judged = judged.rename_columns([{'reason': '_reason', 'verdict': '_verdict'}.get(n, n) for n in judged.column_names])
         position = {
             "_offset": pa.array(block.offsets, pa.int64()),
             "_timestamp": pa.array([milliseconds * 1000 for milliseconds in block.timestamps], pa.timestamp("us", tz="UTC")),

@@ -1,6 +1,5 @@
 """A real broker and a real Spark, shared by the tests of a session."""
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 from slices import TEXT, Slice
 
-from headrace.local import jars, java, kafka, spark
+from headrace.local import kafka, spark, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
@@ -30,18 +29,15 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def layout() -> Layout:
     """The checkout's state folder, with Java, jars and Spark's configuration in place."""
-    layout = Layout.of(Settings.from_environment())
-    layout.home.mkdir(parents=True, exist_ok=True)
-    home = java.prepare(None, layout.home / "java")
-    jars.prepare(layout.jars, home, os.environ, Say())
-    spark.prepare(layout.spark_conf, jars.class_path(layout.jars, "connector"))
-    return layout
+    settings = Settings.from_environment()
+    stack.prepare(settings, Say())
+    return Layout.of(settings)
 
 
 @pytest.fixture(scope="session")
 def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
     """The environment in which Spark starts, set in this process too."""
-    environment = spark.environment(layout.spark_conf, layout.home / "java")
+    environment = spark.environment(layout.spark_conf, layout.java_home)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -52,7 +48,7 @@ def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
 def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker's bootstrap address."""
     port = free_port()
-    with kafka.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.home / "java"):
+    with kafka.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home):
         yield f"127.0.0.1:{port}"
 
 

@@ -1,7 +1,7 @@
 """Following a run, against an Airflow that plays back what it is told."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +51,7 @@ class FakeAirflow:
         """Note it down."""
         self.unpaused.append(dag)
 
-    def trigger(self, _: str, run: str) -> None:
+    def trigger(self, _: str, run: str, __: Mapping[str, Any]) -> None:
         """Note it down."""
         self.triggered = run
 
@@ -114,7 +114,7 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(console, "show", lambda found, _: shown.append(found.run))
 
     def play(airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]]) -> tuple[bool, list[str], str]:
-        def trigger(_: str, run: str) -> None:
+        def trigger(_: str, run: str, __: Mapping[str, Any]) -> None:
             airflow.triggered = run
             for verify, receipts in covered.items():
                 path = Folder(settings.data / "tiny").report(verify) / "report.json"
