@@ -27,6 +27,7 @@ Data that others build on: schedule on the asset `important_messages_verified`, 
 
 from airflow.sdk import dag
 
+from headrace.airflow.assets import published
 from headrace.airflow.params import demo_params
 from headrace.airflow.tasks import (
     DAG_DEFAULTS,
@@ -35,7 +36,6 @@ from headrace.airflow.tasks import (
     create_topics,
     preflight,
     produce_batch,
-    published,
     report,
     schedule,
     stream_to_parquet,

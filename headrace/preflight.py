@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from headrace.errors import SurroundingsError
@@ -38,9 +39,9 @@ def check_connector() -> str:
 
 def _class_path() -> Iterator[Path]:
     """Jars that a driver will load: Spark's own, and those named in spark-defaults.conf."""
-    import pyspark
-
-    yield from (Path(pyspark.__file__).parent / "jars").glob("*.jar")
+    spark = find_spec("pyspark")  # importing it would take seconds
+    for folder in (spark.submodule_search_locations if spark else None) or []:
+        yield from (Path(folder) / "jars").glob("*.jar")
     defaults = Path(os.environ.get("SPARK_CONF_DIR", "")) / "spark-defaults.conf"
     for line in defaults.read_text().splitlines() if defaults.is_file() else []:
         key, _, value = line.strip().partition(" ")

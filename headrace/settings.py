@@ -24,7 +24,7 @@ class Settings:
     dags       pipeline files and DAG files
     kafka_port broker; the controller listens one port higher
     ui_port    Airflow's UI and REST API; the log servers listen on the two ports above
-    java_home  a Java (17 or newer) to use instead of the pinned one
+    java_home  a Java (17, 21 or 25) to use instead of the pinned one
     """
 
     home: Path

@@ -12,7 +12,6 @@ from headrace.ledger.folder import Folder
 from headrace.settings import ROOT, Settings
 
 # Each verb imports what it needs, so that `--help` is quick.
-# ruff: noqa: PLC0415
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
 Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; the embedded broker if not given.")]

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from headrace.contract.pipeline import Demo, Pipeline
 
 from headrace import documents
+from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder

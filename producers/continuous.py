@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from confluent_kafka import KafkaError, Message, Producer
-from headrace.contract.pipeline import Pipeline
 
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, MistakeError
 from headrace.kafka import Kafka
 from producers.samples import payload

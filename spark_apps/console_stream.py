@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headrace.contract.pipeline import Pipeline
-from headrace.contract.verdicts import Verdict
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from headrace.contract.pipeline import Pipeline
+from headrace.contract.verdicts import Verdict
 from headrace.kafka import Kafka
 from spark_apps.judge import judge
 from spark_apps.source import kafka_stream

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headrace.contract.pipeline import Pipeline
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from headrace import documents
-from headrace.errors import HeadraceError
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Streamed
@@ -77,5 +77,8 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HeadraceError as error:
-        log.error("%s", error)  # noqa: TRY400, its text is the diagnosis; a traceback would bury it
+        log.error("%s", error)
         sys.exit(error.exit_code)
+    except Exception:
+        log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")
+        sys.exit(Exit.SURROUNDINGS)

@@ -3,8 +3,8 @@
 Spark's `from_json` stops reading after the first value, takes an array of one object for the object, and turns what it cannot convert
 into nulls. What the contract asks beyond that is asked here, by expressions:
 
-- The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict. Strings and timestamps are read
-  as variants, which know what stood there. It fails as a whole where a number or boolean does not fit, and then says nothing more.
+- The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict. Strings are read as variants,
+  which know what stood there. It fails as a whole where a number or boolean does not fit, and then says nothing more.
 - The exact parse, needed only after that, reads all fields as variants: those take whatever stands there, so the last of duplicate keys
   counts and the record's other fields are not spoiled.
 - What follows the first value T goes unnoticed. Inside `[…]` anything after T is an error or a second element, unless it starts with `]`;
@@ -38,8 +38,13 @@ _WRITTEN_AS = {
     FieldType.BIGINT: "^BIGINT$",
     FieldType.DOUBLE: "^(BIGINT|DECIMAL.*|DOUBLE)$",
     FieldType.BOOLEAN: "^BOOLEAN$",
+    FieldType.STRING: "^STRING$",
+    FieldType.TIMESTAMP: "^STRING$",
 }
-"""Types for which the typed parse can be relied on, and what a variant calls the literals that they take."""
+"""What a variant calls the literals that a type takes."""
+
+_TYPED_AS = {FieldType.STRING: "variant", FieldType.TIMESTAMP: "string"}
+"""What the typed parse reads a field as, if not as the field's type. Other literals than strings make no text that tells a timestamp."""
 
 
 def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
@@ -47,7 +52,7 @@ def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Colum
     # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
     records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
 
-    typed = _from_json("_text", {field.name: str(field.type) if field.type in _WRITTEN_AS else "variant" for field in fields})
+    typed = _from_json("_text", {field.name: _TYPED_AS.get(field.type, str(field.type)) for field in fields})
     exact = _from_json("_text", {field.name: "variant" for field in fields})
     from_typed = F.struct(*(F.col(f"_typed.{field.name}") for field in fields))
     from_exact = F.struct(*(_converted(field).alias(field.name) for field in fields))
@@ -59,15 +64,13 @@ def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Colum
         .withColumn("_exact", F.when(~F.col("_fits"), exact))
         .withColumn("_found", F.when(F.col("_fits"), from_typed).otherwise(from_exact))
     )
-    return (
-        parsed.withColumns({field.name: _value(field) for field in fields})
-        .withColumns({field.name: _moment(field.name) for field in fields if field.type == FieldType.TIMESTAMP})
-        .withColumn("_reason", F.when(unreadable.isNotNull(), unreadable).otherwise(_unusable(fields)))
+    return parsed.withColumns({field.name: _value(field) for field in fields}).withColumn(
+        "_reason", F.when(unreadable.isNotNull(), unreadable).otherwise(_unusable(fields))
     )
 
 
 def _unusable(fields: tuple[Field, ...]) -> Column:
-    wrong = _any(F.col(field.name).isNull() & _is_there(field) for field in fields)
+    wrong = _any(_is_wrong(field) for field in fields)
     missing = _any(F.col(field.name).isNull() for field in fields if field.required)
     return (
         F.when(~_is_json(), str(Reason.NOT_JSON))
@@ -82,7 +85,7 @@ def _is_json() -> Column:
     text = F.col("_text")
     one_element = F.size(F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>", _options(MAX_NESTING + 1))) == 1
     one_member = F.from_json(F.concat(F.lit('{"":'), text, F.lit("}")), "_corrupt string", _options(MAX_NESTING + 1))["_corrupt"].isNull()
-    ends_there = F.instr(text, "}") == F.length(text)
+    ends_there = F.octet_length(F.substring_index(text, "}", 1)) == F.octet_length(text) - 1
     one_value = (F.col("_fits") & ends_there) | (one_element & (~F.contains(text, F.lit("]")) | one_member))
     return F.coalesce(one_value, F.lit(False)) & ~_has_lone_surrogate()
 
@@ -97,35 +100,37 @@ def _has_lone_surrogate() -> Column:
 def _converted(field: Field) -> Column:
     """What the exact parse found, as the typed one would have given it."""
     variant = F.col(f"_exact.{field.name}")
-    if field.type not in _WRITTEN_AS:
+    if field.type == FieldType.STRING:
         return variant
-    return F.when(F.schema_of_variant(variant).rlike(_WRITTEN_AS[field.type]), F.try_variant_get(variant, "$", str(field.type)))
+    read_as = _TYPED_AS.get(field.type, str(field.type))
+    return F.when(F.schema_of_variant(variant).rlike(_WRITTEN_AS[field.type]), F.try_variant_get(variant, "$", read_as))
 
 
 def _value(field: Field) -> Column:
-    """The field's value (the text of a timestamp); null if it is absent, null, or of another type."""
+    """The field's value; null if it is absent, null, or of another type."""
     found = F.col(f"_found.{field.name}")
-    if field.type not in _WRITTEN_AS:
-        return F.when(F.schema_of_variant(found) == "STRING", F.try_variant_get(found, "$", "string"))
-    if field.type == FieldType.DOUBLE:
-        infinity = F.lit(float("inf"))
-        # Adding zero makes a zero of the negative zero, which equals it but hashes otherwise.
-        return F.when((found < infinity) & (found > -infinity), found + F.lit(0.0))
-    return found
+    match field.type:
+        case FieldType.STRING:
+            return F.when(F.schema_of_variant(found) == "STRING", F.try_variant_get(found, "$", "string"))
+        case FieldType.DOUBLE:
+            infinity = F.lit(float("inf"))
+            # Adding zero makes a zero of the negative zero, which equals it but hashes otherwise.
+            return F.when((found < infinity) & (found > -infinity), found + F.lit(0.0))
+        case FieldType.TIMESTAMP:
+            return F.when(found.rlike(TIMESTAMP), F.try_to_timestamp(found))
+        case _:
+            return found
 
 
-def _moment(name: str) -> Column:
-    """The moment that a text tells; null if it is not one of the contract."""
-    moment = F.when(F.col(name).rlike(TIMESTAMP), F.try_to_timestamp(name))
-    return F.when(moment.between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT))), moment)
-
-
-def _is_there(field: Field) -> Column:
-    """Whether the record holds something for the field, other than null."""
+def _is_wrong(field: Field) -> Column:
+    """Whether the record holds something for the field, but nothing that its type takes."""
     found, exact = F.col(f"_found.{field.name}"), F.col(f"_exact.{field.name}")
-    if field.type not in _WRITTEN_AS:
-        return found.isNotNull() & ~F.is_variant_null(found)
-    return found.isNotNull() | (exact.isNotNull() & ~F.is_variant_null(exact))
+    is_found = found.isNotNull() & ~F.is_variant_null(found) if field.type == FieldType.STRING else found.isNotNull()
+    is_there = is_found | (exact.isNotNull() & ~F.is_variant_null(exact))
+    wrong = F.col(field.name).isNull() & is_there
+    if field.type == FieldType.TIMESTAMP:
+        wrong |= ~F.col(field.name).between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT)))
+    return wrong
 
 
 def _any(conditions: Iterable[Column]) -> Column:

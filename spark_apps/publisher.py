@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from headrace.contract.verdicts import Contract, Verdict
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from headrace import documents
+from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.ledger import publish
 from headrace.ledger.entries import Entry, entries, positions

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 
-from headrace.contract.pipeline import Pipeline
 from pyspark.sql import DataFrame, SparkSession
 
+from headrace.contract.pipeline import Pipeline
 from headrace.ledger.ranges import Positions
 
 OPTIONS = {

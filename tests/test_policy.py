@@ -16,7 +16,7 @@ from headrace.settings import ROOT
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
 MAY_IMPORT = {
     "airflow": ("dags/", "headrace/airflow/"),
-    "pyspark": ("spark_apps/", "headrace/preflight.py", "headrace/local/"),
+    "pyspark": ("spark_apps/", "headrace/local/"),
     "confluent_kafka": ("producers/", "headrace/kafka.py"),
 }
 HEAVY = {"pyspark", "duckdb", "pyarrow", "pandas", "confluent_kafka", "jinja2", "rich", "supervisor"}

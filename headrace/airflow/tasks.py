@@ -3,12 +3,14 @@
 A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of them.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context, CronTriggerTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -18,6 +20,9 @@ from headrace.airflow.connections import KAFKA, SPARK, kafka_config, spark_maste
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import Exit, HeadraceError, SurroundingsError
 from headrace.settings import ROOT, Settings
+
+log = logging.getLogger(__name__)
+"""What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
 
 DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
@@ -56,9 +61,9 @@ def preflight(pipeline: Pipeline) -> Any:
         from headrace.preflight import checks
 
         with plainly():
-            print(f"Spark runs on {spark_master()} ({SPARK})")
+            log.info("Spark runs on %s (%s)", spark_master(), SPARK)
             for line in checks(Kafka(kafka_config()), Settings.from_environment().data / pipeline.name):
-                print(line)
+                log.info("%s", line)
 
     return run()
 
@@ -73,7 +78,7 @@ def create_topics(pipeline: Pipeline) -> Any:
         with plainly():
             created = Kafka(kafka_config()).create(pipeline.topics)
         for topic in pipeline.topics:
-            print(f"topic {topic.name}: {'created' if topic.name in created else 'is there'}, {topic.partitions} partitions")
+            log.info("topic %s: %s, %d partitions", topic.name, "created" if topic.name in created else "is there", topic.partitions)
         return created
 
     return run()
@@ -87,6 +92,7 @@ def produce_batch(pipeline: Pipeline) -> Any:
         from headrace.ledger.folder import Folder
         from producers.batch import produce_batch as produce
 
+        began = datetime.now(UTC)
         context = get_current_context()
         params = context["params"]
         folder = Folder(Settings.from_environment().data / pipeline.name)
@@ -101,13 +107,27 @@ def produce_batch(pipeline: Pipeline) -> Any:
                 seed=params["seed"],
             )
         for landing in receipt.landings:
-            print(
-                f"{landing.topic}-{landing.partition}: {landing.count:,} records acknowledged, offsets {landing.lowest_offset} to {landing.highest_offset}"
+            place = f"{landing.topic}-{landing.partition}"
+            log.info(
+                "%s: %s records acknowledged, offsets %d to %d", place, f"{landing.count:,}", landing.lowest_offset, landing.highest_offset
             )
-        print(f"{receipt.records:,} of {receipt.records:,} records acknowledged; seed {receipt.seed}, digest {receipt.digest}")
+        if receipt.completed_at and receipt.completed_at < began:
+            log.info("the batch was complete before; nothing was sent")
+        log.info("all %s records acknowledged; seed %d, digest %s", f"{receipt.records:,}", receipt.seed, receipt.digest)
         return {"records": receipt.records, "seed": receipt.seed, "digest": receipt.digest}
 
     return run()
+
+
+NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode where no off-heap operations are allowed!"
+"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap, and nobody could act on it."""
+
+
+class QuietSparkSubmit(SparkSubmitHook):
+    """Submits as the original does, and leaves `NOISE` out of the task's log."""
+
+    def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
+        super()._process_spark_submit_log(line for line in itr if line.strip() != NOISE)
 
 
 class StreamToParquet(SparkSubmitOperator):
@@ -124,6 +144,11 @@ class StreamToParquet(SparkSubmitOperator):
             raise AirflowException(
                 f"The stream ended with exit code {code[1] if code else '?'}; its log above says more. It is safe to run it again."
             ) from None
+
+    def _get_hook(self) -> SparkSubmitHook:
+        hook = super()._get_hook()
+        hook.__class__ = QuietSparkSubmit  # the original is made of two dozen arguments, all of them as they should be
+        return hook
 
 
 def stream_to_parquet(pipeline: Pipeline) -> Any:
@@ -160,8 +185,8 @@ def collect(pipeline: Pipeline) -> Any:
 
         with plainly():
             scope = since_verified(Folder(Settings.from_environment().data / pipeline.name))
-        print(f"micro-batches to judge again: {scope.micro_batches or 'none'}")
-        print(f"receipts to read back: {', '.join(scope.receipts) or 'none'}")
+        log.info("micro-batches to judge again: %s", ", ".join(map(str, scope.micro_batches)) or "none")
+        log.info("receipts to read back: %s", ", ".join(scope.receipts) or "none")
         return msgspec.to_builtins(scope)  # type: ignore[no-any-return]
 
     return run()
@@ -177,7 +202,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace import documents
         from headrace.kafka import Kafka
         from headrace.ledger.folder import Folder
-        from headrace.report import console
+        from headrace.report import wording
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope
 
@@ -187,7 +212,8 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
             found = verification.run(run_id)
             documents.write(folder.report(run_id) / "report.json", found)
-        console.show(found, console.task_log(), samples=False)
+        outcome = wording.outcome(found)
+        log.info("%s.%s", outcome.sentence, "" if outcome.green else " The task report says what was found and what to do.")
         return found.state.value
 
     return run(scope)
@@ -202,6 +228,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
 
         from headrace import documents
         from headrace.ledger.folder import Folder
+        from headrace.report import console
         from headrace.report.model import Report
         from headrace.verify.conclude import conclude
         from headrace.verify.scope import Scope
@@ -209,7 +236,13 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])
         with plainly():
-            conclude(folder, msgspec.convert(scope, Scope), documents.read(path / "report.json", Report))
+            found = documents.read(path / "report.json", Report)
+            page = console.task_log()
+            with page.capture() as shown:
+                console.show(found, page, samples=False)
+            for line in filter(None, shown.get().splitlines()):
+                log.info("%s", line)
+            conclude(folder, msgspec.convert(scope, Scope), found)
         return str(path / "report.html")
 
     return run(scope)

@@ -14,8 +14,10 @@ from pathlib import Path
 from headrace.errors import MistakeError, SurroundingsError
 from headrace.local import files
 
-OLDEST = 17
-"""Spark 4 and Kafka 4 start on nothing older."""
+RELEASES = (17, 21, 25)
+"""Spark 4 and Kafka 4 start on nothing older, and what Spark counts verdicts with (Apache DataSketches) on nothing between."""
+
+NAMED = "17, 21 or 25"
 
 LAUNCHER = """\
 #!/bin/sh
@@ -32,7 +34,7 @@ exec "$(dirname "$0")/../runtime/bin/java" "$@"
 
 NOT_INSTALLED = (
     "The pinned Java is not installed (there is no wheel of it for every platform). "
-    f"Install Java {OLDEST} or newer and name its folder in HEADRACE_JAVA_HOME."
+    f"Install Java {NAMED} and name its folder in HEADRACE_JAVA_HOME."
 )
 
 
@@ -68,17 +70,17 @@ def _unpack(source: Path, folder: Path) -> None:
 
 
 def check(home: Path) -> int:
-    """Return the version of the Java in `home`. Raises `MistakeError` if there is none or it is too old."""
+    """Return the version of the Java in `home`. Raises `MistakeError` if there is none or Spark does not run on it."""
     binary = home / "bin" / "java"
     if not binary.is_file():
-        raise MistakeError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {OLDEST} or newer, or unset it.")
+        raise MistakeError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it.")
     answer = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     if found is None:
         raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, but its `java -version` says no version: {answer.stderr.strip()}")
     release = int(found[1])
-    if release < OLDEST:
-        raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {OLDEST} or newer, or unset it.")
+    if release not in RELEASES:
+        raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it.")
     return release
 
 

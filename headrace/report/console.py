@@ -9,7 +9,7 @@ from rich.text import Text
 
 from headrace.report import wording
 from headrace.report.display import checked, duration, number, plural, shortened, visible
-from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
+from headrace.report.model import Balance, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
 
 TASK_LOG_WIDTH = 120
 MOST_PARTITIONS = 24
@@ -142,36 +142,12 @@ def _invariants(page: _Page, report: Report) -> None:
 
 def _broken(page: _Page, invariant: Invariant, pipeline: str) -> None:
     for finding in invariant.findings[:MOST_FINDINGS]:
-        page.line(f"- {shortened(finding.message, 500)}{_where(finding)}", indent=3)
+        page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3)
     if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
         page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
     help_ = wording.advice(invariant, pipeline)
     page.line(help_.means, indent=3)
     page.line(f"Do: {help_.do}", indent=3)
-
-
-def _where(finding: Finding) -> str:
-    """The place of a finding in brackets, as far as its message does not say it anyway."""
-    places = []
-    if finding.topic is not None:
-        place = finding.topic if finding.partition is None else f"{finding.topic}-{finding.partition}"
-        places.append(f"{place} {_offsets(finding)}".rstrip())
-    if finding.micro_batch is not None:
-        places.append(f"micro-batch {finding.micro_batch}")
-    if finding.receipt is not None:
-        places.append(f"receipt {finding.receipt}")
-    if finding.file is not None:
-        places.append(finding.file)
-    said = [place for place in places if place not in finding.message]
-    return f" [{', '.join(said)}]" if said else ""
-
-
-def _offsets(finding: Finding) -> str:
-    if finding.from_offset is None:
-        return ""
-    if finding.until_offset in (None, finding.from_offset + 1):
-        return f"offset {number(finding.from_offset)}"
-    return f"offsets {number(finding.from_offset)} until {number(finding.until_offset or 0)}"
 
 
 def _samples(page: _Page, samples: list[Sample]) -> None:

@@ -3,8 +3,8 @@
 import shlex
 from dataclasses import dataclass
 
-from headrace.report.display import plural
-from headrace.report.model import Balance, Invariant, InvariantState, ReceiptState, Report, State
+from headrace.report.display import number, plural
+from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptState, Report, State
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,22 @@ def advice(invariant: Invariant, pipeline: str) -> Advice:
     return Advice(found.means, found.do.replace("{pipeline}", pipeline))
 
 
+def where(finding: Finding) -> str:
+    """The place of a finding in brackets, as far as its message does not say it anyway."""
+    places = []
+    if finding.topic is not None:
+        place = finding.topic if finding.partition is None else f"{finding.topic}-{finding.partition}"
+        places.append(f"{place} {_offsets(finding)}".rstrip())
+    if finding.micro_batch is not None:
+        places.append(f"micro-batch {finding.micro_batch}")
+    if finding.receipt is not None:
+        places.append(f"receipt {finding.receipt}")
+    if finding.file is not None:
+        places.append(finding.file)
+    said = [place for place in places if place not in finding.message]
+    return f" [{', '.join(said)}]" if said else ""
+
+
 def afterwards(pipeline: str) -> str:
     """How to see whether mending helped."""
     return AFTERWARDS.replace("{pipeline}", pipeline)
@@ -155,6 +171,14 @@ def commands(events: str) -> list[str]:
     """Two commands for a shell, with what is installed in the checkout's environment."""
     code = {reader.name: reader.code for reader in readers(events)}
     return [_python(f"import duckdb; {code['DuckDB']}.show()"), _python(f"import pandas; print({code['pandas']})")]
+
+
+def _offsets(finding: Finding) -> str:
+    if finding.from_offset is None:
+        return ""
+    if finding.until_offset in (None, finding.from_offset + 1):
+        return f"offset {number(finding.from_offset)}"
+    return f"offsets {number(finding.from_offset)} until {number(finding.until_offset or 0)}"
 
 
 def _python(code: str) -> str:

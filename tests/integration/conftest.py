@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from slices import TEXT, Slice
 
 from headrace.local import kafka, spark, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
+from slices import TEXT, Slice
 
 
 def free_port() -> int:

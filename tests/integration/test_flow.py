@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from readers import READERS
-from slices import JSON, Slice, broken
 
 from producers.samples import payload
+from readers import READERS
+from slices import JSON, Slice, broken
 from spark_apps.publisher import plan
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from slices import JSON, TEXT, Slice, broken
 
+from slices import JSON, TEXT, Slice, broken
 from spark_apps.judge import judge
 
 Wrong = Callable[[DataFrame], DataFrame]

@@ -3,20 +3,33 @@
 import json
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
-from slices import JSON, TEXT, Slice, broken
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError, TopicDiffersError
 from headrace.reset import aside, reset
+from slices import JSON, TEXT, Slice, broken
 
 
 def admin(one: Slice) -> AdminClient:
     """An admin client of the test's own."""
     return AdminClient({"bootstrap.servers": one.servers})
+
+
+def settled(futures: dict[Any, Any]) -> None:
+    """Wait for what an admin client was asked; the client must live until then."""
+    for future in futures.values():
+        future.result(30)
+
+
+def remove_before(one: Slice, positions: dict[int, int]) -> None:
+    """Remove a topic's records before some offsets, as retention does."""
+    client = admin(one)
+    settled(client.delete_records([TopicPartition(one.topic, partition, offset) for partition, offset in positions.items()]))
 
 
 def delete(one: Slice, topic: str) -> None:
@@ -67,16 +80,14 @@ def test_offsets_that_aged_out_are_refused(one: Slice) -> None:
     """Records that were never published and are gone are named."""
     one.write([(b"k", b"important")] * 30, partition=0)
     ends = one.kafka.end([one.topic])[one.topic]
-    admin(one).delete_records([TopicPartition(one.topic, 0, ends[0] - 5)])
-    for future in admin(one).delete_records([TopicPartition(one.topic, 0, ends[0] - 5)]).values():
-        future.result(30)
+    remove_before(one, {0: ends[0] - 5})
     refused(one, f"to {ends[0] - 6} were never published and have aged out")
 
 
 def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
     """Partitions that are added later join the ledger."""
-    for future in admin(one).create_partitions([NewPartitions(one.topic, 4)]).values():
-        future.result(30)
+    client = admin(one)
+    settled(client.create_partitions([NewPartitions(one.topic, 4)]))
     one.write([(b"k", b"important")] * 10, partition=3)
     one.stream("more")
     assert one.ledger[-1].total("kept") == 10
@@ -86,7 +97,8 @@ def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
 def test_a_topic_that_joins_must_be_complete(one: Slice) -> None:
     """A topic added to the file is read from offset 0; one whose first records are gone is refused before the checkpoint is touched."""
     late = f"{one.topic}-late"
-    admin(one).create_topics([NewTopic(late, 1, 1)])[late].result(30)
+    client = admin(one)
+    settled(client.create_topics([NewTopic(late, 1, 1)]))
     text = one.pipeline.path.read_text()
     added = f"{text}\n".replace("[demo]", f'[[topics]]\nname = "{late}"\npartitions = 1\nreplication_factor = 1\n\n[demo]')
     one.pipeline.path.write_text(added)
@@ -175,8 +187,7 @@ def test_verify_of_what_aged_out_before_it_was_verified_is_red(new_slice: Callab
     assert broken(one.verify("first")) == {}
     one.ingest("never", records=60)
     ends = one.kafka.end([one.topic])[one.topic]
-    for future in admin(one).delete_records([TopicPartition(one.topic, partition, end) for partition, end in ends.items()]).values():
-        future.result(30)
+    remove_before(one, ends)
     report = one.verify("second")
     states = {each.id: each.state for each in report.invariants}
     assert states["I7"] == states["I1"] == "unverifiable"

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
-from slices import TEXT, Slice, broken
 
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.publish import data_files
 from headrace.report.model import Finding, InvariantState
+from slices import TEXT, Slice, broken
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from slices import Slice, broken
 
 from headrace import documents
 from headrace.errors import LedgerError
+from slices import Slice, broken
 
 
 def transaction(one: Slice, name: str, values: list[bytes]) -> Producer:

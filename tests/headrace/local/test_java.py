@@ -25,16 +25,17 @@ def test_the_launcher_takes_away_only_what_the_pinned_java_lacks(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("said", "release"), [('openjdk version "17.0.15" 2025-04-15', 17), ('openjdk version "25" 2025-09-16', 25)])
-def test_a_java_of_the_users_own_is_used_if_it_is_new_enough(tmp_path: Path, said: str, release: int) -> None:
-    """Java 17 and newer will do."""
+def test_a_java_of_the_users_own_is_used_if_spark_runs_on_it(tmp_path: Path, said: str, release: int) -> None:
+    """Any build of 17, 21 or 25 will do."""
     _script(tmp_path / "bin" / "java", f"#!/bin/sh\necho '{said}' >&2\n")
     assert java.check(tmp_path) == release
 
 
-def test_an_old_java_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "release"), [("1.8.0_402", 8), ("24.0.2", 24)])
+def test_another_java_is_refused(tmp_path: Path, version: str, release: int) -> None:
     """The message names the variable, the version and the way out."""
-    _script(tmp_path / "bin" / "java", "#!/bin/sh\necho 'java version \"1.8.0_402\"' >&2\n")
-    with pytest.raises(MistakeError, match=r"HEADRACE_JAVA_HOME .* is Java 8; name Java 17 or newer"):
+    _script(tmp_path / "bin" / "java", f"#!/bin/sh\necho 'java version \"{version}\"' >&2\n")
+    with pytest.raises(MistakeError, match=rf"HEADRACE_JAVA_HOME .* is Java {release}; name Java 17, 21 or 25"):
         java.check(tmp_path)
 
 

@@ -1,0 +1,135 @@
+"""The embedded stack with folders and ports of its own, spoken to over REST as a program from outside would."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headrace import documents
+from headrace.kafka import Kafka
+from headrace.ledger.folder import Folder
+from headrace.local import stack
+from headrace.local.console import Say
+from headrace.local.layout import Layout
+from headrace.local.rest import Airflow, Run, Task
+from headrace.local.services import Supervisor
+from headrace.report.model import ReceiptState, Report
+from headrace.settings import ROOT, Settings
+
+T = TypeVar("T")
+
+WITHIN = 240.0
+"""Seconds after which what a test waits for will not happen any more; a pair of runs takes 30 on two idle cores."""
+
+NEW_YEAR = "0 0 1 1 *"
+"""A schedule that is one, and whose ticks fall into no test."""
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """A running stack."""
+
+    settings: Settings
+    airflow: Airflow
+
+    @property
+    def kafka(self) -> Kafka:
+        """A client of its own."""
+        return Kafka({"bootstrap.servers": self.settings.bootstrap_servers})
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What keeps the services running, and knows every process of the stack."""
+        return Supervisor(Layout.of(self.settings).services)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which the command is about this stack."""
+        own = {
+            "HEADRACE_HOME": self.settings.home,
+            "HEADRACE_DATA": self.settings.data,
+            "HEADRACE_DAGS": self.settings.dags,
+            "HEADRACE_KAFKA_PORT": self.settings.kafka_port,
+            "HEADRACE_UI_PORT": self.settings.ui_port,
+            "HEADRACE_JAVA_HOME": self.settings.java_home,
+        }
+        return {**os.environ, **{name: str(value) for name, value in own.items()}}
+
+    def folder(self, pipeline: str) -> Folder:
+        """A pipeline's folder."""
+        return Folder(self.settings.data / pipeline)
+
+    def switch_on(self, *dags: str) -> None:
+        """Wait until Airflow has read the DAGs, and let their runs start."""
+        for dag in dags:
+            until(f"Airflow has read {dag}", lambda dag=dag: self.airflow.dag(dag))
+            self.airflow.unpause(dag)
+
+    def ended(self, dag: str, run: str) -> Run:
+        """The run, once it is over."""
+
+        def over() -> Run | None:
+            found = self.airflow.run(dag, run)
+            return found if found.is_over else None
+
+        return until(f"{dag} {run} is over", over)
+
+    def task(self, run: Run, name: str) -> Task:
+        """A task of a run."""
+        return next(task for task in self.airflow.tasks(run) if task.name == name)
+
+    def account_of(self, pipeline: str, run: str) -> Report:
+        """The report that verified what an ingest run produced, once there is one and its verify run is over."""
+
+        def found() -> Report | None:
+            return next((each for each in self.reports(pipeline) if _verifies(each, run)), None)
+
+        report = until(f"a report has verified {run} of {pipeline}", found)
+        self.ended(f"{pipeline}_verify", report.run)
+        return report
+
+    def reports(self, pipeline: str) -> list[Report]:
+        """Every report of a pipeline."""
+        return [documents.read(path, Report) for path in self.folder(pipeline).reports.glob("*/report.json")]
+
+    def details(self, path: str) -> dict[str, Any]:
+        """What the API tells of something."""
+        return self.airflow.ask("GET", f"/api/v2/{path}")
+
+
+@contextmanager
+def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterator[Scheduler]:
+    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; Java and jars are those of `ready`."""
+    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, ready.java_home)
+    settings.home.mkdir()
+    Layout.of(settings).jars.symlink_to(ready.jars)
+    settings.dags.mkdir()
+    for path in (ROOT / "dags").iterdir():
+        if path.suffix in {".py", ".toml"}:
+            shutil.copy(path, settings.dags)
+    for path in settings.dags.glob("*.toml"):
+        path.write_text(re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE))
+    stack.up(settings, Say())
+    try:
+        with Airflow.connected(settings) as airflow:
+            yield Scheduler(settings, airflow)
+    finally:
+        stack.down(settings, Say())
+
+
+def until(what: str, look: Callable[[], T | None], within: float = WITHIN) -> T:
+    """Look until something is there, and return it. Fails saying what did not come."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def _verifies(report: Report, run: str) -> bool:
+    return any(account.run == run and account.state == ReceiptState.VERIFIED for account in report.receipts)
