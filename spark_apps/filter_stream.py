@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
+from headrace.diagnosis import diagnose
 from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
@@ -79,6 +80,8 @@ if __name__ == "__main__":
     except HeadraceError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)
-    except Exception:
+    except Exception as error:
         log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")
+        if known := diagnose(str(error)):
+            log.error("%s", known)
         sys.exit(Exit.SURROUNDINGS)

@@ -22,7 +22,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 """A DAG id with room for a suffix, a Python identifier and a folder name."""
 _TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
 """https://github.com/apache/kafka, class org.apache.kafka.common.internals.Topic."""
-_RESERVED = {"micro_batch"}
+_RESERVED = {"micro_batch", "reason", "verdict"}
+"""Columns that stand beside the declared ones: a folder's name, and what a judgement adds."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | Non
 
 def _field(table: Table, name: str) -> Field | None:
     if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
-        table.mistake(name, name, "a name of a letter, then up to 99 letters, digits and _, and not 'micro_batch'")
+        table.mistake(name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch', 'reason' and 'verdict'")
     if not isinstance(table.content[name], dict):
         kind = table.choice(name, FieldType)
         return Field(name, kind) if kind else None

@@ -69,11 +69,11 @@ class Table:
 
     def items(self, key: str, expected: str, fits: Callable[[Any], bool]) -> tuple[Any, ...]:
         """The values of a list, each of which fits; empty if the key is absent."""
-        found = self._get(key, [], "a list", lambda value: isinstance(value, list) and bool(value)) or []
-        for value in found:
+        found: list[Any] | None = self._get(key, None, "a list that is not empty", lambda value: isinstance(value, list) and bool(value))
+        for value in found or []:
             if not fits(value):
                 self.mistake(key, value, f"a list of {expected}")
-        return tuple(found)
+        return tuple(found or [])
 
     def table(self, key: str, *, required: bool = False) -> Self | None:
         """A table inside this one, or `None` if it is absent."""

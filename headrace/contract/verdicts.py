@@ -50,6 +50,9 @@ class Reason(StrEnum):
 MAX_NESTING = 500
 """Arrays and objects may lie this deep in each other; JSON that goes deeper is `not_json`. Parsers disagree on where to stop."""
 
+MAX_KEY_LENGTH = 50_000
+"""In UTF-16 code units, escapes resolved; JSON with a longer key anywhere is `not_json`. A limit of Spark's parser that can't be moved."""
+
 
 class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A declared column."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from headrace.contract.timestamps import microseconds
-from headrace.contract.verdicts import MAX_NESTING, RANGES, Contract, Field, FieldType, Format, Reason
+from headrace.contract.verdicts import MAX_KEY_LENGTH, MAX_NESTING, RANGES, Contract, Field, FieldType, Format, Reason
 
 Row: TypeAlias = tuple[Any, ...]
 """A record's values in the order of the declared columns; timestamps are microseconds since 1970 (UTC)."""
@@ -15,58 +15,69 @@ Row: TypeAlias = tuple[Any, ...]
 Decoded: TypeAlias = tuple[Reason | None, Row]
 """A reason and a row of nothing but `None`, or no reason and the row."""
 
-_WRONG: Any = object()
-"""Stands for a value of another type."""
+
+class UnusableError(Exception):
+    """A value that cannot be used; its argument is the `Reason`."""
 
 
 def decoder(contract: Contract) -> Callable[[bytes | None], Decoded]:
     """The function that decodes one value by the contract."""
-    return _text if contract.format == Format.TEXT else _json(contract.fields)
-
-
-def _text(value: bytes | None) -> Decoded:
-    if value is None:
-        return Reason.NULL_VALUE, (None,)
-    try:
-        return None, (value.decode(),)
-    except UnicodeDecodeError:
-        return Reason.NOT_UTF8, (None,)
-
-
-def _json(fields: tuple[Field, ...]) -> Callable[[bytes | None], Decoded]:
-    columns = [(field.name, _READERS[field.type], field.required) for field in fields]
-    nothing = (None,) * len(fields)
+    read = _text if contract.format == Format.TEXT else _json(contract.fields)
+    nothing = (None,) * len(contract.fields)
 
     def decode(value: bytes | None) -> Decoded:
-        if value is None:
-            return Reason.NULL_VALUE, nothing
-        if not value:
-            return Reason.EMPTY_VALUE, nothing
         try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            return Reason.NOT_UTF8, nothing
-        try:
-            document = parse(text)
-        except ValueError:
-            return Reason.NOT_JSON, nothing
-        if type(document) is not dict:
-            return Reason.NOT_OBJECT, nothing
-
-        row = []
-        missing = False
-        for name, read, required in columns:
-            found = document.get(name)
-            if found is None:
-                missing |= required
-            else:
-                found = read(found)
-                if found is _WRONG:
-                    return Reason.WRONG_TYPE, nothing
-            row.append(found)
-        return (Reason.MISSING_FIELD, nothing) if missing else (None, tuple(row))
+            return None, read(value)
+        except UnusableError as error:
+            return error.args[0], nothing
 
     return decode
+
+
+def _utf8(value: bytes | None) -> str:
+    if value is None:
+        raise UnusableError(Reason.NULL_VALUE)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise UnusableError(Reason.NOT_UTF8) from None
+
+
+def _text(value: bytes | None) -> Row:
+    return (_utf8(value),)
+
+
+def _json(fields: tuple[Field, ...]) -> Callable[[bytes | None], Row]:
+    columns = [(field.name, _READERS[field.type], field.required) for field in fields]
+
+    def read(value: bytes | None) -> Row:
+        if value == b"":
+            raise UnusableError(Reason.EMPTY_VALUE)
+        document = _object(_utf8(value))
+        row = []
+        complete = True
+        for name, reader, required in columns:
+            found = document.get(name)
+            if found is not None:
+                found = reader(found)
+            elif required:
+                complete = False
+            row.append(found)
+        if not complete:
+            raise UnusableError(Reason.MISSING_FIELD)
+        return tuple(row)
+
+    return read
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        document = parse(text)
+    except ValueError:
+        raise UnusableError(Reason.NOT_JSON) from None
+    if type(document) is not dict:
+        raise UnusableError(Reason.NOT_OBJECT)
+    return document
 
 
 def parse(text: str) -> Any:
@@ -76,7 +87,7 @@ def parse(text: str) -> Any:
     """
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(text) > MAX_NESTING:
         raise ValueError("nested too deep")
-    document = _DECODER.decode(text)
+    document = (_DECODER if len(text) <= MAX_KEY_LENGTH else _LIMITED_DECODER).decode(text)
     if "\\u" in text and any(match["lone"] for match in _ESCAPE.finditer(text)):
         raise ValueError("half of a surrogate pair")
     return document
@@ -99,34 +110,46 @@ def _not_a_number(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+def _short_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, _ in pairs:
+        if len(key.encode("utf-16-le", "surrogatepass")) // 2 > MAX_KEY_LENGTH:
+            raise ValueError("key too long")
+    return dict(pairs)
+
+
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_not_a_number)
+_LIMITED_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_not_a_number, object_pairs_hook=_short_keys)
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]|(?P<lone>\\u[dD][89a-fA-F])|\\.")
 
 
+def _wrong_type() -> NoReturn:
+    raise UnusableError(Reason.WRONG_TYPE)
+
+
 def _string(value: object) -> Any:
-    return value if type(value) is str else _WRONG
+    return value if type(value) is str else _wrong_type()
 
 
 def _boolean(value: object) -> Any:
-    return value if type(value) is bool else _WRONG
+    return value if type(value) is bool else _wrong_type()
 
 
 def _whole(kind: FieldType) -> Callable[[object], Any]:
     low, high = RANGES[kind]
-    return lambda value: value if type(value) is int and low <= value <= high else _WRONG
+    return lambda value: value if type(value) is int and low <= value <= high else _wrong_type()
 
 
 def _double(value: object) -> Any:
     if type(value) is not float and type(value) is not int:
-        return _WRONG
+        _wrong_type()
     number = float(value) + 0.0  # a negative zero becomes zero
-    return number if math.isfinite(number) else _WRONG
+    return number if math.isfinite(number) else _wrong_type()
 
 
 def _timestamp(value: object) -> Any:
     moment = microseconds(value) if type(value) is str else None
-    return _WRONG if moment is None else moment
+    return _wrong_type() if moment is None else moment
 
 
 _READERS: dict[FieldType, Callable[[object], Any]] = {

@@ -1,0 +1,58 @@
+"""Known failures of Spark and Kafka, by the words they come with: what each means and what to do."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Known:
+    """A failure that others met before."""
+
+    words: str
+    """Regular expression for the text it comes with."""
+    means: str
+
+
+KNOWN = (
+    Known(
+        r"NoClassDefFoundError: \S*LogKeys|Failed to find data source: kafka|NoSuchMethodError.*[Kk]afka",
+        "The Kafka connector on Spark's class path is missing, or made for another Spark or Scala version; it must be Spark's own version, to "
+        "the patch. `headrace doctor` compares them, `make up` puts the right jars in place.",
+    ),
+    Known(
+        r"Connection to node -?\d+ \([^)]*\) could not be established|Bootstrap broker \S+ disconnected",
+        "The broker is down, or it advertises an address that cannot be reached from here (advertised.listeners): clients on the host need another "
+        "listener than containers do. The task preflight checks the advertised address.",
+    ),
+    Known(
+        r"Failed to update metadata|TimeoutException.*(metadata|listTopics|node assignment)|describeTopics.*timed out",
+        "Kafka gave no metadata in time. One of four: the broker is down (`headrace status`), the topic does not exist (`headrace topics list`), the "
+        "listener is the wrong one for this side (preflight says so), or the broker is still starting (try again).",
+    ),
+    Known(
+        r"\.ivy2|ivy.*FileNotFoundException|unresolved dependency",
+        "Something asked Ivy for jars at run time (`--packages`), and its cache can't be written. Headrace needs no Ivy: its jars are on the class path; "
+        "take `--packages` out of the command.",
+    ),
+    Known(
+        r"UnixStreamServer",
+        "PySpark does not run on Windows like this. Use WSL, or a container.",
+    ),
+    Known(
+        r"No space left on device|Disk quota exceeded",
+        "The disk is full. Nothing half-written is published; make room and run this again.",
+    ),
+    Known(
+        r"OutOfMemoryError|GC overhead limit",
+        "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory.",
+    ),
+    Known(
+        r"OffsetOutOfRangeException|data may have been lost|Some data may have been lost|offset\(s\) .*out of range",
+        "Kafka removed records while they were being read. Lengthen the topic's retention; `headrace verify` names what is missing.",
+    ),
+)
+
+
+def diagnose(text: str) -> str | None:
+    """What a failure's text means and what to do, or `None` if it is not known."""
+    return next((known.means for known in KNOWN if re.search(known.words, text)), None)

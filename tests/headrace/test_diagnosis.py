@@ -1,0 +1,28 @@
+"""Failures that people meet with Kafka and Spark end with what they mean."""
+
+import pytest
+
+from headrace.diagnosis import diagnose
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("java.lang.NoClassDefFoundError: org/apache/spark/internal/LogKeys$", "another Spark or Scala version"),
+        ("AnalysisException: Failed to find data source: kafka. Please deploy the application", "another Spark or Scala version"),
+        ("Connection to node -1 (localhost/127.0.0.1:9092) could not be established. Node may not be available.", "advertises an address"),
+        ("FileNotFoundException: /home/spark/.ivy2/cache/resolved.xml (No such file or directory)", "needs no Ivy"),
+        ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
+        ("AttributeError: module 'socketserver' has no attribute 'UnixStreamServer'", "Windows"),
+        ("java.io.IOException: No space left on device", "disk is full"),
+        ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
+    ],
+)
+def test_a_known_failure_is_explained(text: str, means: str) -> None:
+    """Each message leads to what it means."""
+    assert means in (diagnose(text) or "")
+
+
+def test_an_unknown_failure_is_not_explained() -> None:
+    """No guess is better than a wrong one."""
+    assert diagnose("ValueError: something else") is None
