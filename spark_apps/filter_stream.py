@@ -78,7 +78,7 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HeadraceError as error:
-        log.error("%s", error)
+        log.error("%s", error)  # noqa: TRY400, its text is the diagnosis; a traceback would bury it
         sys.exit(error.exit_code)
     except Exception as error:
         log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from headrace import documents
 from headrace.kafka import Kafka
+from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import stack
 from headrace.local.console import Say
@@ -67,7 +69,7 @@ class Scheduler:
     def switch_on(self, *dags: str) -> None:
         """Wait until Airflow has read the DAGs, and let their runs start."""
         for dag in dags:
-            until(f"Airflow has read {dag}", lambda dag=dag: self.airflow.dag(dag))
+            until(f"Airflow has read {dag}", partial(self.airflow.dag, dag))
             self.airflow.unpause(dag)
 
     def ended(self, dag: str, run: str) -> Run:
@@ -96,6 +98,15 @@ class Scheduler:
     def reports(self, pipeline: str) -> list[Report]:
         """Every report of a pipeline."""
         return [documents.read(path, Report) for path in self.folder(pipeline).reports.glob("*/report.json")]
+
+    def slots(self, number: int) -> None:
+        """Let this many tasks run at a time; those that run go on."""
+        self.airflow.ask("PATCH", "/api/v2/pools/default_pool?update_mask=slots", {"name": "default_pool", "slots": number})
+
+    def newest_files(self, pipeline: str) -> list[Path]:
+        """Files of kept records of the newest micro-batch."""
+        folder = self.folder(pipeline)
+        return list(folder.published(folder.events, entries(folder)[-1].micro_batch).glob("*.parquet"))
 
     def details(self, path: str) -> dict[str, Any]:
         """What the API tells of something."""

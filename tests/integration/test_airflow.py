@@ -2,36 +2,35 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import duckdb
 import psutil
 import pytest
-from conftest import free_port
-from scheduler import Scheduler, running, until
 
+from conftest import free_port
 from headrace.contract.verdicts import Reason
-from headrace.errors import Exit
-from headrace.ledger.entries import entries
+from headrace.errors import Exit, SurroundingsError
 from headrace.ledger.identity import logged
-from headrace.ledger.receipts import receipts
 from headrace.local.layout import Layout
 from headrace.local.rest import Run
-from headrace.report.model import ReceiptState
 from headrace.scaffold import write_pipeline
+from scheduler import WITHIN, Scheduler, running, until
 
 pytestmark = pytest.mark.timeout(900)
 
-SHIPPED = ("important_messages", "shop_orders")
+INGEST = ("important_messages_ingest", "shop_orders_ingest")
+VERIFY = ("important_messages_verify", "shop_orders_verify")
+DAGS = (*INGEST, *VERIFY)
 NEW = "cold_rooms"
-DAGS = [f"{pipeline}_{half}" for pipeline in SHIPPED for half in ("ingest", "verify")]
 QUICK = ("first", "second", "third")
 
 PREFLIGHT = '''
@@ -54,28 +53,302 @@ one()
 
 @pytest.fixture(scope="module")
 def scheduler(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
-    """A stack with both pipelines switched on, and a new one made with `headrace new` beside them."""
+    """A stack with both pipelines switched on."""
     with running(tmp_path_factory.mktemp("scheduler"), layout, free_port(), free_port()) as one:
-        write_pipeline(one.settings.dags, NEW)
-        one.switch_on(*reversed(DAGS))
+        one.switch_on(*VERIFY, *INGEST)
         yield one
 
 
 @pytest.fixture(scope="module", autouse=True)
-def begun(scheduler: Scheduler) -> None:
-    """The first runs, which go on while the first tests look at other things."""
-    scheduler.airflow.trigger("shop_orders_ingest", "first", {"records": 300, "malformed": 0.3, "seed": 7})
+def begun(scheduler: Scheduler) -> datetime:
+    """The first runs, which go on while the first tests look at other things; returns when the new pipeline's schedule ticks."""
+    scheduler.airflow.trigger("shop_orders_ingest", "malformed", {"records": 300, "malformed": 0.3, "seed": 7})
     scheduler.airflow.trigger("important_messages_ingest", QUICK[0], {})
     for run in QUICK[1:]:
         scheduler.airflow.trigger("important_messages_ingest", run, {"records": 100})
 
-
-@pytest.fixture(scope="module")
-def tick(scheduler: Scheduler) -> datetime:
-    """When the new pipeline runs, once: the minute after the next one."""
     tick = (datetime.now(UTC) + timedelta(minutes=2)).replace(second=0, microsecond=0)
-    file = scheduler.settings.dags / f"{NEW}.toml"
+    file, _ = write_pipeline(scheduler.settings.dags, NEW)
     schedule = f'schedule = "{tick.minute} {tick.hour} {tick.day} {tick.month} *"'
     file.write_text(re.sub(r"^# schedule .*", schedule, file.read_text(), flags=re.MULTILINE))
     scheduler.switch_on(f"{NEW}_verify", f"{NEW}_ingest")
     return tick
+
+
+def events(scheduler: Scheduler, dag: str, run: str) -> list[str]:
+    """Names of the assets for which a run emitted an event."""
+    return [event["name"] for event in scheduler.details(f"assets/events?source_dag_id={dag}&source_run_id={run}")["asset_events"]]
+
+
+def ends(scheduler: Scheduler, run: Run, task: str, lines: int = 8) -> str:
+    """The end of a task's log, as a person reads it."""
+    return "\n".join(scheduler.airflow.log(run, scheduler.task(run, task))[-lines:])
+
+
+# What holds of the DAGs themselves. The first runs are under way.
+
+
+@pytest.mark.parametrize("dag", DAGS)
+def test_a_dag_says_what_it_is_and_whose(scheduler: Scheduler, dag: str) -> None:
+    """It has tags, an owner, a description, and its file's page as documentation."""
+    details = scheduler.details(f"dags/{dag}/details")
+    assert {tag["name"] for tag in details["tags"]} >= {"headrace", dag.rpartition("_")[0]}
+    assert details["owners"] == ["headrace"]
+    assert details["description"]
+    assert "red means" in details["doc_md"]
+
+
+@pytest.mark.parametrize("dag", DAGS)
+def test_runs_of_a_dag_follow_each_other(scheduler: Scheduler, dag: str) -> None:
+    """Two at once would only wait for each other's lock."""
+    assert scheduler.details(f"dags/{dag}/details")["max_active_runs"] == 1
+
+
+@pytest.mark.parametrize("dag", DAGS)
+def test_every_task_is_tried_again(scheduler: Scheduler, dag: str) -> None:
+    """A broker that restarts or a driver that was killed costs a try, not the run."""
+    assert all(task["retries"] >= 1 for task in scheduler.details(f"dags/{dag}/tasks")["tasks"])
+
+
+@pytest.mark.parametrize("dag", VERIFY)
+def test_report_is_the_only_leaf(scheduler: Scheduler, dag: str) -> None:
+    """A run takes its state from its leaves: any other one could turn a red run green."""
+    tasks = scheduler.details(f"dags/{dag}/tasks")["tasks"]
+    assert [task["task_id"] for task in tasks if not task["downstream_task_ids"]] == ["report"]
+
+
+@pytest.mark.parametrize("dag", INGEST)
+def test_the_form_has_sections_limits_and_help(scheduler: Scheduler, dag: str) -> None:
+    """Each param says what it is for and what it may be."""
+    params = scheduler.details(f"dags/{dag}/details")["params"]
+    schemas = {name: param["schema"] for name, param in params.items()}
+    assert {name: (schema.get("minimum"), schema.get("maximum")) for name, schema in schemas.items()} == {
+        "records": (0, 10_000_000),
+        "malformed": (0, 1),
+        "seed": (0, None),
+    }
+    assert all(schema["section"] and schema["title"] and params[name]["description"] for name, schema in schemas.items())
+
+
+@pytest.mark.parametrize("conf", [{"records": -1}, {"records": 10_000_001}, {"malformed": 1.1}, {"seed": -1}, {"records": "many"}])
+def test_params_outside_of_their_limits_are_refused(scheduler: Scheduler, conf: dict[str, Any]) -> None:
+    """No run is made of them."""
+    with pytest.raises(SurroundingsError, match="refuses POST"):
+        scheduler.airflow.trigger("shop_orders_ingest", "refused", conf)
+
+
+@pytest.mark.parametrize("dag", INGEST)
+def test_switched_on_a_schedule_waits_for_its_next_tick(scheduler: Scheduler, dag: str) -> None:
+    """The tick before it is not made up for."""
+    assert [run for run in scheduler.details(f"dags/{dag}/dagRuns")["dag_runs"] if run["run_type"] == "scheduled"] == []
+
+
+def test_a_broken_pipeline_file_is_one_error_that_reads_well(scheduler: Scheduler) -> None:
+    """It names file, key, what was found and what is expected, for every mistake; all other DAGs go on."""
+    shipped, broken = (scheduler.settings.dags / name for name in ("important_messages", "broken"))
+    text = shipped.with_suffix(".toml").read_text().replace("important_messages", "broken")
+    broken.with_suffix(".toml").write_text(re.sub(r"^partitions .*", 'partitions = "three"', text, flags=re.MULTILINE) + "recods = 1\n")
+    broken.with_suffix(".py").write_text(shipped.with_suffix(".py").read_text().replace("important_messages", "broken"))
+    try:
+        errors = until("Airflow has read the broken file", scheduler.airflow.import_errors)
+        stale = [dag for dag in DAGS if (scheduler.airflow.dag(dag) or {"is_stale": True})["is_stale"]]
+    finally:
+        broken.with_suffix(".py").unlink()
+        broken.with_suffix(".toml").unlink()
+    ((file, error),) = errors.items()
+    assert Path(file).name == "broken.py"
+    assert error.rstrip().endswith(
+        f"{broken}.toml cannot be used:\n"
+        "  topics[1].partitions: found 'three'; expected a whole number from 1 to 2147483647\n"
+        "  demo.recods: there is no such key; did you mean 'records'?"
+    )
+    assert stale == []
+
+
+@pytest.mark.parametrize(
+    ("constant", "connection", "state", "fix"),
+    [
+        ("SPARK", "spark_missing", "failed", "There is no connection spark_missing. Add it under Admin → Connections"),
+        ("KAFKA", "kafka_elsewhere", "up_for_retry", "which is bootstrap.servers. Is the broker running"),
+    ],
+)
+def test_preflight_is_red_with_the_fix(scheduler: Scheduler, constant: str, connection: str, state: str, fix: str) -> None:
+    """A connection that is not there, or names the wrong port, ends the run before anything is produced."""
+    elsewhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
+    scheduler.airflow.ask(
+        "POST", "/api/v2/connections", {"connection_id": "kafka_elsewhere", "conn_type": "kafka", "extra": json.dumps(elsewhere)}
+    ) if constant == "KAFKA" else None
+    file = scheduler.settings.dags / f"{connection}.py"
+    file.write_text(PREFLIGHT.format(constant=constant, connection=connection))
+    scheduler.switch_on(connection)
+    scheduler.airflow.trigger(connection, "run", {})
+    run = scheduler.airflow.run(connection, "run")
+    until(f"{connection} was tried", lambda: scheduler.task(run, "preflight").state == state)
+    assert fix in ends(scheduler, run, "preflight", 1)
+    scheduler.airflow.ask("PATCH", f"/api/v2/dags/{connection}/dagRuns/run", {"state": "failed"})
+
+
+# What the first runs have come to.
+
+
+@pytest.mark.parametrize(("pipeline", "run"), [("important_messages", "first"), ("shop_orders", "malformed")])
+def test_both_dags_of_a_pipeline_run_green(scheduler: Scheduler, pipeline: str, run: str) -> None:
+    """Triggered over REST without a logical date; verify follows by itself."""
+    assert scheduler.ended(f"{pipeline}_ingest", run).state == "success"
+    report = scheduler.account_of(pipeline, run)
+    assert scheduler.ended(f"{pipeline}_verify", report.run).state == "success"
+
+
+def test_verify_is_started_by_what_was_published(scheduler: Scheduler) -> None:
+    """Nobody triggers it, and it has no schedule but the asset."""
+    report = scheduler.account_of("shop_orders", "malformed")
+    assert scheduler.details(f"dags/shop_orders_verify/dagRuns/{quote(report.run)}")["run_type"] == "asset_triggered"
+
+
+def test_green_is_announced(scheduler: Scheduler) -> None:
+    """Consumers that schedule on the asset `verified` are told."""
+    report = scheduler.account_of("shop_orders", "malformed")
+    assert events(scheduler, "shop_orders_verify", report.run) == ["shop_orders_verified"]
+
+
+def test_the_quarantine_holds_every_kind_of_malformed_record(scheduler: Scheduler) -> None:
+    """Each reason that JSON records can have."""
+    scheduler.account_of("shop_orders", "malformed")
+    quarantine = scheduler.folder("shop_orders").quarantine
+    reasons = duckdb.connect().execute(f"SELECT DISTINCT reason FROM '{quarantine}/**/*.parquet'").fetchall()
+    assert {reason for (reason,) in reasons} == set(Reason)
+
+
+def test_a_task_log_tells_the_story_in_a_screen(scheduler: Scheduler) -> None:
+    """Of Spark's start-up nothing is left but the command and a line per micro-batch."""
+    run = scheduler.ended("important_messages_ingest", "first")
+    command, micro_batch = scheduler.airflow.log(run, scheduler.task(run, "stream_to_parquet"))
+    assert command.startswith("Spark-Submit cmd: spark-submit")
+    assert re.fullmatch(r"micro-batch 0: 1,000 read = \d+ kept \+ \d+ filtered \+ 0 quarantined, 3 partitions, [\d.]+ s", micro_batch)
+
+
+def test_three_quick_ingests_lose_no_verification(scheduler: Scheduler) -> None:
+    """However their events are merged, in the end some report has verified each receipt."""
+    for run in QUICK:
+        assert scheduler.ended("important_messages_ingest", run).state == "success"
+        assert scheduler.account_of("important_messages", run)
+
+
+def test_clearing_a_batch_that_was_produced_sends_nothing(scheduler: Scheduler) -> None:
+    """The receipt is complete: the topics stay as they are, and the run ends green again."""
+    topics = ["orders-web", "orders-store"]
+    scheduler.account_of("shop_orders", "malformed")
+    before = scheduler.kafka.end(topics)
+    scheduler.airflow.ask(
+        "POST",
+        "/api/v2/dags/shop_orders_ingest/clearTaskInstances",
+        {"dry_run": False, "dag_run_id": "malformed", "task_ids": ["produce_batch"], "only_failed": False, "reset_dag_runs": True},
+    )
+    run = scheduler.ended("shop_orders_ingest", "malformed")
+    assert (run.state, scheduler.task(run, "produce_batch").tries) == ("success", 2)
+    assert scheduler.kafka.end(topics) == before
+
+
+def test_a_killed_driver_is_tried_again(scheduler: Scheduler) -> None:
+    """Killed after it has planned a micro-batch; the second try publishes it, and verify finds every record once."""
+    checkpoint = scheduler.folder("shop_orders").checkpoint
+    planned = logged(checkpoint, "offsets")
+    scheduler.airflow.trigger("shop_orders_ingest", "killed", {"records": 200, "malformed": 0.1})
+    until("the stream has planned a micro-batch", lambda: logged(checkpoint, "offsets") != planned)
+    for process in drivers(scheduler, "shop_orders"):
+        process.kill()
+    run = scheduler.ended("shop_orders_ingest", "killed")
+    assert (run.state, scheduler.task(run, "stream_to_parquet").tries) == ("success", 2)
+    assert scheduler.account_of("shop_orders", "killed").state == "green"
+
+
+def drivers(scheduler: Scheduler, pipeline: str) -> list[psutil.Process]:
+    """Java and Python processes of a pipeline's stream."""
+    found = []
+    for process in scheduler.supervisor.processes():
+        with suppress(psutil.NoSuchProcess):
+            if {str(scheduler.settings.dags / f"{pipeline}.toml"), "--bootstrap-servers"} <= set(process.cmdline()):
+                found.append(process)
+    return found
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """What came of a run one of whose files was corrupted before verify looked at it."""
+
+    exit_code: int
+    said: str
+    verify: Run
+    file: Path
+    content: bytes
+
+
+@pytest.fixture(scope="module")
+def corrupted(scheduler: Scheduler) -> Corrupted:
+    """A run that the command waits for. No slot is free for verify's tasks until the file is corrupted."""
+    known = {run.id for run in scheduler.airflow.runs("important_messages_ingest")}
+    command = [sys.executable, "-m", "headrace.cli", "run", "important_messages", "--records", "100", "--wait"]
+    with subprocess.Popen(command, env=scheduler.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as following:
+        try:
+            run = until(
+                "the command has triggered a run",
+                lambda: next((run for run in scheduler.airflow.runs("important_messages_ingest") if run.id not in known), None),
+            )
+            until(
+                "the stream runs",
+                lambda: any(task.name == "stream_to_parquet" and task.state == "running" for task in scheduler.airflow.tasks(run)),
+            )
+            scheduler.slots(0)
+            assert scheduler.ended(run.dag, run.id).state == "success"
+            (path,) = scheduler.newest_files("important_messages")
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2])
+            scheduler.slots(16)
+            said, _ = following.communicate(timeout=WITHIN)
+        finally:
+            following.kill()
+            scheduler.slots(16)
+    return Corrupted(following.returncode, said, scheduler.airflow.runs("important_messages_verify")[-1], path, content)
+
+
+def test_verify_is_red_if_a_file_was_corrupted(corrupted: Corrupted) -> None:
+    """The verify run takes its state from the report."""
+    assert corrupted.verify.state == "failed"
+
+
+def test_red_is_not_tried_again(scheduler: Scheduler, corrupted: Corrupted) -> None:
+    """Another look would find the same."""
+    report = scheduler.task(corrupted.verify, "report")
+    assert (report.state, report.tries) == ("failed", 1)
+
+
+def test_a_red_log_ends_with_where_it_is_and_what_to_do(scheduler: Scheduler, corrupted: Corrupted) -> None:
+    """The file, the offsets that it held, and the way out."""
+    end = ends(scheduler, corrupted.verify, "report", 5)
+    assert f"{corrupted.file.parent.name}/{corrupted.file.name}" in end
+    assert re.search(r"rows of test-topic-\d, offsets \d+ to \d+", end)
+    assert "Do: Put back the named file from a copy" in end
+
+
+def test_red_is_not_announced(scheduler: Scheduler, corrupted: Corrupted) -> None:
+    """Nothing that schedules on the asset `verified` starts."""
+    assert events(scheduler, corrupted.verify.dag, corrupted.verify.id) == []
+
+
+def test_the_command_that_waits_exits_red(corrupted: Corrupted) -> None:
+    """And says why, as the log does."""
+    assert (corrupted.exit_code, "Do: Put back the named file" in corrupted.said) == (Exit.RED, True)
+
+
+def test_green_again_once_the_file_is_put_back(scheduler: Scheduler, corrupted: Corrupted) -> None:
+    """What was red is looked at by the next run, triggered by hand here."""
+    corrupted.file.write_bytes(corrupted.content)
+    scheduler.airflow.trigger(corrupted.verify.dag, "mended", {})
+    assert scheduler.ended(corrupted.verify.dag, "mended").state == "success"
+
+
+def test_a_new_pipeline_runs_on_its_schedule(scheduler: Scheduler, begun: datetime) -> None:
+    """Two files from `headrace new`, and nothing else touched: green when its tick has come."""
+    run = until("the schedule has ticked", lambda: next(iter(scheduler.airflow.runs(f"{NEW}_ingest")), None))
+    assert run.id.startswith(f"scheduled__{begun:%Y-%m-%dT%H:%M}")
+    assert scheduler.account_of(NEW, run.id).state == "green"
