@@ -13,7 +13,12 @@ from headrace.verbs import register
 
 # Each verb imports what it needs, so that `--help` is quick.
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = """Kafka to Spark to Parquet under Airflow, where green means that every record is accounted for.
+
+Exit codes: 0 green, 1 red, 2 usage, 3 surroundings (broker down, port taken, disk full), 130 interrupted.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
+from headrace.report.display import plural
 from headrace.settings import ROOT, Settings
 
 # Each verb imports what it needs, so that `--help` is quick.
@@ -54,7 +55,8 @@ def check(name: Name) -> None:
     """Read a pipeline file and tell all that is wrong with it, or what it means."""
     pipeline, folder = load(name)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
-    typer.echo(f"  reads     {', '.join(f'{topic.name} ({topic.partitions} partitions)' for topic in pipeline.topics)}")
+    topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
+    typer.echo(f"  reads     {topics_read}")
     typer.echo(f"  decodes   {pipeline.contract.described}")
     typer.echo(f"  keeps     {pipeline.filter.text}")
     typer.echo(f"  runs      {pipeline.schedule or 'by hand'}{' (UTC)' if pipeline.schedule else ''}")
@@ -191,7 +193,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     facts = kafka.describe([topic]).get(topic)
     if facts is None:
         raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
-    typer.echo(f"{topic}  id {facts.id}, {facts.partitions} partitions, replication factor {facts.replication_factor}")
+    typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
     earliest, end = kafka.earliest([topic])[topic], kafka.end([topic])[topic]
     for partition in sorted(end):
         typer.echo(f"  partition {partition}: offsets {earliest[partition]} to {end[partition]}")

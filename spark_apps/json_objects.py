@@ -21,9 +21,6 @@ from pyspark.sql import functions as F
 
 from headrace.contract.verdicts import MAX_NESTING, Field, FieldType, Reason
 
-WHITESPACE = " \t\r\n"
-"""All that RFC 8259 takes for it."""
-
 TIMESTAMP = (
     "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?"
     "(Z|[+-]((0[0-9]|1[0-7]):[0-5][0-9]|18:00))\\z"
@@ -59,7 +56,7 @@ def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Colum
 
     # Each step is a projection of its own, so that what the next one uses more than once is computed once.
     parsed = (
-        records.withColumns({"_is_object": F.ltrim("_text", F.lit(WHITESPACE)).startswith("{"), "_typed": typed})
+        records.withColumns({"_is_object": F.col("_text").rlike("^[ \\t\\r\\n]*[{]"), "_typed": typed})
         .withColumn("_fits", F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull())
         .withColumn("_exact", F.when(~F.col("_fits"), exact))
         .withColumn("_found", F.when(F.col("_fits"), from_typed).otherwise(from_exact))

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace import documents
-from headrace.contract.verdicts import Contract, FieldType, Verdict
+from headrace.contract.arrow import ARROW
+from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.ledger.entries import Account, DataFile, Entry, Span
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
@@ -27,14 +28,6 @@ Counts = Mapping[tuple[str, int, Verdict], int]
 EMPTY = "micro_batch=-1/empty.parquet"
 """A file with the schema and no rows, so that readers don't raise before the first micro-batch."""
 
-_ARROW = {
-    FieldType.STRING: pa.string(),
-    FieldType.INT: pa.int32(),
-    FieldType.BIGINT: pa.int64(),
-    FieldType.DOUBLE: pa.float64(),
-    FieldType.BOOLEAN: pa.bool_(),
-    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-}
 _POSITION = [
     pa.field("_topic", pa.string()),
     pa.field("_partition", pa.int32()),
@@ -68,7 +61,7 @@ def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None
     for left in folder.quarantine.glob("*"):
         if (micro_batch := micro_batch_of(left)) is not None and micro_batch not in published:
             shutil.rmtree(left)
-    declared = [pa.field(field.name, _ARROW[field.type]) for field in contract.fields]
+    declared = [pa.field(field.name, ARROW[field.type]) for field in contract.fields]
     headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
     unusable = [pa.field("_value", pa.binary()), pa.field("_headers", headers), pa.field("reason", pa.string())]
     for kind, columns in ((folder.events, declared), (folder.quarantine, unusable)):

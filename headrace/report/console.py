@@ -50,10 +50,11 @@ class _Page:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def line(self, text: str, style: str = "", indent: int = 0) -> None:
-        for line in self.text(text, style).wrap(self.console, max(self.console.width - indent, 1)):
+    def line(self, text: str, style: str = "", indent: int = 0, hanging: int = 0) -> None:
+        """Print a paragraph; `hanging` indents all of its lines but the first."""
+        for place, line in enumerate(self.text(text, style).wrap(self.console, max(self.console.width - indent - hanging, 1))):
             line.rstrip()
-            self.console.print(Text(" " * indent) + line, soft_wrap=True)
+            self.console.print(Text(" " * (indent + hanging * (place > 0))) + line, soft_wrap=True)
 
     def command(self, text: str) -> None:
         """Something to copy: a narrow terminal may wrap it, but no line is broken here."""
@@ -120,7 +121,7 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
     for receipt in receipts[:MOST_RECEIPTS]:
         style = "red" if receipt.state is ReceiptState.BROKEN else ""
         state = wording.RECEIPT_STATES[receipt.state]
-        page.line(f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})", style)
+        page.line(f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})", style, hanging=2)
     if more := len(receipts) - MOST_RECEIPTS if len(receipts) > MOST_RECEIPTS else 0:
         page.line(f"{plural(more, 'more receipt')} in the HTML report", "dim")
     if not receipts:
@@ -132,7 +133,11 @@ def _invariants(page: _Page, report: Report) -> None:
     for invariant in report.invariants:
         held = invariant.state is InvariantState.HELD
         word = "held" if held else invariant.state.value.upper()
-        page.line(f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})", "" if held else "bold red")
+        page.line(
+            f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})",
+            "" if held else "bold red",
+            hanging=10,
+        )
         if not held:
             _broken(page, invariant, report.pipeline)
     if wording.broken(report):
@@ -142,7 +147,7 @@ def _invariants(page: _Page, report: Report) -> None:
 
 def _broken(page: _Page, invariant: Invariant, pipeline: str) -> None:
     for finding in invariant.findings[:MOST_FINDINGS]:
-        page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3)
+        page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3, hanging=2)
     if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
         page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
     help_ = wording.advice(invariant, pipeline)

@@ -50,7 +50,8 @@ ADVICE = {
     ),
     "I7": Advice(
         "Spark and the second engine judge the same record differently, so one of them does not obey the contract.",
-        "Do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
+        "If I8 is broken too, mend that first: rows of a file that is missing or altered cannot be judged as published. "
+        "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
         "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
     ),
     "I8": Advice(

@@ -87,7 +87,7 @@ def parse(text: str) -> Any:
     """
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(text) > MAX_NESTING:
         raise ValueError("nested too deep")
-    document = (_DECODER if len(text) <= MAX_KEY_LENGTH else _LIMITED_DECODER).decode(text)
+    document = (_DECODER if len(text) <= MAX_KEY_LENGTH // 2 else _LIMITED_DECODER).decode(text)
     if "\\u" in text and any(match["lone"] for match in _ESCAPE.finditer(text)):
         raise ValueError("half of a surrogate pair")
     return document
