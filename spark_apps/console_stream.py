@@ -4,6 +4,7 @@ spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.tom
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ def main(arguments: Sequence[str]) -> None:
     start = Kafka(kafka).earliest([topic.name for topic in pipeline.topics])
 
     spark = SparkSession.builder.appName(f"watch {pipeline.name}").getOrCreate()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
     judged = judge(kafka_stream(spark, pipeline, kafka, start), pipeline.contract)
-    kept = judged.where(F.col("verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)
+    kept = judged.where(F.col("_verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)
     kept.writeStream.format("console").outputMode("append").option("truncate", value=False).start().awaitTermination()
 
 

@@ -18,7 +18,7 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     """Give every record of Kafka's source its verdict.
 
     Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is unusable), `_value`, `_headers`,
-    `reason` (string, one of `Reason`; null if usable) and `verdict` (string, one of `Verdict`).
+    `_reason` (string, one of `Reason`; null if usable) and `_verdict` (string, one of `Verdict`).
     """
     raw = (*POSITION, "_value", "_headers")
     # Kafka's columns under names that no field can have.
@@ -34,4 +34,4 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]
     wanted = F.expr(Filter.parse(contract.filter, contract.fields).spark_sql)
     verdict = F.when(~usable, str(Verdict.QUARANTINED)).when(wanted, str(Verdict.KEPT)).otherwise(str(Verdict.FILTERED))
-    return decoded.select(*POSITION, *columns, "_value", "_headers", F.col("_reason").alias("reason"), verdict.alias("verdict"))
+    return decoded.select(*POSITION, *columns, "_value", "_headers", "_reason", verdict.alias("_verdict"))

@@ -16,6 +16,7 @@ from headrace.ledger.entries import Entry, entries, positions
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
 from headrace.ledger.ranges import OffsetRange, between
+from headrace.report.display import plural
 from spark_apps.judge import judge
 
 log = logging.getLogger("headrace")
@@ -80,12 +81,12 @@ def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], 
     """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any."""
     judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
     tally = Tally(judged, ranges)
-    kept = F.col("verdict") == Verdict.KEPT
+    kept = F.col("_verdict") == Verdict.KEPT
     tally.records.where(kept).select(*POSITION, *contract.columns).write.parquet(str(staging.events))
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
-        unusable = judged.where(F.col("reason").isNotNull())
-        unusable.select(*POSITION, "_value", "_headers", "reason").write.parquet(str(staging.quarantine))
+        unusable = judged.where(F.col("_reason").isNotNull())
+        unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason")).write.parquet(str(staging.quarantine))
     return counts
 
 
@@ -103,7 +104,7 @@ class Tally:
         self._observation = Observation()
         places = F.create_map(*(F.lit(part) for i, (topic, partition) in enumerate(self._places) for part in (f"{topic}-{partition}", i)))
         place = places[F.concat_ws("-", "_topic", F.col("_partition").cast("string"))]
-        verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("verdict")) - 1
+        verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("_verdict")) - 1
         item = place * len(self._VERDICTS) + verdict
         items = len(self._places) * len(self._VERDICTS)
         self.records = judged.observe(
@@ -165,5 +166,5 @@ def described(entry: Entry) -> str:
     seconds = (entry.published_at - entry.planned_at).total_seconds()
     return (
         f"micro-batch {entry.micro_batch}: {kept + filtered + quarantined:,} read = {kept:,} kept + {filtered:,} filtered + "
-        f"{quarantined:,} quarantined{skipped}, {len(entry.accounts)} partitions, {seconds:.1f} s"
+        f"{quarantined:,} quarantined{skipped}, {plural(len(entry.accounts), 'partition')}, {seconds:.1f} s"
     )

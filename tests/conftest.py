@@ -1,8 +1,16 @@
 """Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
+
+from headrace.local import spark as local_spark
+from headrace.local import stack
+from headrace.local.console import Say
+from headrace.local.layout import Layout
+from headrace.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"
 
@@ -13,3 +21,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
     items.sort(key=lambda item: INTEGRATION in item.path.parents)
+
+
+@pytest.fixture(scope="session")
+def layout() -> Layout:
+    """The checkout's state folder, with Java, jars and Spark's configuration in place."""
+    settings = Settings.from_environment()
+    stack.prepare(settings, Say())
+    return Layout.of(settings)
+
+
+@pytest.fixture(scope="session")
+def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
+    """The environment in which Spark starts, set in this process too."""
+    environment = local_spark.environment(layout.spark_conf, layout.java_home)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def spark(spark_environment: dict[str, str]) -> Iterator[SparkSession]:
+    """A warm Spark session with the apps' own settings: their `main` runs in it as it does under spark-submit."""
+    assert spark_environment
+    session = SparkSession.builder.master("local[2]").getOrCreate()
+    yield session
+    session.stop()

@@ -1,7 +1,6 @@
 """The filter of a pipeline: a small, typed part of Spark SQL that means the same in Spark and in DuckDB.
 
-The grammar is the allow-list. What it does not name is refused, and each of its members is written out for both engines with nothing
-left to their defaults (quoting, literals, the letters that `lower` knows). There is nothing in it that can raise on a record.
+The grammar is the allow-list: what it does not name is refused. Nothing in it can raise on a record.
 
     condition   = conjunction {or conjunction}
     conjunction = negation {and negation}
@@ -14,12 +13,23 @@ left to their defaults (quoting, literals, the letters that `lower` knows). Ther
 import difflib
 import math
 import re
-import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NoReturn, Self
 
+from headrace.contract.terms import (
+    FUNCTIONS,
+    Kind,
+    Term,
+    boolean_literal,
+    column,
+    joined,
+    number_literal,
+    of_one_kind,
+    series,
+    text_literal,
+    timestamp_literal,
+)
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import RANGES, Field, FieldType
 from headrace.errors import MistakeError
@@ -42,96 +52,6 @@ class Filter:
         term = _Parser(text, fields).whole()
         return cls(text, term.spark, term.duckdb)
 
-
-class _Kind(StrEnum):
-    STRING = "string"
-    INTEGER = "integer"
-    DOUBLE = "double"
-    BOOLEAN = "boolean"
-    TIMESTAMP = "timestamp"
-
-
-_KINDS = {
-    FieldType.STRING: _Kind.STRING,
-    FieldType.INT: _Kind.INTEGER,
-    FieldType.BIGINT: _Kind.INTEGER,
-    FieldType.DOUBLE: _Kind.DOUBLE,
-    FieldType.BOOLEAN: _Kind.BOOLEAN,
-    FieldType.TIMESTAMP: _Kind.TIMESTAMP,
-}
-
-
-@dataclass(frozen=True)
-class _Term:
-    """A part of the filter, translated. `number` is the value of a number literal, which takes on the type it stands beside."""
-
-    kind: _Kind
-    spark: str
-    duckdb: str
-    number: int | float | None = None
-
-    @classmethod
-    def both(cls, kind: _Kind, sql: str) -> Self:
-        return cls(kind, sql, sql)
-
-
-def _joined(kind: _Kind, template: str, *terms: _Term, duckdb: str | None = None) -> _Term:
-    spark = template.format(*(term.spark for term in terms))
-    return _Term(kind, spark, (duckdb or template).format(*(term.duckdb for term in terms)))
-
-
-def _series(terms: Sequence[_Term], separator: str) -> _Term:
-    return _Term(terms[0].kind, separator.join(term.spark for term in terms), separator.join(term.duckdb for term in terms))
-
-
-def _text_literal(text: str) -> _Term:
-    # Spark reads backslashes as escapes and ${…} as a variable, also inside literals.
-    spark = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
-    return _Term(_Kind.STRING, f"'{spark}'", "'" + text.replace("'", "''") + "'")
-
-
-def _number_literal(number: float) -> _Term:
-    if isinstance(number, int):
-        return _Term(_Kind.INTEGER, f"{number}L", f"CAST('{number}' AS BIGINT)", number)
-    # A bare 1.05 is a decimal to both engines.
-    return _Term(_Kind.DOUBLE, f"{number!r}D", f"CAST('{number!r}' AS DOUBLE)", number)
-
-
-def _column(field: Field) -> _Term:
-    return _Term(_KINDS[field.type], f"`{field.name}`", f'"{field.name}"')
-
-
-def _of_one_kind(terms: Sequence[_Term]) -> Sequence[_Term] | None:
-    """The terms with whole numbers written as doubles where they stand beside doubles, or `None` if they don't fit together."""
-    if {term.kind for term in terms} == {_Kind.INTEGER, _Kind.DOUBLE}:
-        terms = [term if term.number is None else _number_literal(float(term.number)) for term in terms]
-    return terms if len({term.kind for term in terms}) == 1 else None
-
-
-_ASCII = (string.ascii_uppercase, string.ascii_lowercase)
-
-
-@dataclass(frozen=True)
-class _Function:
-    """`takes` is the kind of every argument; `None`: any, but all the same, which is then also the result's. `arguments`: how many; `None`: any number."""
-
-    takes: _Kind | None
-    gives: _Kind | None
-    arguments: int | None
-    spark: str
-    duckdb: str | None = None
-
-
-_FUNCTIONS = {
-    "contains": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "contains({0}, {1})"),
-    "startswith": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "startswith({0}, {1})", "starts_with({0}, {1})"),
-    "endswith": _Function(_Kind.STRING, _Kind.BOOLEAN, 2, "endswith({0}, {1})", "ends_with({0}, {1})"),
-    "length": _Function(_Kind.STRING, _Kind.INTEGER, 1, "length({0})"),
-    # On ASCII letters only: beyond them the engines' own `lower` and `upper` differ.
-    "lower": _Function(_Kind.STRING, _Kind.STRING, 1, f"translate({{0}}, '{_ASCII[0]}', '{_ASCII[1]}')"),
-    "upper": _Function(_Kind.STRING, _Kind.STRING, 1, f"translate({{0}}, '{_ASCII[1]}', '{_ASCII[0]}')"),
-    "coalesce": _Function(None, None, None, "coalesce({0})"),
-}
 
 _WORDS = {"and", "or", "not", "in", "between", "is", "null", "like", "true", "false"}
 _COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -234,21 +154,21 @@ class _Parser:
         if self.take(word) is None:
             self.refuse(f"expected {word}, found {self.token.text}")
 
-    def whole(self) -> _Term:
+    def whole(self) -> Term:
         term = self.condition()
         if self.token.kind != "end":
             self.refuse_token()
-        if term.kind != _Kind.BOOLEAN:
-            self.refuse(f"the filter is a {term.kind}; it must be a condition, such as value = 'x'", self.tokens[0])
+        if term.kind != Kind.BOOLEAN:
+            self.refuse(f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'", self.tokens[0])
         return term
 
-    def condition(self) -> _Term:
+    def condition(self) -> Term:
         return self.chain("or", self.conjunction)
 
-    def conjunction(self) -> _Term:
+    def conjunction(self) -> Term:
         return self.chain("and", self.negation)
 
-    def chain(self, word: str, part: Callable[[], _Term]) -> _Term:
+    def chain(self, word: str, part: Callable[[], Term]) -> Term:
         start = self.token
         terms = [part()]
         while self.take(word):
@@ -256,21 +176,20 @@ class _Parser:
         if len(terms) == 1:
             return terms[0]
         for term in terms:
-            self.must_be(_Kind.BOOLEAN, term, word, start)
-        return _joined(_Kind.BOOLEAN, "({0})", _series(terms, f" {word} "))
+            self.must_be(Kind.BOOLEAN, term, word, start)
+        return joined(Kind.BOOLEAN, "({0})", series(terms, f" {word} "))
 
-    def negation(self) -> _Term:
+    def negation(self) -> Term:
         start = self.token
         if not self.take("not"):
             return self.predicate()
-        with_not = self.token
-        if with_not.word == "not":
+        if self.token.word == "not":
             self.refuse("not not is not allowed: leave both out")
         term = self.predicate()
-        self.must_be(_Kind.BOOLEAN, term, "not", start)
-        return _joined(_Kind.BOOLEAN, "(not {0})", term)
+        self.must_be(Kind.BOOLEAN, term, "not", start)
+        return joined(Kind.BOOLEAN, "(not {0})", term)
 
-    def predicate(self) -> _Term:
+    def predicate(self) -> Term:
         start = self.token
         left = self.sum()
         term = self.comparison(left, start) or self.test(left, start)
@@ -278,62 +197,63 @@ class _Parser:
             self.refuse(f"{self.token.text} after another comparison: put parentheses around the first")
         return term or left
 
-    def comparison(self, left: _Term, start: _Token) -> _Term | None:
+    def comparison(self, left: Term, start: _Token) -> Term | None:
         symbol = self.take(*_COMPARISONS)
         if symbol is None:
             return None
         left, right = self.alike([left, self.sum()], symbol, start)
-        return _joined(_Kind.BOOLEAN, f"({{0}} {_COMPARISONS[symbol]} {{1}})", left, right)
+        return joined(Kind.BOOLEAN, f"({{0}} {_COMPARISONS[symbol]} {{1}})", left, right)
 
-    def test(self, left: _Term, start: _Token) -> _Term | None:
+    def test(self, left: Term, start: _Token) -> Term | None:
         if self.take("is"):
             negated = "not " if self.take("not") else ""
             if not self.take("null"):
                 self.refuse(f"is {negated}{self.token.text} is not allowed: only is null and is not null")
-            return _joined(_Kind.BOOLEAN, f"({{0}} is {negated}null)", left)
+            return joined(Kind.BOOLEAN, f"({{0}} is {negated}null)", left)
         negated = "not " if self.take("not") else ""
         match self.take("between", "in", "like"):
             case "between":
                 low = self.sum()
                 self.need("and")
                 terms = self.alike([left, low, self.sum()], "between", start)
-                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}between {{1}} and {{2}})", *terms)
+                return joined(Kind.BOOLEAN, f"({{0}} {negated}between {{1}} and {{2}})", *terms)
             case "in":
                 self.need("(")
                 listed = self.listed(self.sum)
                 if not listed:
                     self.refuse("in needs at least one value", start)
                 left, *others = self.alike([left, *listed], "in", start)
-                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, _series(others, ", "))
+                return joined(Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, series(others, ", "))
             case "like":
-                self.must_be(_Kind.STRING, left, "like", start)
+                self.must_be(Kind.STRING, left, "like", start)
                 if self.token.kind != "string":
                     self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
-                return _joined(_Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", left, self.literal())
+                return joined(Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", left, self.literal())
         if negated:
             self.refuse_token()
         return None
 
-    def sum(self) -> _Term:
+    def sum(self) -> Term:
         return self.arithmetic(("+", "-"), self.product)
 
-    def product(self) -> _Term:
+    def product(self) -> Term:
         return self.arithmetic(("*",), self.operand)
 
-    def arithmetic(self, symbols: Sequence[str], part: Callable[[], _Term]) -> _Term:
+    def arithmetic(self, symbols: Sequence[str], part: Callable[[], Term]) -> Term:
         start = self.token
         term = part()
         while symbol := self.take(*symbols):
             right = part()
-            terms = [_number_literal(float(each.number)) if each.number is not None else each for each in (term, right)]
+            terms = [number_literal(float(each.number)) if each.number is not None else each for each in (term, right)]
             for each in terms:
-                if each.kind != _Kind.DOUBLE:
-                    self.refuse(f"{symbol} is allowed between doubles only, since integers can overflow; found a {each.kind}", start)
-            # Adding zero turns a negative zero, which hashing tells from zero, into zero.
-            term = _joined(_Kind.DOUBLE, f"({{0}} {symbol} {{1}} + {{2}})", *terms, _number_literal(0.0))
+                if each.kind != Kind.DOUBLE:
+                    self.refuse(
+                        f"{symbol} is allowed between doubles only, since integers can overflow; found {each.kind.described}", start
+                    )
+            term = joined(Kind.DOUBLE, f"({{0}} {symbol} {{1}})", *terms)
         return term
 
-    def operand(self) -> _Term:
+    def operand(self) -> Term:
         token = self.token
         if token.kind in {"string", "number"} or token.word in {"-", "true", "false"}:
             return self.literal()
@@ -347,7 +267,7 @@ class _Parser:
             return self.column()
         return self.refuse_token()
 
-    def nested(self, part: Callable[[], _Term]) -> _Term:
+    def nested(self, part: Callable[[], Term]) -> Term:
         self.depth += 1
         if self.depth > MAX_PARENTHESES:
             self.refuse(f"more than {MAX_PARENTHESES} parentheses inside each other")
@@ -355,7 +275,7 @@ class _Parser:
         self.depth -= 1
         return term
 
-    def parenthesis(self) -> _Term:
+    def parenthesis(self) -> Term:
         self.next += 1
         term = self.condition()
         self.close()
@@ -365,7 +285,7 @@ class _Parser:
         if not self.take(")"):
             self.refuse_token()
 
-    def listed(self, part: Callable[[], _Term]) -> list[_Term]:
+    def listed(self, part: Callable[[], Term]) -> list[Term]:
         """Terms up to the closing parenthesis."""
         terms = []
         if self.token.word != ")":
@@ -375,40 +295,40 @@ class _Parser:
         self.close()
         return terms
 
-    def function(self) -> _Term:
+    def function(self) -> Term:
         start = self.token
         name = start.word
-        function = _FUNCTIONS.get(name)
+        function = FUNCTIONS.get(name)
         if function is None:
-            hint = _INSTEAD.get(name) or nearest(name, _FUNCTIONS) or f"there are {', '.join(_FUNCTIONS)}"
+            hint = _INSTEAD.get(name) or nearest(name, FUNCTIONS) or f"there are {', '.join(FUNCTIONS)}"
             self.refuse(f"{start.text}() is not allowed: {hint}")
         self.next += 2
         arguments = self.listed(self.condition)
         if len(arguments) != function.arguments and not (arguments and function.arguments is None):
             self.refuse(f"{name} takes {function.arguments or 'some'} argument{'' if function.arguments == 1 else 's'}", start)
         if function.takes is None:
-            arguments = [_series(self.alike(arguments, name, start), ", ")]
+            arguments = [series(self.alike(arguments, name, start), ", ")]
         else:
             for argument in arguments:
                 self.must_be(function.takes, argument, name, start)
-        return _joined(function.gives or arguments[0].kind, function.spark, *arguments, duckdb=function.duckdb)
+        return joined(function.gives or arguments[0].kind, function.spark, *arguments, duckdb=function.duckdb)
 
-    def column(self) -> _Term:
+    def column(self) -> Term:
         name = self.token.text.strip("`")
         field = self.fields.get(name)
         if field is None:
             hint = _INSTEAD.get(self.token.word) or nearest(name, self.fields) or f"there are {', '.join(self.fields)}"
             self.refuse(f"{name} is not a field: {hint}")
         self.next += 1
-        return _column(field)
+        return column(field)
 
-    def literal(self) -> _Term:
+    def literal(self) -> Term:
         token = self.token
         self.next += 1
         if token.kind == "string":
-            return _text_literal(self.unquoted(token))
+            return text_literal(self.unquoted(token))
         if token.word in {"true", "false"}:
-            return _Term.both(_Kind.BOOLEAN, token.word)
+            return boolean_literal(token.word)
         if token.word == "timestamp":
             text = self.unquoted(self.token)
             moment = microseconds(text)
@@ -417,7 +337,7 @@ class _Parser:
                     f"'{text}' is not a timestamp: write it like '2026-01-31T23:59:59Z', with an offset and at most 6 fraction digits"
                 )
             self.next += 1
-            return _Term(_Kind.TIMESTAMP, f"timestamp_micros({moment}L)", f"make_timestamptz({moment})")
+            return timestamp_literal(moment)
         if token.word == "-":
             if self.token.kind != "number":
                 self.refuse("- is allowed between doubles and in front of a number; write 0 - …")
@@ -431,25 +351,25 @@ class _Parser:
             self.refuse("a string may not hold a backslash or a NUL: the engines read them differently", token)
         return text
 
-    def number(self, text: str, token: _Token) -> _Term:
+    def number(self, text: str, token: _Token) -> Term:
         if text.lstrip("-").isdecimal():
             low, high = RANGES[FieldType.BIGINT]
             if len(text) > len(str(low)) or not low <= int(text) <= high:
                 self.refuse(f"{text} is beyond a bigint; write {text}.0 for a double", token)
-            return _number_literal(int(text))
+            return number_literal(int(text))
         number = float(text) + 0.0
         if not math.isfinite(number):
             self.refuse(f"{text} is beyond a double", token)
-        return _number_literal(number)
+        return number_literal(number)
 
-    def must_be(self, kind: _Kind, term: _Term, what: str, start: _Token) -> None:
+    def must_be(self, kind: Kind, term: Term, what: str, start: _Token) -> None:
         if term.kind != kind:
-            self.refuse(f"{what} needs a {kind}, found a {term.kind}", start)
+            self.refuse(f"{what} needs {kind.described}, found {term.kind.described}", start)
 
-    def alike(self, terms: Sequence[_Term], what: str, start: _Token) -> Sequence[_Term]:
-        found = _of_one_kind(terms)
+    def alike(self, terms: Sequence[Term], what: str, start: _Token) -> Sequence[Term]:
+        found = of_one_kind(terms)
         if found is None:
-            kinds = " and ".join(dict.fromkeys(f"a{'n' if term.kind == _Kind.INTEGER else ''} {term.kind}" for term in terms))
+            kinds = " and ".join(dict.fromkeys(term.kind.described for term in terms))
             self.refuse(f"{what} needs operands of one type, found {kinds}", start)
         return found
 

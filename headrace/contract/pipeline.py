@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 """A DAG id with room for a suffix, a Python identifier and a folder name."""
 _TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
 """https://github.com/apache/kafka, class org.apache.kafka.common.internals.Topic."""
-_RESERVED = {"micro_batch", "reason", "verdict"}
-"""Columns that stand beside the declared ones: a folder's name, and what a judgement adds."""
+_RESERVED = {"micro_batch"}
+"""The column that readers make of the folders' names. All others of ours start with an underscore."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | Non
     table = file.table("fields", required=found_format == Format.JSON)
     if found_format == Format.TEXT:
         if table is not None:
-            file.mistake("fields", "a table", "none: a text record has the one column `value`")
+            file.mistake("fields", table.content, "none: a text record has the one column `value`")
         return TEXT_FIELDS
     if table is None:
         return None
@@ -168,13 +168,13 @@ def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | Non
         if other != name:
             table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not tell them apart")
     if not fields and len(file.problems) == before:
-        file.mistake("fields", "none", "at least one field")
+        file.mistake("fields", table.content, "at least one field in it")
     return None if len(file.problems) > before else tuple(field for field in fields if field)
 
 
 def _field(table: Table, name: str) -> Field | None:
     if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
-        table.mistake(name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch', 'reason' and 'verdict'")
+        table.mistake(name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch'")
     if not isinstance(table.content[name], dict):
         kind = table.choice(name, FieldType)
         return Field(name, kind) if kind else None
@@ -210,7 +210,7 @@ def _config(topic: Table) -> dict[str, str]:
     config = {}
     for key in table.content:
         if isinstance(table.content[key], dict):
-            table.mistake(key, "a table", f'the setting\'s whole name in quotes, such as "{key}.…" = …')
+            table.mistake(key, table.content[key], f'the setting\'s whole name in quotes, such as "{key}.…" = …')
             continue
         value = table.setting(key)
         if key == "cleanup.policy" and value is not None and "compact" in value:
@@ -226,10 +226,10 @@ def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | 
     records, malformed = table.whole("records", 1_000), table.share("malformed", 0.0)
     samples, choices = table.items("samples", "strings", lambda value: isinstance(value, str)), table.table("values")
     if samples and found_format == Format.JSON:
-        table.mistake("samples", "a list", "none: JSON records are made of [demo.values]")
+        table.mistake("samples", list(samples), "none: JSON records are made of [demo.values]")
     values = {}
     if choices and found_format == Format.TEXT:
-        table.mistake("values", "a table", "none: text records are made of samples")
+        table.mistake("values", choices.content, "none: text records are made of samples")
     elif choices and fields is not None:
         values = {field.name: choices.items(field.name, f"values of type {field.type}", partial(_fits, field.type)) for field in fields}
         choices.refuse_others()

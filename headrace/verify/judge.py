@@ -23,14 +23,14 @@ class Judge:
     def judge(self, values: Sequence[bytes | None]) -> pa.Table:
         """Give each value its verdict.
 
-        The columns are `reason` (string, null if usable), the declared columns (null if unusable) and `verdict` (string), the rows in
+        The columns are `_reason` (string, null if usable), the declared columns (null if unusable) and `_verdict` (string), the rows in
         the order of the values.
         """
         decoded = [self.decode(value) for value in values]
         columns = zip(*(row for _, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
-        arrays = {"reason": pa.array([reason for reason, _ in decoded], pa.string())}
+        arrays = {"_reason": pa.array([reason for reason, _ in decoded], pa.string())}
         for (name, kind), column in zip(self.contract.columns.items(), columns, strict=True):
             arrays[name] = pa.array(column, ARROW[kind])
         block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
-        verdict = f"case when reason is not null then '{Verdict.QUARANTINED}' when {self.filter} then '{Verdict.KEPT}' else '{Verdict.FILTERED}' end"
-        return self.duckdb.sql(f"select *, {verdict} as verdict from block").to_arrow_table()  # noqa: S608 - Filter wrote it
+        verdict = f"case when _reason is not null then '{Verdict.QUARANTINED}' when {self.filter} then '{Verdict.KEPT}' else '{Verdict.FILTERED}' end"
+        return self.duckdb.sql(f"select *, {verdict} as _verdict from block").to_arrow_table()  # noqa: S608 - Filter wrote it

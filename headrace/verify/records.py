@@ -150,7 +150,6 @@ class PublishedRows:
 
     def _expected(self, block: Block) -> pa.Table:
         judged = self.judge.judge(block.values)
-        judged = judged.rename_columns([{"reason": "_reason", "verdict": "_verdict"}.get(n, n) for n in judged.column_names])
         position = {
             "_offset": pa.array(block.offsets, pa.int64()),
             "_timestamp": pa.array([milliseconds * 1000 for milliseconds in block.timestamps], pa.timestamp("us", tz="UTC")),

@@ -1,4 +1,4 @@
-"""A real broker and a real Spark, shared by the tests of a session."""
+"""A real broker, shared by the tests of a session, and slices of the flow on it."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from headrace.local import kafka, spark, stack
-from headrace.local.console import Say
+from headrace.local import kafka
 from headrace.local.layout import Layout
-from headrace.settings import Settings
 from slices import TEXT, Slice
 
 
@@ -27,24 +25,6 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def layout() -> Layout:
-    """The checkout's state folder, with Java, jars and Spark's configuration in place."""
-    settings = Settings.from_environment()
-    stack.prepare(settings, Say())
-    return Layout.of(settings)
-
-
-@pytest.fixture(scope="session")
-def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
-    """The environment in which Spark starts, set in this process too."""
-    environment = spark.environment(layout.spark_conf, layout.java_home)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
-
-
-@pytest.fixture(scope="session")
 def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker's bootstrap address."""
     port = free_port()
@@ -52,19 +32,10 @@ def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield f"127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="session")
-def session(spark_environment: dict[str, str]) -> Iterator[SparkSession]:
-    """A warm Spark session: the app's own `main` runs in it as it does under spark-submit."""
-    assert spark_environment
-    session = SparkSession.builder.master("local[2]").getOrCreate()
-    yield session
-    session.stop()
-
-
 @pytest.fixture
-def new_slice(broker: str, session: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Slice]:
+def new_slice(broker: str, spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Slice]:
     """Make a slice of the flow with topics and a folder of its own."""
-    assert session
+    assert spark
 
     def make(text: str = TEXT, name: str = "slice") -> Slice:
         return Slice.make(tmp_path, broker, name, text, topic_prefix=f"{abs(hash(request.node.nodeid)):x}-")

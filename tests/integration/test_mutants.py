@@ -14,8 +14,8 @@ Wrong = Callable[[DataFrame], DataFrame]
 
 def negated(judged: DataFrame) -> DataFrame:
     """The filter the other way round."""
-    swapped = F.when(F.col("verdict") == "kept", "filtered").when(F.col("verdict") == "filtered", "kept").otherwise(F.col("verdict"))
-    return judged.withColumn("verdict", swapped)
+    swapped = F.when(F.col("_verdict") == "kept", "filtered").when(F.col("_verdict") == "filtered", "kept").otherwise(F.col("_verdict"))
+    return judged.withColumn("_verdict", swapped)
 
 
 def one_dropped(judged: DataFrame) -> DataFrame:
@@ -30,9 +30,9 @@ def nulled(judged: DataFrame) -> DataFrame:
 
 def swapped(judged: DataFrame) -> DataFrame:
     """One record's verdict is filtered instead of kept, another's the other way round."""
-    verdict = F.col("verdict")
+    verdict = F.col("_verdict")
     return judged.withColumn(
-        "verdict",
+        "_verdict",
         F.when((F.col("_offset") % 9 == 1) & (verdict == "kept"), "filtered")
         .when((F.col("_offset") % 9 == 2) & (verdict == "filtered"), "kept")
         .otherwise(verdict),
@@ -41,8 +41,8 @@ def swapped(judged: DataFrame) -> DataFrame:
 
 def lenient(judged: DataFrame) -> DataFrame:
     """Unusable records are passed over silently."""
-    verdict = F.when(F.col("verdict") == "quarantined", "filtered").otherwise(F.col("verdict"))
-    return judged.withColumns({"verdict": verdict, "reason": F.lit(None).cast("string")})
+    verdict = F.when(F.col("_verdict") == "quarantined", "filtered").otherwise(F.col("_verdict"))
+    return judged.withColumns({"_verdict": verdict, "_reason": F.lit(None).cast("string")})
 
 
 @pytest.mark.parametrize(("wrong", "invariant"), [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")])

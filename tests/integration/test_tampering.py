@@ -24,9 +24,9 @@ from slices import TEXT, Slice, broken
 
 
 @pytest.fixture(scope="module")
-def published(broker: str, session: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Slice:
+def published(broker: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Slice:
     """Three micro-batches, verified green."""
-    assert session
+    assert spark
     one = Slice.make(tmp_path_factory.mktemp("published"), broker, "tampered", TEXT, topic_prefix="tampering-")
     for number in range(3):
         one.ingest(f"run-{number}", records=120, malformed=0.2, seed=number)

@@ -20,14 +20,14 @@ Judgement = tuple[Any, ...]
 def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
     """The values as Kafka's source gives them; the offset is the position."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    rows = [(None, value and bytearray(value) if value else value, "topic", 0, offset, at, None) for offset, value in enumerate(values)]
+    rows = [(None, value, "topic", 0, offset, at, None) for offset, value in enumerate(values)]
     return spark.createDataFrame(rows, KAFKA)
 
 
 def by_spark(spark: SparkSession, contract: Contract, values: Sequence[bytes | None]) -> list[Judgement]:
     """What the Spark app says."""
     columns = [F.unix_micros(name) if kind == FieldType.TIMESTAMP else F.col(name) for name, kind in contract.columns.items()]
-    judged = judge(records(spark, values), contract).orderBy("_offset").select("reason", "verdict", *columns)
+    judged = judge(records(spark, values), contract).orderBy("_offset").select("_reason", "_verdict", *columns)
     return [comparable(row) for row in judged.collect()]
 
 
@@ -37,7 +37,7 @@ def by_second_engine(contract: Contract, values: Sequence[bytes | None]) -> list
     columns = [
         (judged[name].cast("int64") if kind == FieldType.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
     ]
-    return [comparable(row) for row in zip(judged["reason"].to_pylist(), judged["verdict"].to_pylist(), *columns, strict=True)]
+    return [comparable(row) for row in zip(judged["_reason"].to_pylist(), judged["_verdict"].to_pylist(), *columns, strict=True)]
 
 
 def comparable(row: Sequence[Any]) -> Judgement:

@@ -35,7 +35,7 @@ Outcomes = list[tuple[bool | None, ...]]
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
     """Rows of values that engines disagree on, a good part of them null."""
-    chance = random.Random(20261122)  # noqa: S311
+    chance = random.Random(20261122)
     columns = {
         field.name: pa.array([chance.choice([None, None, *POOLS[field.type]]) for _ in range(ROWS)], ARROW[field.type]) for field in FIELDS
     }
@@ -67,7 +67,7 @@ def by_duckdb(table: pa.Table, conditions: Sequence[str]) -> Outcomes:
 
 def differing(table: pa.Table, texts: Sequence[str], outcomes: Outcomes, others: Outcomes) -> list[str]:
     """One line for each filter that the engines disagree on, with the first row that shows it."""
-    lines = {}
+    lines: dict[str, str] = {}
     for number, (said, other) in enumerate(zip(outcomes, others, strict=True)):
         for text, one, two in zip(texts, said, other, strict=True):
             if one is not two:

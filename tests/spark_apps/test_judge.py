@@ -1,13 +1,16 @@
 """Both engines give every record the same verdict, reason and columns, and those that the contract says."""
 
+import json
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import SparkSession
 
-from headrace.contract.verdicts import Contract, Reason
+from headrace.contract.verdicts import Contract, Field, FieldType, Format, Reason, Verdict
+from spark_apps.judge import POSITION, judge
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT, Case
-from tests.spark_apps.engines import by_second_engine, by_spark, shortened
+from tests.spark_apps.engines import KAFKA, by_second_engine, by_spark, shortened
 from tests.spark_apps.mutated import mutated, sampled
 
 pytestmark = pytest.mark.enable_socket
@@ -39,3 +42,31 @@ def test_mutated_values_reach_every_reason() -> None:
     reasons = Counter(judgement[0] for judgement in by_second_engine(JSON_CONTRACT, sampled(mutated(), 500)))
     assert {*Reason} - {*reasons} <= {Reason.NULL_VALUE, Reason.EMPTY_VALUE, Reason.NOT_OBJECT}
     assert reasons[None] > 50
+
+
+def test_fields_may_be_called_what_other_columns_are_called(spark: SparkSession) -> None:
+    """Names of Kafka's columns, of ours without their underscore, and words of SQL are names like others."""
+    names = ["key", "value", "topic", "timestamp", "headers", "reason", "verdict", "text", "typed", "block", "order", "like", "is"]
+    contract = Contract(
+        format=Format.JSON,
+        fields=tuple(Field(name, FieldType.INT, required=False) for name in names),
+        filter="`like` = 1 and value > topic and block < 100",
+    )
+    values = [json.dumps(dict.fromkeys(names, 1) | {"value": 2}).encode(), b'{"like":1}', b'{"_typed":1,"_fits":2,"_reason":"x"}', b"x"]
+    judged = by_spark(spark, contract, values)
+    assert judged == by_second_engine(contract, values)
+    assert [judgement[1] for judgement in judged] == [Verdict.KEPT, Verdict.FILTERED, Verdict.FILTERED, Verdict.QUARANTINED]
+
+
+def test_a_record_stays_whole(spark: SparkSession) -> None:
+    """Key, headers, position and the raw value pass through, whatever they are."""
+    at = datetime(2026, 1, 1, 0, 0, 0, 999_000, tzinfo=UTC)
+    headers = [("h", b"\xff"), ("h", None), ("", b"")]
+    rows = [(b"\xff\x00", b"\xfe", "t", 3, 7, at, headers), (b"", None, "t", 3, 8, at, None)]
+    judged = judge(spark.createDataFrame(rows, KAFKA), TEXT_CONTRACT)
+    assert judged.columns == [*POSITION, "value", "_value", "_headers", "_reason", "_verdict"]
+    first, second = judged.orderBy("_offset").collect()
+    assert (first["_topic"], first["_partition"], first["_offset"], first["_key"], first["_value"]) == ("t", 3, 7, b"\xff\x00", b"\xfe")
+    assert [tuple(header) for header in first["_headers"]] == headers
+    assert (second["_key"], second["_value"], second["_headers"]) == (b"", None, None)
+    assert first["_timestamp"].microsecond == 999_000

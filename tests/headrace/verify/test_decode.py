@@ -1,0 +1,56 @@
+"""The second engine's decoding, on its own."""
+
+import pytest
+
+from headrace.contract.verdicts import Reason
+from headrace.verify.decode import decoder, parse
+from headrace.verify.judge import Judge
+from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT
+
+
+def test_text() -> None:
+    """Hostile text gets the reason that the contract says."""
+    decode = decoder(TEXT_CONTRACT)
+    assert [(value, decode(value)[0]) for value, _ in TEXT] == TEXT
+
+
+def test_json() -> None:
+    """Hostile JSON gets the reason that the contract says."""
+    decode = decoder(JSON_CONTRACT)
+    assert [(value, decode(value)[0]) for value, _ in JSON] == JSON
+
+
+def test_values() -> None:
+    """The row holds the fields in order: numbers as numbers, timestamps in microseconds, the last of several keys."""
+    value = b'{"t":"1970-01-01T01:00:01.5+01:00","s":"\\u00e9","x":{},"b":true,"i":-5,"d":-0.0,"id":1,"id":9007199254740993}'
+    reason, row = decoder(JSON_CONTRACT)(value)
+    assert reason is None
+    assert repr(row) == "(9007199254740993, -5, 0.0, True, 'é', 1500000)"
+
+
+def test_an_unusable_record_has_no_values() -> None:
+    """No field of a quarantined record is taken for one that was read."""
+    assert decoder(JSON_CONTRACT)(b'{"id":1,"s":5}') == (Reason.WRONG_TYPE, (None,) * 6)
+
+
+@pytest.mark.parametrize("text", ["{} x", "[1,]", "NaN", "\ufeff1", '"\\ud800"', "\x0b1"])
+def test_parse_is_strict(text: str) -> None:
+    """Only RFC 8259 is JSON."""
+    with pytest.raises(ValueError):  # noqa: PT011 - each parser's own
+        parse(text)
+
+
+def test_a_block_keeps_its_order() -> None:
+    """Row by row, the table says what became of the values."""
+    values = [b"important %d" % number if number % 3 else b"\xff" for number in range(10_000)]
+    judged = Judge(TEXT_CONTRACT).judge(values)
+    assert judged.column_names == ["_reason", "value", "_verdict"]
+    assert judged["_verdict"].to_pylist() == ["kept" if number % 3 else "quarantined" for number in range(10_000)]
+    assert judged["value"].to_pylist() == [f"important {number}" if number % 3 else None for number in range(10_000)]
+
+
+def test_an_empty_block() -> None:
+    """No values, no rows, but all columns."""
+    judged = Judge(JSON_CONTRACT).judge([])
+    assert judged.column_names == ["_reason", "id", "i", "d", "b", "s", "t", "_verdict"]
+    assert judged.num_rows == 0

@@ -1,0 +1,221 @@
+"""A batch and its receipt, without a broker: producer and cluster are played."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import BrokerError, DeliveryError, MistakeError
+from headrace.kafka import Block
+from headrace.ledger.folder import Folder
+from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint
+from headrace.settings import ROOT
+from producers import batch
+from producers.batch import Acknowledgements, produce_batch
+
+PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
+TOPIC, PARTITIONS = "test-topic", 3
+RUN = "by_hand__2026-11-22T12:00:00"
+
+Record = tuple[bytes, bytes | None]
+
+
+class FakeMessage:
+    """What a delivery report tells of a record."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        self._place = (topic, partition, offset)
+
+    def topic(self) -> str:
+        """Where it went."""
+        return self._place[0]
+
+    def partition(self) -> int:
+        """Where it went."""
+        return self._place[1]
+
+    def offset(self) -> int:
+        """Where it is; meaningless for a refused one."""
+        return self._place[2]
+
+
+class FakeBroker:
+    """Three partitions in memory; a producer and a cluster at once. `refuses` says which error a sequence number gets."""
+
+    def __init__(self, refuses: Mapping[int, KafkaError] | None = None) -> None:
+        self.partitions: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self.refuses = dict(refuses or {})
+        self.config: dict[str, str] = {}
+        self.sent = 0
+        self._reports: list[Callable[[], None]] = []
+
+    def produce(self, topic: str, value: bytes | None, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None:
+        """Take a record, or refuse it; the report comes with the next poll or flush."""
+        self.sent += 1
+        sequence = int(key[-10:])
+        if error := self.refuses.get(sequence):
+            self._reports.append(lambda: on_delivery(error, FakeMessage(topic, sequence % PARTITIONS, -1)))
+            return
+        records = self.partitions[sequence % PARTITIONS]
+        message = FakeMessage(topic, sequence % PARTITIONS, len(records))
+        records.append((key, value))
+        self._reports.append(lambda: on_delivery(None, message))
+
+    def poll(self, _: float) -> None:
+        """Deliver the reports."""
+        reports, self._reports = self._reports, []
+        for report in reports:
+            report()
+
+    def flush(self) -> None:
+        """Deliver the reports."""
+        self.poll(0)
+
+    def end(self, topics: Any, *, committed: bool) -> Positions:
+        """The end of each partition."""
+        assert not committed
+        return {topic: {number: len(records) for number, records in enumerate(self.partitions)} for topic in topics}
+
+    def read(self, offset_range: OffsetRange, *, committed: bool) -> Iterator[Block]:
+        """The records of a range, in one block."""
+        assert not committed
+        offsets = list(range(offset_range.from_offset, offset_range.until_offset))
+        records = [self.partitions[offset_range.partition][offset] for offset in offsets]
+        keys: list[bytes | None] = [key for key, _ in records]
+        yield Block(
+            TOPIC, offset_range.partition, offsets, [0] * len(offsets), keys, [value for _, value in records], [[] for _ in offsets]
+        )
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Receipt]:
+    """Produce a batch with a fake broker."""
+
+    def play(broker: FakeBroker, **wanted: Any) -> Receipt:
+        monkeypatch.setattr(batch, "Kafka", lambda _: broker)
+        monkeypatch.setattr(batch, "Producer", lambda _: broker)
+        return produce_batch(PIPELINE, Folder(tmp_path), {}, RUN, **wanted)
+
+    return play
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10**9)), unique=True, min_size=1))
+def test_acknowledgements_count_lowest_highest_and_records(places: list[tuple[int, int]]) -> None:
+    """Per topic-partition, in whatever order the reports come."""
+    acknowledgements = Acknowledgements()
+    for partition, offset in places:
+        acknowledgements.delivered(None, FakeMessage("t", partition, offset))
+    assert acknowledgements.count == len(places)
+    for (topic, partition), landing in acknowledgements.landings.items():
+        offsets = [offset for place, offset in places if place == partition]
+        assert (landing.topic, landing.partition) == (topic, partition)
+        assert (landing.lowest_offset, landing.highest_offset, landing.count) == (min(offsets), max(offsets), len(offsets))
+
+
+@pytest.mark.parametrize(
+    ("code", "terminal"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, True),
+        (KafkaError.INVALID_TIMESTAMP, True),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, True),
+        (KafkaError._MSG_TIMED_OUT, False),  # noqa: SLF001, that is its public name
+        (KafkaError._TRANSPORT, False),  # noqa: SLF001, that is its public name
+    ],
+)
+def test_refusals_that_pass_are_told_from_those_that_do_not(code: int, *, terminal: bool) -> None:
+    """Another try helps against a broker that is away, not against one that says no."""
+    acknowledgements = Acknowledgements()
+    acknowledgements.delivered(KafkaError(code), FakeMessage("t", 0, -1))
+    assert acknowledgements.terminal is terminal
+    assert acknowledgements.count == 0
+    assert sum(acknowledgements.refusals.values()) == 1
+
+
+def test_a_terminal_refusal_stays_terminal() -> None:
+    """A passing one after it changes nothing."""
+    acknowledgements = Acknowledgements()
+    for code in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._MSG_TIMED_OUT):  # noqa: SLF001, that is its public name
+        acknowledgements.delivered(KafkaError(code), FakeMessage("t", 0, -1))
+    assert acknowledgements.terminal
+
+
+def test_a_batch_gets_a_complete_receipt(play: Callable[..., Receipt], tmp_path: Path) -> None:
+    """It counts every record and has their digest, and is on disk as it was returned."""
+    broker = FakeBroker()
+    receipt = play(broker, records=100, seed=7)
+    records = [record for partition in broker.partitions for record in partition]
+    assert receipt.state == ReceiptState.COMPLETE
+    assert sum(landing.count for landing in receipt.landings) == len(records) == 100
+    assert int(receipt.digest or "", 16) == sum(fingerprint(key, value) for key, value in records) % DIGEST_MODULUS
+    assert documents.read(Folder(tmp_path).receipt(RUN), Receipt) == receipt
+
+
+def test_an_empty_batch_is_complete_at_once(play: Callable[..., Receipt]) -> None:
+    """Nothing wanted, nothing sent."""
+    broker = FakeBroker()
+    receipt = play(broker, records=0)
+    assert (receipt.state, receipt.landings, broker.sent) == (ReceiptState.COMPLETE, [], 0)
+
+
+def test_a_complete_receipt_is_returned_and_nothing_is_sent(play: Callable[..., Receipt]) -> None:
+    """Neither does it matter what a cleared task wants now."""
+    receipt = play(FakeBroker(), records=100, seed=7)
+    broker = FakeBroker()
+    assert play(broker, records=5, seed=8, malformed=0.5) == receipt
+    assert broker.sent == 0
+
+
+def test_a_batch_that_broke_off_is_completed_by_the_next_try(play: Callable[..., Receipt]) -> None:
+    """What landed is not sent again, and the receipt is that of a batch in one piece."""
+    broker = FakeBroker({sequence: KafkaError(KafkaError._MSG_TIMED_OUT) for sequence in range(40, 60)})  # noqa: SLF001, its public name
+    with pytest.raises(BrokerError, match=r"80 of 100 records were acknowledged.*Another try sends the rest"):
+        play(broker, records=100, seed=7)
+    broker.refuses.clear()
+    broker.sent = 0
+    receipt = play(broker)
+    keys = [key for partition in broker.partitions for key, _ in partition]
+    assert broker.sent == 20
+    assert len(keys) == len(set(keys)) == 100
+    whole = FakeBroker()
+    assert sorted(record for partition in broker.partitions for record in partition) == sorted(_in_one_piece(whole, receipt))
+
+
+def test_a_record_that_the_broker_will_never_take_is_red(play: Callable[..., Receipt]) -> None:
+    """The error names the partition and the broker's reason, and the receipt stays open."""
+    broker = FakeBroker({3: KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)})
+    with pytest.raises(DeliveryError, match=r"9 of 10 records were acknowledged\. 1 × test-topic-0: "):
+        play(broker, records=10, seed=7)
+
+
+def test_foreign_records_are_no_part_of_a_resumed_batch(play: Callable[..., Receipt]) -> None:
+    """Only keys of this run count."""
+    broker = FakeBroker({5: KafkaError(KafkaError._TRANSPORT)})  # noqa: SLF001, that is its public name
+    with pytest.raises(BrokerError):
+        play(broker, records=10, seed=7)
+    broker.partitions[0].append((b"somebody else's", b"value"))
+    broker.refuses.clear()
+    receipt = play(broker)
+    assert sum(landing.count for landing in receipt.landings) == 10
+
+
+def test_a_pipeline_without_a_demo_has_no_batch(tmp_path: Path) -> None:
+    """Its records come from its users' own producers."""
+    text = (ROOT / "dags" / "important_messages.toml").read_text()
+    path = tmp_path / "important_messages.toml"
+    path.write_text(text[: text.index("[demo]")])
+    with pytest.raises(MistakeError, match=r"no \[demo\] section"):
+        produce_batch(Pipeline.load(path), Folder(tmp_path), {}, RUN)
+
+
+def _in_one_piece(broker: FakeBroker, receipt: Receipt) -> list[Record]:
+    """The records of a receipt's batch, sent without interruption."""
+    assert PIPELINE.demo is not None
+    batch.send(PIPELINE, PIPELINE.demo, receipt, broker, Acknowledgements(), None)
+    return [record for partition in broker.partitions for record in partition]
