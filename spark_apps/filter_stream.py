@@ -83,5 +83,5 @@ if __name__ == "__main__":
     except Exception as error:
         log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")
         if known := diagnose(str(error)):
-            log.error("%s", known)
+            log.warning("%s", known)
         sys.exit(Exit.SURROUNDINGS)

@@ -1,5 +1,7 @@
 """Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from headrace.local.layout import Layout
 from headrace.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_configure() -> None:
+    """Importing Airflow makes its home; let that be a folder that goes with the tests."""
+    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="headrace-airflow-"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

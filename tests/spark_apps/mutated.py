@@ -91,6 +91,12 @@ def mutated(draw: st.DrawFn) -> bytes:
     return value
 
 
+def any_bytes() -> st.SearchStrategy[bytes]:
+    """Bytes that are text, nearly text, or no text."""
+    parts = st.sampled_from([*_FRAGMENTS, b"important", b"\xe2\x82\xac", b"\xf0\x9f\x98\x80", b"\xf4\x90", b"\xc0\x80"])
+    return st.lists(parts, max_size=6).map(b"".join) | st.binary(max_size=12) | st.text().map(str.encode)
+
+
 def sampled(strategy: st.SearchStrategy[Example], count: int) -> list[Example]:
     """Examples to judge in one Spark job: a job for each would take hours."""
     examples: list[Example] = []

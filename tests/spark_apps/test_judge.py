@@ -5,13 +5,14 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from headrace.contract.verdicts import Contract, Field, FieldType, Format, Reason, Verdict
 from spark_apps.judge import POSITION, judge
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT, Case
 from tests.spark_apps.engines import KAFKA, by_second_engine, by_spark, shortened
-from tests.spark_apps.mutated import mutated, sampled
+from tests.spark_apps.mutated import any_bytes, mutated, sampled
 
 pytestmark = pytest.mark.enable_socket
 
@@ -29,10 +30,11 @@ def test_hostile_values(spark: SparkSession, contract: Contract, cases: list[Cas
     assert not wrong, "\n".join(wrong)
 
 
-def test_mutated_values(spark: SparkSession) -> None:
+@pytest.mark.parametrize(("contract", "strategy"), [(TEXT_CONTRACT, any_bytes()), (JSON_CONTRACT, mutated())], ids=["text", "json"])
+def test_mutated_values(spark: SparkSession, contract: Contract, strategy: st.SearchStrategy[bytes]) -> None:
     """Whatever the bytes are, both engines give the same reason, verdict and columns."""
-    values: list[bytes] = sampled(mutated(), 2_000)
-    found = zip(values, by_spark(spark, JSON_CONTRACT, values), by_second_engine(JSON_CONTRACT, values), strict=True)
+    values = sampled(strategy, 2_000)
+    found = zip(values, by_spark(spark, contract, values), by_second_engine(contract, values), strict=True)
     differing = [f"{value!r}: Spark says {first!r}, the second engine {second!r}" for value, first, second in found if first != second]
     assert not differing, "\n".join(sorted(differing, key=len)[:5])
 

@@ -1,0 +1,37 @@
+"""How tasks end: what is tried again and what is not."""
+
+import warnings
+from typing import Any
+
+import pytest
+from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
+
+with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
+    from headrace.airflow import tasks
+
+
+@pytest.mark.parametrize(
+    ("error", "again"), [(BrokerError("no answer"), True), (LedgerError("out of balance"), False), (MistakeError("a typing error"), False)]
+)
+def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:  # noqa: FBT001, a column of the table above
+    """The surroundings may recover; a red result and a mistake stay what they are."""
+    with pytest.raises(AirflowException, match=str(error)) as caught, tasks.plainly():
+        raise error
+    assert isinstance(caught.value, AirflowFailException) is not again
+
+
+@pytest.mark.parametrize(("code", "again"), [(Exit.RED, False), (Exit.USAGE, False), (Exit.SURROUNDINGS, True), (-9, True), (137, True)])
+def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """A driver that was killed, or found its surroundings amiss, can come to its end the next time."""
+
+    def submit(*_: Any) -> None:
+        raise AirflowException(f"Cannot execute: spark-submit. Error code is: {code}.\nLast spark-submit output:\n...")
+
+    monkeypatch.setattr(SparkSubmitHook, "submit", submit)
+    stream = tasks.StreamToParquet(task_id="stream_to_parquet", application="app.py")
+    with pytest.raises(AirflowException) as caught:
+        stream.execute({})
+    assert isinstance(caught.value, AirflowFailException) is not again
