@@ -5,6 +5,7 @@ A DAG file is read every few seconds and once more by every task; whatever is im
 
 import logging
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -138,12 +139,15 @@ class StreamToParquet(SparkSubmitOperator):
         try:
             super().execute(context)
         except AirflowException as error:
-            code = re.search(r"Error code is: (-?\d+)", str(error))
-            if code and int(code[1]) in {Exit.RED, Exit.USAGE}:
+            found = re.search(r"Error code is: (-?\d+)", str(error))
+            code = int(found[1]) if found else None
+            if code in {Exit.RED, Exit.USAGE}:
                 raise AirflowFailException("The stream is red; the last lines of its log say why and what to do.") from None
-            raise AirflowException(
-                f"The stream ended with exit code {code[1] if code else '?'}; its log above says more. It is safe to run it again."
-            ) from None
+            if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
+                ended = "was killed: by hand, or by the system, as it does when memory runs out"
+            else:
+                ended = f"ended with exit code {'?' if code is None else code}; its log above says more"
+            raise AirflowException(f"The stream {ended}. It is safe to run it again: nothing is published twice.") from None
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()
@@ -240,7 +244,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
             page = console.task_log()
             with page.capture() as shown:
                 console.show(found, page, samples=False)
-            for line in filter(None, shown.get().splitlines()):
+            for line in filter(str.strip, shown.get().splitlines()):
                 log.info("%s", line)
             conclude(folder, msgspec.convert(scope, Scope), found)
         return str(path / "report.html")

@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace import documents
 from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
+from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import credentials
 from headrace.local.console import Say
@@ -28,6 +29,9 @@ STALLED_AFTER = 900.0
 """Seconds without any task changing its state after which nobody should go on waiting."""
 
 LOG_LINES = 25
+
+JUDGED = frozenset({ReceiptState.VERIFIED, ReceiptState.BROKEN})
+"""States of receipts that a verify run has read back."""
 
 _Show = Callable[[list[str]], None]
 
@@ -172,7 +176,7 @@ class _Demo:
                 self.say.line(f"Following {self.verify}, run {run.id}.")
                 ended = self._follow(run)
                 report = self._report(ended)
-                if report is not None and _covers(report, ingest.id):
+                if report is not None and self._covers(report, ingest.id):
                     return ended, report
                 if ended.state != "success" and ended.started and ingest.ended and ended.started >= ingest.ended:
                     return ended, report
@@ -182,6 +186,12 @@ class _Demo:
             f"No run of {self.verify} gave an account of {ingest.id} within {STALLED_AFTER / 60:.0f} minutes; "
             f"look at the DAG in the UI, or run `headrace verify {self.folder.root.name}`."
         )
+
+    def _covers(self, report: Report, run: str) -> bool:
+        """Say whether a report accounts for the run's batch, or, where it produced none, for all that it published."""
+        if self.folder.receipt(run).exists():
+            return any(receipt.run == run and receipt.state in JUDGED for receipt in report.receipts)
+        return {entry.micro_batch for entry in entries(self.folder) if entry.run == run} <= {batch.id for batch in report.micro_batches}
 
     def _report(self, run: Run) -> Report | None:
         path = self.folder.report(run.id) / "report.json"
@@ -204,10 +214,6 @@ class _Demo:
                 lines = [str(error)]
             for line in lines[-LOG_LINES:]:
                 self.say.line(f"  {line}")
-
-
-def _covers(report: Report, run: str) -> bool:
-    return any(receipt.run == run and receipt.state in {ReceiptState.VERIFIED, ReceiptState.BROKEN} for receipt in report.receipts)
 
 
 def _ended_before(run: Run, ingest: Run) -> bool:

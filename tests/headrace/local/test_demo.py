@@ -113,9 +113,13 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(demo, "EVERY", 0.0)
     monkeypatch.setattr(console, "show", lambda found, _: shown.append(found.run))
 
-    def play(airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]]) -> tuple[bool, list[str], str]:
+    def play(airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]], *, produces: bool = True) -> tuple[bool, list[str], str]:
         def trigger(_: str, run: str, __: Mapping[str, Any]) -> None:
             airflow.triggered = run
+            if produces:
+                receipt = Folder(settings.data / "tiny").receipt(run)
+                receipt.parent.mkdir(parents=True)
+                receipt.touch()
             for verify, receipts in covered.items():
                 path = Folder(settings.data / "tiny").report(verify) / "report.json"
                 documents.write(path, report(verify, {run if name == "OURS" else name: state for name, state in receipts.items()}))
@@ -139,6 +143,13 @@ def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any)
     assert green
     assert shown == ["asset/1"]
     assert "run old" not in output
+
+
+def test_a_run_that_produced_nothing_is_covered_by_what_it_published(play: Any) -> None:
+    """A pipeline that others write to has no receipts to wait for."""
+    green, shown, _ = play(FakeAirflow([verify_run("old", 0), verify_run("one", 1)]), {"one": {}}, produces=False)
+    assert green
+    assert shown == ["one"]
 
 
 def test_verify_is_unpaused_before_ingest(play: Any) -> None:
