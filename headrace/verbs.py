@@ -143,8 +143,8 @@ def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not as
     _, folder = load(name)
     place = resetting.aside(folder)
     typer.echo(resetting.explain(folder, place))
-    if not yes:
-        typer.confirm("Go on?", abort=True)
+    if not yes and not typer.confirm("Go on?"):
+        raise typer.Exit(Exit.INTERRUPTED)
     resetting.reset(folder, place)
     typer.echo("Done.")
 
@@ -218,7 +218,7 @@ def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     from headrace.kafka import Kafka
 
     typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
-    if not yes:
-        typer.confirm("Go on?", abort=True)
+    if not yes and not typer.confirm("Go on?"):
+        raise typer.Exit(Exit.INTERRUPTED)
     Kafka(kafka_config(bootstrap_servers)).delete(topic)
     typer.echo("Done.")

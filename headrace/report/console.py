@@ -69,7 +69,9 @@ class _Page:
 
     def table(self, headings: list[str], rows: list[list[str]], *, words: int = 1, total: list[str] | None = None) -> None:
         """A table whose first columns, as many as `words`, hold text, and the others numbers."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_footer=total is not None, header_style="dim")
+        table = Table(
+            box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, show_footer=total is not None, header_style="dim"
+        )
         for index, heading in enumerate(headings):
             number_column = index >= words
             table.add_column(
