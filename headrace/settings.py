@@ -23,7 +23,7 @@ class Settings:
     data       output: one folder per pipeline
     dags       pipeline files and DAG files
     kafka_port broker; the controller listens one port higher
-    ui_port    Airflow's UI and REST API; the log servers listen on the two ports above
+    ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
     """
 

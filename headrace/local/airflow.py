@@ -9,17 +9,33 @@ from headrace.local import credentials, ports, spark
 from headrace.local.layout import Layout
 from headrace.settings import ROOT, Settings
 
+EXECUTION_API = "execution-api"
+
 SERVICES = {
+    # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit waits for that entry in turn,
+    # until SQLite's patience ends, when a task starts at the same moment.
+    "api-server": ["api-server", "--apps", "core"],
+    EXECUTION_API: ["api-server", "--apps", "execution"],
     # The log servers would listen on every interface; here each service can read the files themselves.
-    "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 """Airflow's services and how to start each."""
 
-BEATING = frozenset(SERVICES) - {"api-server"}
+BEATING = frozenset(SERVICES) - {"api-server", EXECUTION_API}
 """Those that Airflow knows to be healthy by their heartbeat."""
+
+
+def command(service: str, settings: Settings) -> list[str]:
+    """Return the arguments of `airflow` that run a service in the foreground."""
+    port = ["--port", str(execution_port(settings))] if service == EXECUTION_API else []
+    return [*SERVICES[service], *port]
+
+
+def execution_port(settings: Settings) -> int:
+    """Return where tasks report to."""
+    return settings.ui_port + 1
 
 
 def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -76,7 +92,7 @@ def _options(settings: Settings, layout: Layout) -> dict[str, str]:
         "core__parallelism": "4",
         "core__fernet_key": keys.fernet,
         "core__hostname_callable": "headrace.local.ports.host",
-        "core__execution_api_server_url": f"{settings.ui_url}/execution/",
+        "core__execution_api_server_url": f"http://{ports.HOST}:{execution_port(settings)}/execution/",
         "core__simple_auth_manager_users": f"{credentials.USER}:admin",
         "core__simple_auth_manager_passwords_file": str(layout.login),
         "api__host": ports.HOST,
@@ -94,7 +110,7 @@ def _options(settings: Settings, layout: Layout) -> dict[str, str]:
         "logging__base_log_folder": str(layout.airflow / "logs"),
         "logging__colored_console_log": "False",
         # Nothing listens there; what is asked for logs must at least not be somebody else's.
-        "logging__worker_log_server_port": str(settings.ui_port + 1),
-        "logging__trigger_log_server_port": str(settings.ui_port + 2),
+        "logging__worker_log_server_port": str(settings.ui_port + 2),
+        "logging__trigger_log_server_port": str(settings.ui_port + 3),
         "usage_data_collection__enabled": "False",
     }

@@ -138,7 +138,11 @@ def prepare(settings: Settings, say: Say) -> None:
 
 def needed_ports(settings: Settings) -> list[ports.Port]:
     """Return every port that the stack listens on."""
-    return [*kafka.listened_ports(settings.kafka_port), ports.Port(settings.ui_port, "Airflow", "HEADRACE_UI_PORT")]
+    return [
+        *kafka.listened_ports(settings.kafka_port),
+        ports.Port(settings.ui_port, "Airflow", "HEADRACE_UI_PORT"),
+        ports.Port(airflow.execution_port(settings), "Airflow's tasks", "HEADRACE_UI_PORT"),
+    ]
 
 
 def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say) -> None:
@@ -146,9 +150,13 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     broker.prepare()
     settings.data.mkdir(parents=True, exist_ok=True)
     environment = os.environ | airflow.environment(settings)
-    services = [Service(KAFKA, broker.command, layout.log(KAFKA))]
-    for name, arguments in airflow.SERVICES.items():
-        services.append(Service(name, [sys.executable, "-m", "airflow", *arguments], layout.log(name)))
+    services = [
+        Service(KAFKA, broker.command, layout.log(KAFKA)),
+        *(
+            Service(name, [sys.executable, "-m", "airflow", *airflow.command(name, settings)], layout.log(name))
+            for name in airflow.SERVICES
+        ),
+    ]
     began = time.monotonic()
     supervisor.start(services, environment)
     supervisor.start_service(KAFKA)
@@ -202,6 +210,8 @@ def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
     waiting = [state.name for state in states if not state.has_process]
     if not ports.answers(settings.kafka_port):
         waiting.append(KAFKA)
+    if not ports.answers(airflow.execution_port(settings)):
+        waiting.append(airflow.EXECUTION_API)
     try:
         health = httpx.get(f"{settings.ui_url}/api/v2/monitor/health", timeout=5, trust_env=False).raise_for_status().json()
     except (httpx.HTTPError, ValueError):

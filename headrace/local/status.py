@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from headrace.local import credentials, stack
+from headrace.local import airflow, credentials, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
@@ -17,7 +17,11 @@ def show(settings: Settings, say: Say) -> bool:
     if not now.services:
         say.line("The stack is not running; `make up` starts it.")
         return False
-    listens = {stack.KAFKA: str(settings.kafka_port), "api-server": str(settings.ui_port)}
+    listens = {
+        stack.KAFKA: str(settings.kafka_port),
+        "api-server": str(settings.ui_port),
+        airflow.EXECUTION_API: str(airflow.execution_port(settings)),
+    }
     table = Table("service", "state", "pid", "port", "since", box=None, padding=(0, 2, 0, 0))
     for service in now.services:
         state = "not ready" if service.name in now.waiting and service.state == "RUNNING" else service.state.lower()

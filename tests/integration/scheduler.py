@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from headrace import documents
 from headrace.kafka import Kafka
 from headrace.ledger.entries import entries
@@ -30,6 +32,9 @@ WITHIN = 400.0
 
 NEW_YEAR = "0 0 1 1 *"
 """A schedule that is one, and whose ticks fall into no test."""
+
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java that compiles little, since a stream of a test is over before that would pay."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,9 @@ def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterato
             shutil.copy(path, settings.dags)
     for path in settings.dags.glob("*.toml"):
         path.write_text(re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE))
-    stack.up(settings, Say())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_SUBMIT_OPTS", QUICK_START)
+        stack.up(settings, Say())
     try:
         with Airflow.connected(settings) as airflow:
             yield Scheduler(settings, airflow)

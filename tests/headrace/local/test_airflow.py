@@ -20,7 +20,8 @@ def test_all_ports_follow_the_two_that_are_named(settings: Settings) -> None:
     """Two checkouts run side by side."""
     made = airflow.environment(settings, {})
     assert made["AIRFLOW__API__PORT"] == "18080"
-    assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18080/execution/"
+    assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18081/execution/"
+    assert airflow.command(airflow.EXECUTION_API, settings)[-2:] == ["--port", "18081"]
     assert json.loads(made["AIRFLOW_CONN_KAFKA_DEFAULT"])["extra"]["bootstrap.servers"] == "127.0.0.1:19092"
 
 
