@@ -8,7 +8,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Verified
 from headrace.report import wording
 from headrace.report.html import render
-from headrace.report.model import Report, State
+from headrace.report.model import Report
 from headrace.verify.scope import Scope
 
 
@@ -17,7 +17,7 @@ def conclude(folder: Folder, scope: Scope, report: Report) -> None:
     page = folder.report(report.run) / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(report), encoding="utf-8")
-    if report.state == State.RED:
+    if not wording.outcome(report).green:
         raise BrokenInvariantError(diagnosis(report, page))
     if scope.moves:
         known = documents.read(folder.verified, Verified) if folder.verified.exists() else None
@@ -27,7 +27,7 @@ def conclude(folder: Folder, scope: Scope, report: Report) -> None:
 
 def diagnosis(report: Report, page: Path) -> str:
     """What a red report comes down to: per broken invariant the first finding, where it is, and what to do."""
-    lines = ["Not every record is accounted for."]
+    lines = [wording.outcome(report).sentence]
     for invariant in wording.broken(report):
         first = invariant.findings[0]
         others = f" (and {invariant.found - 1:,} more)" if invariant.found > 1 else ""

@@ -49,14 +49,15 @@ def everything(folder: Folder) -> Scope:
 
 
 def of_run(folder: Folder, run: str) -> Scope:
-    """What one ingest run published, and the micro-batches that hold its batch."""
+    """What one ingest run published, the micro-batches that hold its batch, and those in between: a balance has no holes."""
     known: dict[str, Receipt] = {receipt.run: receipt for receipt in receipts(folder)}
     ledger = entries(folder)
     chosen = [entry.micro_batch for entry in ledger if entry.run == run or (run in known and _holds(entry, known[run]))]
     if run not in known and not chosen:
         runs = sorted({entry.run for entry in ledger} | set(known))
         raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
-    return Scope(micro_batches=chosen, receipts=[run] if run in known else [], streamed_from=_streamed_from(folder), moves=False)
+    whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []
+    return Scope(micro_batches=whole, receipts=[run] if run in known else [], streamed_from=_streamed_from(folder), moves=False)
 
 
 def named_by_red(folder: Folder) -> set[int]:
