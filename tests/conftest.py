@@ -1,5 +1,6 @@
 """Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
 def spark(spark_environment: dict[str, str]) -> Iterator[SparkSession]:
     """A warm Spark session with the apps' own settings: their `main` runs in it as it does under spark-submit."""
     assert spark_environment
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it says goodbye when the log is closed already
     session = SparkSession.builder.master("local[2]").getOrCreate()
     yield session
     session.stop()
