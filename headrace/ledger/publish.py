@@ -68,7 +68,10 @@ def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None
         path = kind / EMPTY
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.schema(_POSITION + columns).empty_table(), path)
+            folder.staging.mkdir(exist_ok=True)
+            staged = folder.staging / path.name
+            pq.write_table(pa.schema(_POSITION + columns).empty_table(), staged)
+            staged.rename(path)  # whole or not at all, should this be killed
 
 
 def stage(folder: Folder, micro_batch: int) -> Staging:

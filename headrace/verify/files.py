@@ -16,6 +16,9 @@ from headrace.ledger.identity import Identity
 from headrace.ledger.publish import EMPTY
 from headrace.verify.findings import Findings, Invariant
 
+NO_ROWS = DataFile(name=EMPTY, bytes=0, sha256="", spans=[])
+"""What the file that shows the columns to readers holds."""
+
 
 def readable_entries(folder: Folder, findings: Findings) -> list[Entry]:
     """The ledger as far as it can be read; what can't is a finding."""
@@ -83,6 +86,8 @@ def check_files(folder: Folder, ledger: Sequence[Entry], scope: frozenset[int], 
 
 def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], findings: Findings) -> None:
     newest = max(known, default=-1)
+    if (kind / EMPTY).exists() and (wrong := _wrong(kind / EMPTY, NO_ROWS, whole=False)):
+        findings.add(Invariant.FILES_EQUAL, f"{wrong}: it is there for its columns only", file=_relative(folder, kind / EMPTY))
     for place in kind.glob("*"):
         micro_batch = micro_batch_of(place)
         if (
@@ -91,11 +96,9 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
             and (micro_batch > newest and (kind == folder.quarantine or (place / ENTRY).exists()))
         ):
             continue  # published while we look: the quarantine's folder comes before its entry
-        names = (
-            known.get(micro_batch, set()) | {ENTRY}
-            if micro_batch is not None and kind == folder.events
-            else known.get(micro_batch or 0, set())
-        )
+        names = known.get(micro_batch, set()) if micro_batch is not None else set()
+        if kind == folder.events and micro_batch in known:
+            names = names | {ENTRY}
         for path in place.rglob("*") if place.is_dir() else [place]:
             relative = path.relative_to(kind)
             if str(relative) != EMPTY and (len(relative.parts) != 2 or relative.name not in names):  # noqa: PLR2004, folder and file

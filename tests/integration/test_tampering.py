@@ -18,7 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from headrace.ledger.folder import ENTRY, Folder
-from headrace.ledger.publish import data_files
+from headrace.ledger.publish import EMPTY, data_files
 from headrace.report.model import Finding, InvariantState
 from slices import TEXT, Slice, broken
 
@@ -212,6 +212,21 @@ def test_a_foreign_file_is_red(copy: Slice) -> None:
     """A file that readers would see and no entry knows."""
     shutil.copy(File.of(copy).path, copy.folder.events / "micro_batch=1" / "part-more.parquet")
     assert any("part-more" in (finding.file or "") for finding in found(copy, "I8"))
+
+
+@pytest.mark.parametrize("place", ["events/copy", "events/micro_batch=-1", "quarantine/copy", "events/micro_batch=1/deeper"])
+def test_a_copy_in_another_place_is_red(copy: Slice, place: str) -> None:
+    """A published file once more where globbing readers find it, under its own name."""
+    path = File.of(copy, place.split("/", maxsplit=1)[0], micro_batch=0).path
+    (copy.folder.root / place).mkdir(exist_ok=True)
+    shutil.copy(path, copy.folder.root / place)
+    assert any((finding.file or "").startswith(place) for finding in found(copy, "I8"))
+
+
+def test_rows_in_the_empty_file_are_red(copy: Slice) -> None:
+    """The file that shows the columns before the first micro-batch must stay empty."""
+    shutil.copy(File.of(copy).path, copy.folder.events / EMPTY)
+    assert any(EMPTY in (finding.file or "") for finding in found(copy, "I8"))
 
 
 @pytest.mark.parametrize("micro_batch", [0, 1, 2])
