@@ -5,15 +5,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from headrace.errors import SurroundingsError
 from headrace.kafka import Kafka
 
 LEAST_FREE_BYTES = 500 << 20
-_CONNECTOR = re.compile(r"spark-sql-kafka-0-10_(?P<scala>[\d.]+)-(?P<spark>\d[\w.]*)\.jar")
+_CORE = re.compile(r"spark-core_2\.13-(?P<spark>\d[\w.]*)\.jar")
+_CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
 
 
 def checks(kafka: Kafka, data: Path) -> Iterator[str]:
@@ -26,22 +25,21 @@ def checks(kafka: Kafka, data: Path) -> Iterator[str]:
 
 def check_connector() -> str:
     """The version of the Kafka connector that Spark will load; it must be Spark's own, to the patch, or classes are missing at run time."""
-    spark = version("pyspark")
-    found = {match["spark"] for jar in _class_path() if (match := _CONNECTOR.fullmatch(jar.name))}
+    jars = [jar.name for jar in _class_path()]
+    spark = next((match["spark"] for jar in jars if (match := _CORE.fullmatch(jar))), "not found")
+    found = {match["spark"] for jar in jars if (match := _CONNECTOR.fullmatch(jar))}
     if found != {spark}:
         names = ", ".join(sorted(found)) or "none"
         raise SurroundingsError(
             f"Spark is {spark}, the Kafka connector on its class path is {names}. They must be the same, to the patch and the Scala version. "
-            "`make up` puts the right jars in place."
+            "`make up` puts the right jars in place, as does `make compose-up` in its images."
         )
     return spark
 
 
 def _class_path() -> Iterator[Path]:
     """Jars that a driver will load: Spark's own, and those named in spark-defaults.conf."""
-    spark = find_spec("pyspark")  # importing it would take seconds
-    for folder in (spark.submodule_search_locations if spark else None) or []:
-        yield from (Path(folder) / "jars").glob("*.jar")
+    yield from (Path(os.environ.get("SPARK_HOME", "")) / "jars").glob("*.jar")
     defaults = Path(os.environ.get("SPARK_CONF_DIR", "")) / "spark-defaults.conf"
     for line in defaults.read_text().splitlines() if defaults.is_file() else []:
         key, _, value = line.strip().partition(" ")

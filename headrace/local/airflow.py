@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.local import credentials, ports, spark
+from headrace.local import credentials, ports, shared, spark
 from headrace.local.layout import Layout
 from headrace.settings import ROOT, Settings
 
@@ -47,6 +47,7 @@ def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -
     }
     return {
         **spark.environment(layout.spark_conf, layout.java_home, inherited),
+        **shared.airflow(),
         **_own(settings),
         **{f"AIRFLOW__{key.upper()}": value for key, value in _options(settings, layout).items()},
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection) for name, connection in connections.items()},
@@ -55,8 +56,6 @@ def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -
         "NO_PROXY": ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), ports.HOST, "localhost"])),
         # Airflow's processes rename themselves; without this the new name overwrites the environment that `stack` knows them by.
         "SPT_NOENV": "1",
-        # glibc keeps an arena per thread otherwise, which doubles the memory of the idle services.
-        "MALLOC_ARENA_MAX": "2",
     }
 
 
@@ -87,30 +86,20 @@ def _options(settings: Settings, layout: Layout) -> dict[str, str]:
     return {
         "core__dags_folder": str(settings.dags),
         "core__plugins_folder": str(ROOT / "headrace" / "airflow" / "plugins"),
-        "core__load_examples": "False",
-        # Two cores are the measure; 32 processes would be started otherwise.
-        "core__parallelism": "4",
         "core__fernet_key": keys.fernet,
         "core__hostname_callable": "headrace.local.ports.host",
         "core__execution_api_server_url": f"http://{ports.HOST}:{execution_port(settings)}/execution/",
-        "core__simple_auth_manager_users": f"{credentials.USER}:admin",
         "core__simple_auth_manager_passwords_file": str(layout.login),
         "api__host": ports.HOST,
         "api__port": str(settings.ui_port),
         "api__base_url": settings.ui_url,
         "api__secret_key": keys.api,
-        "api__instance_name": "Headrace",
         "api_auth__jwt_secret": keys.jwt,
         # Services wait for each other's writes instead of failing.
         "database__sql_alchemy_conn": f"sqlite:///{database(layout)}?timeout=30",
-        # Hands a task over in 0.4 s instead of 1.1 s.
-        "scheduler__scheduler_idle_sleep_time": "0.1",
-        "scheduler__catchup_by_default": "False",
         "dag_processor__dag_bundle_config_list": json.dumps([bundle]),
         "logging__base_log_folder": str(layout.airflow / "logs"),
-        "logging__colored_console_log": "False",
         # Nothing listens there; what is asked for logs must at least not be somebody else's.
         "logging__worker_log_server_port": str(settings.ui_port + 2),
         "logging__trigger_log_server_port": str(settings.ui_port + 3),
-        "usage_data_collection__enabled": "False",
     }

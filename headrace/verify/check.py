@@ -5,7 +5,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from headrace import documents
+from headrace import __version__, documents
 from headrace.contract.pipeline import Pipeline
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
@@ -22,7 +22,8 @@ from headrace.verify.findings import Findings, Invariant
 from headrace.verify.records import PublishedRows
 from headrace.verify.scope import Scope
 
-PACKAGES = ("headrace", "apache-airflow", "pyspark", "duckdb", "pyarrow", "confluent-kafka")
+PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
+"""Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is of the same version."""
 
 
 class Verification:
@@ -64,7 +65,7 @@ class Verification:
             state=State.RED if self.findings.any else State.GREEN,
             checked_at=began,
             seconds=(datetime.now(UTC) - began).total_seconds(),
-            versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+            versions={package: version(package) for package in PACKAGES} | {"headrace": __version__, "python": platform.python_version()},
             balance=contents.balance,
             receipts=told,
             invariants=self.findings.invariants(),
