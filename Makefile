@@ -4,7 +4,7 @@
 .PHONY: help demo up down status doctor test check docs lock venv
 
 ifeq ($(OS),Windows_NT)
-  $(error Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up)
+  $(error Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install); with Docker Desktop, make compose-up works there, too)
 endif
 
 BIN := .venv/bin

@@ -83,7 +83,7 @@ def main() -> None:
     """Run the command; every known failure is one message on standard error and an exit code."""
     if sys.platform == "win32":
         _end(
-            "Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install), or with Docker: docker compose up.",
+            "Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install); with Docker Desktop, `make compose-up` works there, too.",
             Exit.SURROUNDINGS,
         )
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 from headrace.contract.pipeline import Topic
 from headrace.errors import BrokerError, TopicDiffersError
@@ -122,6 +122,10 @@ class Kafka:
     def topics(self) -> list[str]:
         """Names of all topics but Kafka's own."""
         return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).topics if not name.startswith("__"))
+
+    def extend(self, topic: str, partitions: int) -> None:
+        """Raise a topic's number of partitions. Raises `BrokerError` if there is no such topic, or it has as many already."""
+        self._ask(self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result)
 
     def delete(self, topic: str) -> None:
         """Delete a topic. Raises `BrokerError` if there is none of that name."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import Exit, MistakeError, SurroundingsError
+from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.report.display import plural
 from headrace.settings import ROOT, Settings
@@ -108,7 +108,11 @@ def verify(
     )
     documents.write(folder.report(found.run) / "report.json", found)
     console.show(found, Console())
-    conclude(folder, scope, found)
+    try:
+        conclude(folder, scope, found)
+    except BrokenInvariantError:
+        typer.echo(f"The whole account: {folder.report(found.run) / 'report.html'}")
+        raise typer.Exit(Exit.RED) from None
 
 
 def report(
@@ -146,7 +150,7 @@ def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not as
     if not yes and not typer.confirm("Go on?"):
         raise typer.Exit(Exit.INTERRUPTED)
     resetting.reset(folder, place)
-    typer.echo("Done.")
+    typer.echo(f"Done. Start over with: headrace run {name} --wait")
 
 
 def produce(
@@ -158,6 +162,7 @@ def produce(
     from producers.continuous import produce_continuously
 
     pipeline, _ = load(name)
+    typer.echo(f"One sample message every {every:g} s; Ctrl-C stops.")
     for line in produce_continuously(pipeline, kafka_config(bootstrap_servers), every):
         typer.echo(line)
 
@@ -169,6 +174,7 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     pipeline, _ = load(name)
     servers = kafka_config(bootstrap_servers)["bootstrap.servers"]
     app = ROOT / "spark_apps" / "console_stream.py"
+    typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
     command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--bootstrap-servers", servers]
     ended = subprocess.run(command, env={**os.environ, **environment(Settings.from_environment())}, check=False)
     if ended.returncode:
@@ -196,7 +202,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
     earliest, end = kafka.earliest([topic])[topic], kafka.end([topic])[topic]
     for partition in sorted(end):
-        typer.echo(f"  partition {partition}: offsets {earliest[partition]} to {end[partition]}")
+        typer.echo(f"  partition {partition}: first offset {earliest[partition]}, next offset {end[partition]}")
     for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
         typer.echo(f"  {key} = {facts.config.get(key)}")
 
@@ -210,6 +216,19 @@ def create(name: Name, bootstrap_servers: Servers = None) -> None:
     created = Kafka(kafka_config(bootstrap_servers)).create(pipeline.topics)
     for topic in pipeline.topics:
         typer.echo(f"{topic.name}: {'created' if topic.name in created else 'is there'}")
+
+
+@topics.command()
+def extend(
+    topic: str,
+    partitions: Annotated[int, typer.Option(min=2, max=10_000, help="How many there are to be in all.")],
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Add partitions to a topic; they can't be taken away again."""
+    from headrace.kafka import Kafka
+
+    Kafka(kafka_config(bootstrap_servers)).extend(topic, partitions)
+    typer.echo(f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it.")
 
 
 @topics.command()

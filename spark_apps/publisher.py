@@ -58,6 +58,7 @@ class Publisher:
             log.info("micro-batch %d: published already", micro_batch)
             return
 
+        log.info("micro-batch %d: reading %s offsets of %s", micro_batch, f"{sum(map(len, ranges)):,}", plural(len(ranges), "partition"))
         staging = publish.stage(self.folder, micro_batch)
         counts = write(judge(records, self.contract), self.contract, ranges, staging) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
@@ -75,6 +76,7 @@ class Publisher:
         publish.commit(self.folder, staging, entry)
         self.published.append(entry)
         log.info("%s", described(entry))
+        log.info("  published in %s", self.folder.published(self.folder.events, micro_batch))
 
 
 def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging) -> publish.Counts:

@@ -21,6 +21,8 @@ INGEST = "_ingest"
 VERIFY = "_verify"
 PAGE = "report.html"
 DOCUMENT = "report.json"
+BY_HAND = "by_hand__"
+"""How the names of the reports start that `headrace verify` writes."""
 
 # Whatever a record smuggled into a page could neither run, nor load, nor send anything.
 HEADERS = {
@@ -100,14 +102,19 @@ def _pipeline(dag_id: str) -> tuple[str, str]:
 
 
 def _covering(folder: Folder, run: str) -> Iterator[Path]:
-    """Folders of the reports that account for an ingest run's receipt or micro-batches, newest first."""
+    """Folders of the reports that account for an ingest run's receipt or micro-batches: those of verify's DAG first, newest first."""
     published = {
         micro_batch_of(path.parent) for path in folder.events.glob(f"*/{ENTRY}") if (origin := _decoded(path, Origin)) and origin.run == run
     }
-    for path in sorted(folder.reports.glob(f"*/{DOCUMENT}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in sorted(folder.reports.glob(f"*/{DOCUMENT}"), key=_rank, reverse=True):
         cover = _decoded(path, Cover)
         if cover and (run in {receipt.run for receipt in cover.receipts} or published & {batch.id for batch in cover.micro_batches}):
             yield path.parent
+
+
+def _rank(path: Path) -> tuple[bool, int]:
+    """A check of everything by hand covers the run as well, but much else besides."""
+    return not path.parent.name.startswith(BY_HAND), path.stat().st_mtime_ns
 
 
 def _decoded(path: Path, kind: type[PartT]) -> PartT | None:

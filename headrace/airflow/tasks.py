@@ -75,11 +75,14 @@ def create_topics(pipeline: Pipeline) -> Any:
     @task(task_id="create_topics", doc_md=create_topics.__doc__)
     def run() -> list[str]:
         from headrace.kafka import Kafka
+        from headrace.report.display import plural
 
         with plainly():
             created = Kafka(kafka_config()).create(pipeline.topics)
         for topic in pipeline.topics:
-            log.info("topic %s: %s, %d partitions", topic.name, "created" if topic.name in created else "is there", topic.partitions)
+            log.info(
+                "topic %s: %s, %s", topic.name, "created" if topic.name in created else "is there", plural(topic.partitions, "partition")
+            )
         return created
 
     return run()

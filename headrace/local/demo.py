@@ -60,7 +60,11 @@ def run(settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] 
         return demo.run(conf or {}, wait=wait)
     finally:
         say.line("")
-        say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest")
+        if schedule := tomllib.loads((settings.dags / f"{pipeline}.toml").read_text()).get("schedule"):
+            say.line(
+                f"Both DAGs are switched on: {pipeline}_ingest goes on by its schedule ({schedule}, UTC) until you switch it off in the UI."
+            )
+        say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest; a run's tab Report has the whole account.")
         say.line(f"Log in as {credentials.USER} with the password in {Layout.of(settings).login}. `make down` stops the stack.")
 
 

@@ -39,9 +39,9 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     _balance(page, report)
     _receipts(page, report.receipts)
     _invariants(page, report)
-    if samples:
+    if samples and outcome.green:
         _samples(page, report.samples)
-    _files(page, report)
+    _files(page, report, readers=outcome.green)
 
 
 class _Page:
@@ -52,7 +52,9 @@ class _Page:
 
     def line(self, text: str, style: str = "", indent: int = 0, hanging: int = 0) -> None:
         """Print a paragraph; `hanging` indents all of its lines but the first."""
-        for place, line in enumerate(self.text(text, style).wrap(self.console, max(self.console.width - indent - hanging, 1))):
+        for place, line in enumerate(
+            self.text(text, style).wrap(self.console, max(self.console.width - indent - hanging, 1), overflow="ignore")
+        ):
             line.rstrip()
             self.console.print(Text(" " * (indent + hanging * (place > 0))) + line, soft_wrap=True)
 
@@ -101,6 +103,9 @@ def _balance(page: _Page, report: Report) -> None:
         [_balance_row(row) for row in rows],
         total=["total", number(offsets), number(offsets - totals["gaps"]), *map(number, totals.values())],
     )
+    if wording.broken(report):
+        page.line("These are the figures of the entries; what was found against them stands below.", "dim")
+        page.blank()
     for row in rows:
         if off := wording.difference(row):
             what = "unaccounted for" if off > 0 else "counted too many"
@@ -168,10 +173,12 @@ def _samples(page: _Page, samples: list[Sample]) -> None:
     page.blank()
 
 
-def _files(page: _Page, report: Report) -> None:
+def _files(page: _Page, report: Report, *, readers: bool) -> None:
     page.line(f"kept records       {report.events}")
     page.line(f"quarantined ones   {report.quarantined_records}")
     page.line(f"checked in         {duration(report.seconds)}")
+    if not readers:
+        return
     page.line("read them with:")
     for command in wording.commands(report.events):
         page.command(command)

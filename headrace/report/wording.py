@@ -50,7 +50,7 @@ ADVICE = {
     ),
     "I7": Advice(
         "Spark and the second engine judge the same record differently, so one of them does not obey the contract.",
-        "If I8 is broken too, mend that first: rows of a file that is missing or altered cannot be judged as published. "
+        "If I8 is broken too, mend that first: rows of a file that was altered are not what Spark wrote. "
         "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
         "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
     ),
@@ -72,7 +72,7 @@ UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace 
 AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without Airflow."
 
 RECEIPT_STATES = {
-    ReceiptState.VERIFIED: "verified",
+    ReceiptState.VERIFIED: "read back whole",
     ReceiptState.BROKEN: "broken",
     ReceiptState.PENDING: "not published yet; a later run checks it",
     ReceiptState.OPEN: "its producer has not finished; a later run checks it",

@@ -27,7 +27,7 @@ class Invariant(StrEnum):
 TITLES = {
     Invariant.RECEIPTS_LANDED: ("each batch, read back, is what its receipt says and lies in published ranges", "receipts"),
     Invariant.ROWS_UNIQUE: ("topic, partition and offset are unique in events and quarantine together", "rows"),
-    Invariant.KEYS_UNIQUE: ("no record of a batch is there twice", "keys"),
+    Invariant.KEYS_UNIQUE: ("no record of a batch is in Kafka twice", "keys"),
     Invariant.ROWS_EQUAL: ("each row equals the broker's bytes, decoded independently", "rows"),
     Invariant.RANGES_JOIN: ("offset ranges join from the start to the checkpoint's last commit", "entries"),
     Invariant.BALANCE: ("kept + filtered + quarantined + gaps = offsets in the range; gaps are confirmed", "ranges"),
@@ -77,6 +77,10 @@ class Findings:
     def any(self) -> bool:
         """Whether anything was found."""
         return bool(self._count or self._groups)
+
+    def has(self, invariant: Invariant) -> bool:
+        """Whether anything was found against an invariant."""
+        return self._count[invariant] > 0
 
     def receipts(self) -> set[str]:
         """Runs whose receipts have findings."""

@@ -48,7 +48,8 @@ _COMPARED = """
 class PublishedRows:
     """The rows of one micro-batch as they lie on disk, to be compared with what they should be.
 
-    Files that can't be read are a finding, once; nothing is compared from then on.
+    Files that can't be read are a finding, once; nothing is compared from then on. Rows of a file that is gone are told by I8 alone:
+    that they are not there says nothing of how they were judged.
     """
 
     def __init__(self, folder: Folder, entry: Entry, findings: Findings) -> None:
@@ -60,6 +61,12 @@ class PublishedRows:
         self.database = engine.connect()
         events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
         unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
+        self.gone = {
+            verdict: [span for file, path in zip(files, paths, strict=True) if not path.exists() for span in file.spans]
+            for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
+        }
+        if any(self.gone.values()) and not findings.has(Invariant.FILES_EQUAL):
+            findings.add(Invariant.FILES_EQUAL, "a file went away while it was being checked", micro_batch=entry.micro_batch)
         with self._reading():
             for name, files in (("all_kept", [*events, folder.events / EMPTY]), ("all_unusable", [*unusable, folder.quarantine / EMPTY])):
                 engine.view(self.database, name, [file for file in files if file.exists()])
@@ -74,8 +81,8 @@ class PublishedRows:
         expected = self._expected(block)
         counts = Counter(expected.column("_verdict").to_pylist())
         self.judged.update({(span.topic, span.partition, Verdict(verdict)): count for verdict, count in counts.items()})
-        self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
         if self.readable:
+            self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
             with self._reading():
                 self._compare(expected, span)
 
@@ -95,6 +102,8 @@ class PublishedRows:
         for offset, wanted, found, wanted_reason, found_reason, differing in self.database.execute(self._compared).fetchall():
             if wanted is None:
                 self._record(Invariant.ROWS_EQUAL, f"{found}, but the broker holds no such record", span, offset)
+            elif wanted != found and self._is_gone(wanted, found, span, offset):
+                self.findings.checked[Invariant.VERDICTS_EQUAL] -= 1
             elif wanted != found:
                 self._record(Invariant.VERDICTS_EQUAL, f"{_verb(wanted, wanted_reason)} by the contract, found {found}", span, offset)
             elif found == Verdict.QUARANTINED and wanted_reason != found_reason:
@@ -138,6 +147,13 @@ class PublishedRows:
             for topic, partition, offset in outside.fetchall():
                 what = "published in a micro-batch whose ranges do not hold it"
                 self.findings.add_record(Invariant.ROWS_EQUAL, what, topic, partition, offset, self.entry.micro_batch)
+
+    def _is_gone(self, wanted: str, found: str, span: OffsetRange, offset: int) -> bool:
+        """Whether a row that should be there was in a file that is gone."""
+        return found == Verdict.FILTERED and any(
+            gone.topic == span.topic and gone.partition == span.partition and gone.lowest_offset <= offset <= gone.highest_offset
+            for gone in self.gone.get(Verdict(wanted), [])
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -195,6 +195,7 @@ def test_a_file_removed_is_red_and_put_back_is_green(copy: Slice, kind: str) -> 
     content = path.read_bytes()
     path.unlink()
     assert any(finding.file and path.name in finding.file and "offsets" in finding.message for finding in found(copy, "I8"))
+    assert set(broken(copy.verify("alone", all_of_it=True))) == {"I8"}, "one cause is told once"
     path.write_bytes(content)
     assert broken(copy.verify("again", all_of_it=True)) == {}
 

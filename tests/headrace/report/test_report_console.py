@@ -54,9 +54,10 @@ def test_task_logs_hold_no_payload(value: str) -> None:
 
 
 def test_lines_fit_a_task_log() -> None:
-    """No line but the commands to copy is longer than the log is wide, and none ends in blanks but a table's."""
-    lines = shown(report(description="x" * 500, events="e" * 500)).splitlines()
-    assert all(len(line) <= TASK_LOG_WIDTH for line in lines if not line.startswith("  .venv"))
+    """No line is longer than the log is wide but commands and paths, which are there to be copied; none ends in blanks but a table's."""
+    lines = shown(report(description="x " * 250, events="e" * 500)).splitlines()
+    assert all(len(line) <= TASK_LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line)
+    assert any("e" * 500 in line for line in lines)
 
 
 def test_green_report_fits_a_screen() -> None:
@@ -64,7 +65,7 @@ def test_green_report_fits_a_screen() -> None:
     text = shown(report(samples=report().samples * 9))
     assert len(text.splitlines()) <= 40
     assert text.startswith("Green: all 1,000 records are accounted for\n")
-    assert "receipt manual__first: 1,000 wanted -> 1,000 landed (verified)" in text
+    assert "receipt manual__first: 1,000 wanted -> 1,000 landed (read back whole)" in text
     assert text.count("test-topic-0 @ 3") == 5
 
 
