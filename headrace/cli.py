@@ -67,12 +67,12 @@ def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a
 
 
 @app.command()
-def doctor() -> None:
+def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the stack in containers instead.")] = False) -> None:
     """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
     from headrace.local.console import Say
-    from headrace.local.doctor import examine
+    from headrace.local.doctor import examine, examine_compose
 
-    if not examine(Settings.from_environment(), Say()):
+    if not (examine_compose if compose else examine)(Settings.from_environment(), Say()):
         raise typer.Exit(Exit.SURROUNDINGS)
 
 

@@ -40,6 +40,13 @@ def read(path: Path, kind: type[DocumentT]) -> DocumentT:
         raise LedgerError(f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy.") from error
 
 
+def sync(path: Path) -> None:
+    """Make a file, and its name in its folder, survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,7 +6,9 @@ A message says what happened, where (file and key, or topic, partition and offse
     ├── MistakeError            exit 2: something the user wrote cannot be used
     │   └── PipelineFileError           a pipeline file, with every mistake in it
     ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
-    │   └── BrokerError                 the broker does not answer, or answers with an error
+    │   ├── BrokerError                 the broker does not answer, or answers with an error
+    │   ├── BusyError                   somebody else is writing into the pipeline's folder
+    │   └── HiddenError                 an open transaction hides records that must be published
     └── RedError                exit 1: the run cannot be green; trying again does not help
         ├── TopicDiffersError           a topic exists and is not as the pipeline file says
         ├── DeliveryError               the broker did not acknowledge every record
@@ -59,6 +61,14 @@ class SurroundingsError(HeadraceError):
 
 class BrokerError(SurroundingsError):
     """The broker does not answer, or answers with an error."""
+
+
+class BusyError(SurroundingsError):
+    """Somebody else is writing into the pipeline's folder."""
+
+
+class HiddenError(SurroundingsError):
+    """An open transaction hides records that must be published."""
 
 
 class RedError(HeadraceError):

@@ -4,19 +4,23 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 from headrace.contract.pipeline import Topic
-from headrace.errors import BrokerError, TopicDiffersError
+from headrace.errors import BrokerError, MistakeError, TopicDiffersError
 from headrace.ledger.ranges import OffsetRange, Positions
 
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds for one answer of the broker."""
+LOGIN_PATIENCE = 3.0
+"""Seconds for one try to get in, after which a refusal is looked for."""
+LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
 PORT_PATIENCE = 3.0
 """Seconds for a listener's port to accept."""
 PASSING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT}
@@ -34,6 +38,11 @@ class TopicFacts:
     partitions: int
     replication_factor: int
     config: Mapping[str, str]
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether Kafka removes records by their keys."""
+        return "compact" in self.config.get("cleanup.policy", "")
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,14 @@ class Kafka:
         self.config = {**config, "log_level": 0}
         self.servers = config["bootstrap.servers"]
         self._admin: AdminClient | None = None
+        self._refusal: str | None = None
 
     @property
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
             self._knock(self.servers.split(","), "bootstrap.servers")
-            self._admin = AdminClient(self.config)
+            self._admin = AdminClient({**self.config, "error_cb": self._hear})
         return self._admin
 
     def check_listeners(self) -> int:
@@ -79,10 +89,31 @@ class Kafka:
         A broker that answers at the bootstrap address and advertises another one (a container's name, say) fails every
         client later, with a time-out that does not say why.
         """
-        brokers = self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).brokers.values()
+        brokers = self._brokers()
         for broker in brokers:
             self._knock([f"{broker.host}:{broker.port}"], f"what the broker at {self.servers} advertises (advertised.listeners)")
         return len(brokers)
+
+    def _brokers(self) -> list[BrokerMetadata]:
+        """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return list(self.admin.list_topics(timeout=LOGIN_PATIENCE).brokers.values())
+            except KafkaException as error:
+                self.admin.poll(0)
+                if self._refusal:
+                    user = f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
+                    raise MistakeError(
+                        f"Kafka at {self.servers} refuses the login{user}: {self._refusal}. Check security.protocol, sasl.mechanism, sasl.username, "
+                        "sasl.password and the ssl settings in the extra of the connection kafka_default (or in the file that HEADRACE_KAFKA names)."
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise self._failed(error) from error
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() in LOGIN_REFUSED:
+            self._refusal = error.str()
 
     def describe(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
         """Facts of those topics that exist."""
@@ -94,10 +125,14 @@ class Kafka:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise self._failed(error) from error
+            except TimeoutError:
+                raise self._silent() from None
             replicas = min(len(partition.replicas) for partition in description.partitions)
             found[name] = (str(description.topic_id), len(description.partitions), replicas)
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-        configs = {r.name: f.result(PATIENCE) for r, f in self.admin.describe_configs(resources).items()} if resources else {}
+        configs = (
+            self._ask(lambda: {r.name: f.result(PATIENCE) for r, f in self.admin.describe_configs(resources).items()}) if found else {}
+        )
         return {
             name: TopicFacts(id_, partitions, replicas, {key: entry.value for key, entry in configs[name].items()})
             for name, (id_, partitions, replicas) in found.items()
@@ -114,10 +149,13 @@ class Kafka:
             raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
         wanted = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, t.replication_factor, config=dict(t.config)) for t in wanted]
-        for name, future in (self.admin.create_topics(new) if new else {}).items():
-            self._ask(future.result)
-            self.end([name])  # answers once each partition has a leader
+        for topic in new:
+            self._ask(partial(self._create, topic))
+            self.end([topic.topic])  # answers once each partition has a leader
         return [topic.name for topic in wanted]
+
+    def _create(self, topic: NewTopic) -> None:
+        self.admin.create_topics([topic])[topic.topic].result(PATIENCE)
 
     def topics(self) -> list[str]:
         """Names of all topics but Kafka's own."""
@@ -125,11 +163,11 @@ class Kafka:
 
     def extend(self, topic: str, partitions: int) -> None:
         """Raise a topic's number of partitions. Raises `BrokerError` if there is no such topic, or it has as many already."""
-        self._ask(self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result)
+        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(PATIENCE))
 
     def delete(self, topic: str) -> None:
         """Delete a topic. Raises `BrokerError` if there is none of that name."""
-        self._ask(self.admin.delete_topics([topic])[topic].result)
+        self._ask(lambda: self.admin.delete_topics([topic])[topic].result(PATIENCE))
 
     def earliest(self, topics: Iterable[str]) -> Positions:
         """The first offset still there, per partition."""
@@ -224,7 +262,12 @@ class Kafka:
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._failed(error) from error
+            except TimeoutError:
+                raise self._silent() from None
             time.sleep(0.1)
+
+    def _silent(self) -> BrokerError:
+        return BrokerError(f"Kafka at {self.servers} gave no answer within {PATIENCE:.0f} s.")
 
     def _failed(self, error: KafkaException) -> BrokerError:
         return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")
@@ -251,5 +294,5 @@ def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:
     for key, (wanted, found) in both.items():
         if str(wanted) != str(found):
             yield f"topic {topic.name}: {key} is {wanted} in the pipeline file, {found} in Kafka"
-    if "compact" in facts.config.get("cleanup.policy", ""):
+    if facts.is_compacted:
         yield f"topic {topic.name}: cleanup.policy is {facts.config['cleanup.policy']} in Kafka; compaction removes records, so they can't be accounted for"

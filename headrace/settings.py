@@ -1,5 +1,6 @@
 """The environment, read once."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Settings:
     kafka_port broker; the controller listens one port higher
     ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
+    kafka      a JSON file with librdkafka settings of another cluster than the stack's, credentials included
     """
 
     home: Path
@@ -33,11 +35,12 @@ class Settings:
     kafka_port: int
     ui_port: int
     java_home: Path | None
+    kafka: Path | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
-        java_home = environment.get("HEADRACE_JAVA_HOME")
+        java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or ROOT / ".headrace").absolute(),
             data=Path(environment.get("HEADRACE_DATA") or ROOT / "data").absolute(),
@@ -45,6 +48,7 @@ class Settings:
             kafka_port=_port(environment, "HEADRACE_KAFKA_PORT", 9092),
             ui_port=_port(environment, "HEADRACE_UI_PORT", 8080),
             java_home=Path(java_home).absolute() if java_home else None,
+            kafka=Path(kafka).absolute() if kafka else None,
         )
 
     @property
@@ -53,9 +57,27 @@ class Settings:
         return f"127.0.0.1:{self.kafka_port}"
 
     @property
+    def kafka_config(self) -> dict[str, str]:
+        """How to reach Kafka from here: by the settings in the file that `kafka` names, or else where the stack's broker listens."""
+        if self.kafka is None:
+            return {"bootstrap.servers": self.bootstrap_servers}
+        return read_kafka_config(self.kafka)
+
+    @property
     def ui_url(self) -> str:
         """Address of the embedded Airflow."""
         return f"http://127.0.0.1:{self.ui_port}"
+
+
+def read_kafka_config(path: Path) -> dict[str, str]:
+    """Read librdkafka settings from a JSON file. Raises `MistakeError` if it holds none."""
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MistakeError(f"{path} can't be read as JSON: {error}.") from error
+    if not isinstance(config, dict) or not config.get("bootstrap.servers"):
+        raise MistakeError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
+    return {str(key): str(value) for key, value in config.items()}
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

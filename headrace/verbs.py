@@ -38,8 +38,9 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 
 def kafka_config(servers: str | None) -> dict[str, str]:
-    """Where Kafka is."""
-    return {"bootstrap.servers": servers or Settings.from_environment().bootstrap_servers}
+    """How to reach Kafka, at another address if one is given."""
+    config = Settings.from_environment().kafka_config
+    return {**config, "bootstrap.servers": servers} if servers else config
 
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
@@ -71,13 +72,13 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
-    from headrace.local import demo, stack
+    from headrace.local import compose, demo, stack
     from headrace.local.console import Say
 
     load(name)
     settings = Settings.from_environment()
-    if not stack.status(settings).services:
-        raise SurroundingsError("The stack is not running; `make up` starts it.")
+    if not stack.status(settings).services and not compose.is_up(settings):
+        raise SurroundingsError("The stack is not running; `make up` starts it, or `docker compose up -d --wait` the one in containers.")
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
     if not demo.run(settings, name, Say(), conf=conf, wait=wait):
@@ -109,7 +110,7 @@ def verify(
     documents.write(folder.report(found.run) / "report.json", found)
     console.show(found, Console())
     try:
-        conclude(folder, scope, found)
+        conclude(folder, pipeline, scope, found)
     except BrokenInvariantError:
         typer.echo(f"The whole account: {folder.report(found.run) / 'report.html'}")
         raise typer.Exit(Exit.RED) from None

@@ -19,7 +19,7 @@ from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import between
-from headrace.ledger.receipts import DIGEST_MODULUS, SEQUENCE_DIGITS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
+from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, sequence_of
 from producers.samples import payload
 
 SETTINGS = {
@@ -59,8 +59,11 @@ class Acknowledgements:
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
         """Delivery report of one record."""
-        if error is None:
-            self.landed(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        offset = message.offset()
+        if error is None and offset is None:
+            self.refusals[f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"] += 1
+        elif error is None:
+            self.landed(message.topic() or "", message.partition() or 0, offset)
         else:
             self.refusals[f"{message.topic()}-{message.partition()}: {error.str()}"] += 1
             self.terminal |= not (error.retriable() or error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT})  # noqa: SLF001
@@ -94,6 +97,7 @@ def produce_batch(
     else:
         landed, digest = None, 0
         receipt = Receipt(
+            pipeline=pipeline.name,
             run=run,
             state=ReceiptState.OPEN,
             seed=secrets.randbits(32) if seed is None else seed,
@@ -123,14 +127,23 @@ def read_back(kafka: Kafka, receipt: Receipt, acknowledgements: Acknowledgements
 
     Reads uncommitted: the batch is no transaction, and one of somebody else's, still open, would hide what landed behind it.
     """
-    prefix = key_prefix(receipt.run)
+    prefix = key_prefix(receipt.pipeline, receipt.run)
     landed, digest = bytearray(receipt.records), 0
-    for offset_range in between(receipt.start, kafka.end(receipt.start, committed=False)):
+    end = kafka.end(receipt.start, committed=False)
+    start = {topic: {partition: receipt.start[topic].get(partition, 0) for partition in partitions} for topic, partitions in end.items()}
+    try:
+        ranges = between(start, end)
+    except ValueError as error:
+        raise DeliveryError(
+            f"Run {receipt.run} can't be resumed: a topic was deleted and made anew since it began ({error}). Start a new run."
+        ) from error
+    for offset_range in ranges:
         for block in kafka.read(offset_range, committed=False):
             for offset, record_key, value in zip(block.offsets, block.keys, block.values, strict=True):
-                if record_key and record_key.startswith(prefix):
+                parts = sequence_of(record_key)
+                if record_key and parts and parts[0] == prefix and parts[1] < receipt.records:
                     acknowledgements.landed(block.topic, block.partition, offset)
-                    landed[int(record_key[-SEQUENCE_DIGITS:])] = True
+                    landed[parts[1]] = True
                     digest += fingerprint(record_key, value)
     return landed, digest
 
@@ -139,7 +152,7 @@ def send(
     pipeline: Pipeline, demo: Demo, receipt: Receipt, producer: Producer, acknowledgements: Acknowledgements, landed: bytearray | None
 ) -> int:
     """Send every record of the batch that has not landed; returns their part of the digest."""
-    prefix = key_prefix(receipt.run)
+    prefix = key_prefix(receipt.pipeline, receipt.run)
     digest = 0
     for sequence in range(receipt.records):
         if landed and landed[sequence]:

@@ -9,26 +9,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.kafka import Kafka
 from spark_apps.judge import judge
-from spark_apps.source import kafka_stream
+from spark_apps.session import spark_session
+from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print kept records, micro-batch after micro-batch."""
     parser = argparse.ArgumentParser(prog="console_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", type=Path, required=True)
-    parser.add_argument("--bootstrap-servers", required=True)
+    add_kafka_arguments(parser)
     options = parser.parse_args(arguments)
-    pipeline, kafka = Pipeline.load(options.pipeline), {"bootstrap.servers": options.bootstrap_servers}
+    pipeline, kafka = Pipeline.load(options.pipeline), kafka_settings(options)
     start = Kafka(kafka).earliest([topic.name for topic in pipeline.topics])
 
-    spark = SparkSession.builder.appName(f"watch {pipeline.name}").getOrCreate()
+    spark = spark_session(f"watch {pipeline.name}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
     judged = judge(kafka_stream(spark, pipeline, kafka, start), pipeline.contract)
     kept = judged.where(F.col("_verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)

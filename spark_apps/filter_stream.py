@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
@@ -26,7 +26,8 @@ from headrace.ledger.identity import Streamed
 from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.settings import Settings
 from spark_apps.publisher import Publisher
-from spark_apps.source import kafka_stream
+from spark_apps.session import spark_session
+from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
 
 log = logging.getLogger("headrace")
 
@@ -35,12 +36,12 @@ def main(arguments: Sequence[str]) -> None:
     """Run the app; raises `HeadraceError` for everything it refuses or finds broken."""
     options = parse(arguments)
     pipeline = Pipeline.load(options.pipeline)
-    kafka = {"bootstrap.servers": options.bootstrap_servers}
+    kafka = kafka_settings(options)
     folder = Folder(options.data / pipeline.name)
     with folder.locked(f"the stream of run {options.run}"):
         started_at = datetime.now(UTC)
         identity = open_ledger(folder, pipeline, Kafka(kafka))
-        spark = SparkSession.builder.appName(f"{pipeline.name} {options.run}").getOrCreate()
+        spark = spark_session(f"{pipeline.name} {options.run}")
         publisher = Publisher(folder, pipeline.contract, options.run)
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start), folder, publisher)
         if not publisher.published:
@@ -66,7 +67,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="filter_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", type=Path, required=True, help="the pipeline's TOML file")
-    parser.add_argument("--bootstrap-servers", required=True, help="Kafka, as host:port[,host:port]")
+    add_kafka_arguments(parser)
     parser.add_argument("--data", type=Path, default=Settings.from_environment().data, help="where the pipelines' folders lie")
     parser.add_argument("--run", default=f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", help="name of this run in the ledger")
     return parser.parse_args(arguments)

@@ -17,14 +17,12 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
 from headrace.ledger.ranges import OffsetRange, between
 from headrace.report.display import plural
-from spark_apps.judge import judge
+from spark_apps.judge import POSITION, judge
 
 log = logging.getLogger("headrace")
 
 RECORDS_PER_TASK = 250_000
 """A micro-batch of fewer records is written as one file, not as one for each Kafka partition."""
-
-POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
 
 
 class Publisher:

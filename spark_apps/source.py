@@ -1,12 +1,16 @@
 """Kafka as a Spark source."""
 
+import argparse
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
 from headrace.contract.pipeline import Pipeline
 from headrace.ledger.ranges import Positions
+from headrace.settings import read_kafka_config
+from spark_apps.java_client import java_client
 
 OPTIONS = {
     "kafka.isolation.level": "read_committed",
@@ -22,11 +26,23 @@ OPTIONS = {
 }
 
 
+def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the user say how to reach Kafka: by an address, or by a file, since credentials do not belong on a command line."""
+    either = parser.add_mutually_exclusive_group(required=True)
+    either.add_argument("--bootstrap-servers", help="Kafka, as host:port[,host:port]")
+    either.add_argument("--kafka", type=Path, help="a JSON file with Kafka's settings in librdkafka's words, credentials included")
+
+
+def kafka_settings(options: argparse.Namespace) -> dict[str, str]:
+    """Return what the user said. Raises `MistakeError` for a file that cannot be used."""
+    return read_kafka_config(options.kafka) if options.kafka else {"bootstrap.servers": options.bootstrap_servers}
+
+
 def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Positions) -> DataFrame:
-    """The pipeline's topics as a stream of Kafka's columns. `start` counts for a new checkpoint only."""
+    """The pipeline's topics as a stream of Kafka's columns. `start` counts for a new checkpoint only; `kafka` is in librdkafka's words."""
     return (
         spark.readStream.format("kafka")
-        .options(**OPTIONS, **{f"kafka.{key}": value for key, value in kafka.items()})
+        .options(**OPTIONS, **{f"kafka.{key}": value for key, value in java_client(kafka).items()})
         .option("subscribe", ",".join(topic.name for topic in pipeline.topics))
         .option("startingOffsets", json.dumps(start))
         .option("maxOffsetsPerTrigger", pipeline.max_records_per_micro_batch)

@@ -3,9 +3,11 @@
 A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of them.
 """
 
+import json
 import logging
 import re
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ from airflow.sdk import Context, CronTriggerTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace.airflow.assets import published, verified
-from headrace.airflow.connections import KAFKA, SPARK, kafka_config, spark_master
+from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import Exit, HeadraceError, SurroundingsError
 from headrace.settings import ROOT, Settings
@@ -138,7 +140,18 @@ class StreamToParquet(SparkSubmitOperator):
     """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
 
     def execute(self, context: Context) -> None:
-        """Submit and wait. The lines that the app logged say what is wrong."""
+        """Submit and wait. The lines that the app logged say what is wrong.
+
+        The app learns how to reach Kafka from a file that only this user can read: arguments are seen by everybody on the machine.
+        """
+        with tempfile.NamedTemporaryFile("w", prefix="headrace-kafka-", suffix=".json") as file:
+            with plainly():
+                json.dump(kafka_config(), file)
+            file.flush()
+            self.application_args = [*(self.application_args or []), "--kafka", file.name]
+            self._submit(context)
+
+    def _submit(self, context: Context) -> None:
         try:
             super().execute(context)
         except AirflowException as error:
@@ -169,8 +182,6 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
         application_args=[
             "--pipeline",
             str(pipeline.path),
-            "--bootstrap-servers",
-            f"{{{{ conn.{KAFKA}.extra_dejson['bootstrap.servers'] }}}}",
             "--data",
             str(Settings.from_environment().data),
             "--run",
@@ -249,7 +260,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
                 console.show(found, page, samples=False)
             for line in filter(str.strip, shown.get().splitlines()):
                 log.info("%s", line)
-            conclude(folder, msgspec.convert(scope, Scope), found)
+            conclude(folder, pipeline, msgspec.convert(scope, Scope), found)
         return str(path / "report.html")
 
     return run(scope)

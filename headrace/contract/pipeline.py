@@ -68,6 +68,7 @@ class Pipeline:
     schedule: str | None
     starting: str
     max_records_per_micro_batch: int
+    kept_per_minute: bool
     topics: tuple[Topic, ...]
     demo: Demo | None
 
@@ -87,9 +88,17 @@ class Pipeline:
             "schedule": _schedule(file),
             "starting": _starting(file),
             "max_records_per_micro_batch": file.whole("max_records_per_micro_batch", 5_000_000),
+            "kept_per_minute": file.boolean("kept_per_minute", default=False),
             "topics": _topics(file),
             "demo": _demo(file, found_format, fields),
         }
+        if values["demo"] is not None and values["starting"] not in {"earliest", None}:
+            # The first batch would lie before the moment at which the first stream starts.
+            file.mistake(
+                "starting",
+                values["starting"],
+                "'earliest' in a file with [demo]: its first batch is produced before the first stream starts",
+            )
         file.refuse_others()
         if file.problems:
             raise PipelineFileError(path, file.problems)

@@ -1,12 +1,13 @@
 """Where the things of one pipeline lie, and the lock that says who may write there."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.errors import RefusedError
+from headrace.errors import BusyError
 from headrace.ledger.names import quoted
 
 MICRO_BATCH = "micro_batch="
@@ -55,6 +56,11 @@ class Folder:
         return self.root / "verified.json"
 
     @property
+    def kept_per_minute(self) -> Path:
+        """How many verified records were kept per minute, if the pipeline file asks for it."""
+        return self.root / "kept_per_minute.parquet"
+
+    @property
     def receipts(self) -> Path:
         """One file per batch of the demo producer."""
         return self.root / "receipts"
@@ -81,7 +87,7 @@ class Folder:
         """Hold the folder's lock for as long as this process lives or the block lasts.
 
         The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose driver lives on.
-        Raises `RefusedError` at once if somebody holds it.
+        Raises `BusyError` at once if somebody holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / ".lock"
@@ -90,10 +96,12 @@ class Folder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise RefusedError(
+                raise BusyError(
                     f"{self.root} is in use by {file.read().strip() or 'another process'}. "
                     "Wait for it to end, or stop that process; trying again is safe."
                 ) from None
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                raise BusyError(f"{self.root} was moved aside at this moment (`headrace reset`). Trying again is safe.")
             file.seek(0)
             file.truncate()
             file.write(purpose)

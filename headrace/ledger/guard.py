@@ -10,7 +10,7 @@ from headrace.contract.verdicts import Contract
 from headrace.errors import LedgerError, RefusedError
 from headrace.ledger.entries import Entry, positions
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, checkpoint_id, logged, planned_positions
+from headrace.ledger.identity import Identity, checkpoint_id, logged, planned_until
 from headrace.ledger.ranges import Positions, flat
 
 
@@ -22,6 +22,8 @@ class Cluster:
     """Name → id."""
     earliest: Positions
     end: Positions
+    compacted: Sequence[str] = ()
+    """Topics from which Kafka removes records by their keys."""
 
 
 def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence[Entry]) -> None:
@@ -53,7 +55,11 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
             f"Checkpoint and ledger disagree in {folder.root}: the last entry is micro-batch {last_entry}, the checkpoint has planned "
             f"{last_plan} and committed {last_commit}. One of them was rolled back or edited. Put both back from one point in time, or {reset}"
         )
-    if last_entry >= 0 and (plan := planned_positions(folder.checkpoint, last_entry)) != ledger_ends:
+    if foreign := [entry.micro_batch for entry in ledger if entry.checkpoint != identity.checkpoint]:
+        raise LedgerError(
+            f"The entry of micro-batch {foreign[0]} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}"
+        )
+    if last_entry >= 0 and (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != ledger_ends:
         raise LedgerError(
             f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ledger_ends} here. {reset}"
         )
@@ -62,6 +68,11 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
 def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], wanted: Sequence[str], cluster: Cluster) -> None:
     """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
+    if cluster.compacted:
+        raise RefusedError(
+            f"Topic {', '.join(cluster.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
+            "accounted for. Set its cleanup.policy to delete."
+        )
     for topic, known in identity.topics.items():
         if topic not in wanted:
             raise RefusedError(f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or {reset}")

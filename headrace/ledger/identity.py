@@ -28,7 +28,7 @@ class Identity(Document, frozen=True, kw_only=True):
 
 
 class Streamed(Document, frozen=True, kw_only=True):
-    """`streamed.json`: the last stream that ran to its end. What was in the topics when it started is published."""
+    """`streamed.json`: the last stream that ran to its end. What committed readers could see when it started is published."""
 
     run: str
     started_at: datetime
@@ -36,17 +36,26 @@ class Streamed(Document, frozen=True, kw_only=True):
 
 
 class Verified(Document, frozen=True, kw_only=True):
-    """`verified.json`: moves on green only."""
+    """`verified.json`: how far verify was green, and what it found wanting since and is to look at until it is green again."""
 
-    micro_batch: int
-    """The last one that was verified."""
-    receipts_until: datetime | None
-    """Every receipt completed before this moment was verified."""
+    micro_batch: int = -1
+    """All up to this one were verified."""
+    receipts: list[str] = msgspec.field(default_factory=list)
+    """Runs whose receipts were verified. By name: a moment in time would depend on several machines' clocks."""
+    owed_micro_batches: list[int] = msgspec.field(default_factory=list)
+    """Those that were verified once and were found wanting later."""
+    owed_receipts: list[str] = msgspec.field(default_factory=list)
+    """Runs whose receipts were found wanting."""
 
 
 def read_identity(folder: Folder) -> Identity | None:
     """The identity, or `None` before the first stream."""
     return documents.read(folder.identity, Identity) if folder.identity.exists() else None
+
+
+def read_verified(folder: Folder) -> Verified:
+    """How far verify was green; nowhere before the first time."""
+    return documents.read(folder.verified, Verified) if folder.verified.exists() else Verified()
 
 
 def checkpoint_id(checkpoint: Path) -> str | None:
@@ -63,6 +72,12 @@ def logged(checkpoint: Path, log: str) -> list[int]:
     """Micro-batch ids in one of the checkpoint's logs (`offsets` or `commits`), in order."""
     folder = checkpoint / log
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.exists() else []
+
+
+def planned_until(checkpoint: Path, micro_batch: int, start: Positions) -> Positions:
+    """Where a micro-batch ends by Spark's plan; a partition that joined after it was planned still stands at its start."""
+    planned = planned_positions(checkpoint, micro_batch)
+    return {topic: {**partitions, **planned.get(topic, {})} for topic, partitions in {**planned, **start}.items()}
 
 
 def planned_positions(checkpoint: Path, micro_batch: int) -> Positions:

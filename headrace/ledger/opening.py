@@ -4,7 +4,7 @@ from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, RefusedError
+from headrace.errors import HiddenError, LedgerError, RefusedError
 from headrace.kafka import Kafka
 from headrace.ledger import publish
 from headrace.ledger.entries import entries, positions
@@ -47,7 +47,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
 def survey(kafka: Kafka, topics: list[str]) -> Cluster:
     """What the broker says about the topics now."""
     found = kafka.describe(topics)
-    return Cluster({name: facts.id for name, facts in found.items()}, kafka.earliest(found), kafka.end(found))
+    compacted = [name for name, facts in found.items() if facts.is_compacted]
+    return Cluster({name: facts.id for name, facts in found.items()}, kafka.earliest(found), kafka.end(found), compacted)
 
 
 def _start(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
@@ -61,30 +62,34 @@ def _start(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
 
 
 def check_receipts(folder: Folder, kafka: Kafka, started_at: datetime) -> None:
-    """Raise `LedgerError` if a batch that was complete when the stream started is not wholly within what is published.
+    """Raise `LedgerError` (`HiddenError` where waiting can help) if a batch that was complete when the stream started is not wholly within what is published.
 
     A stream that ends well while records wait behind an open transaction would look as if nothing were missing.
     """
     identity = read_identity(folder)
     since = documents.read(folder.streamed, Streamed).started_at if folder.streamed.exists() else None
-    until = positions(identity.start, entries(folder)) if identity else {}
+    start = identity.start if identity else {}
+    until = positions(start, entries(folder))
     for receipt in receipts(folder):
         if is_due(receipt, started_at) and not is_due(receipt, since):
             for landing in receipt.landings:
+                place = f"{landing.topic}-{landing.partition}"
+                if landing.lowest_offset < (first := start.get(landing.topic, {}).get(landing.partition, 0)):
+                    raise LedgerError(
+                        f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {place}, and this pipeline reads it from {first} on "
+                        "(`starting` in its file when it first ran). What lies before is never published."
+                    )
                 published = until.get(landing.topic, {}).get(landing.partition, 0)
                 if landing.highest_offset >= published:
                     committed = kafka.end([landing.topic])[landing.topic][landing.partition]
                     whole = kafka.end([landing.topic], committed=False)[landing.topic][landing.partition]
-                    cause = (
-                        f"A transaction that is still open at offset {committed} hides everything behind it from committed readers. When its "
-                        "producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
-                        if committed < whole
-                        else "Run this task again; if it stays so, `headrace verify` says what is missing."
-                    )
-                    raise LedgerError(
-                        f"Run {receipt.run} put records up to offset {landing.highest_offset} into {landing.topic}-{landing.partition}, "
-                        f"and only those before {published} are published. {cause}"
-                    )
+                    message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {place}, and only those before {published} are published."
+                    if committed < whole:
+                        raise HiddenError(
+                            f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
+                            "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
+                        )
+                    raise LedgerError(f"{message} Run this task again; if it stays so, `headrace verify` says what is missing.")
 
 
 def is_due(receipt: Receipt, streamed_from: datetime | None) -> bool:

@@ -4,7 +4,6 @@ Other stores commit otherwise; what is here is for a file system with atomic ren
 """
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,6 +70,7 @@ def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None
             folder.staging.mkdir(exist_ok=True)
             staged = folder.staging / path.name
             pq.write_table(pa.schema(_POSITION + columns).empty_table(), staged)
+            documents.sync(staged)
             staged.rename(path)  # whole or not at all, should this be killed
 
 
@@ -156,11 +156,16 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
 
 
 def commit(folder: Folder, staging: Staging, entry: Entry) -> None:
-    """Publish: quarantine first, then the rename that is the commit."""
+    """Publish: quarantine first, then the rename that is the commit.
+
+    Spark's plan for the micro-batch is made to survive a power cut as well: an entry without its plan is refused for good.
+    """
+    documents.sync(folder.checkpoint / "offsets" / str(entry.micro_batch))
     documents.write(staging.events / ENTRY, entry)  # makes the folder where there was nothing to write
     for staged in (staging.quarantine, staging.events):
         if staged.exists():
-            _sync(staged)
+            for path in staged.iterdir():
+                documents.sync(path)
     if entry.quarantine:
         _bring(staging.quarantine, folder.published(folder.quarantine, entry.micro_batch))
     _bring(staging.events, folder.published(folder.events, entry.micro_batch))
@@ -173,16 +178,6 @@ def _bring(staged: Path, place: Path) -> None:
         staged.rename(place)
     except OSError as error:
         raise LedgerError(
-            f"{place} can't be brought into place: {error.strerror}. A published folder is never rewritten; nothing was changed."
+            f"{place} can't be brought into place: {error.strerror}. A published folder is never rewritten. Nothing of this micro-batch counts as published."
         ) from error
     documents.sync_directory(place.parent)
-
-
-def _sync(staged: Path) -> None:
-    for path in staged.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    documents.sync_directory(staged)

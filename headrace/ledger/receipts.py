@@ -13,6 +13,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import Positions
 
 DIGEST_MODULUS = 1 << 128
+PREFIX_DIGITS = 12
 SEQUENCE_DIGITS = 10
 
 
@@ -40,6 +41,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     records in between matter to it.
     """
 
+    pipeline: str
     run: str
     state: ReceiptState
     seed: int
@@ -55,14 +57,21 @@ class Receipt(Document, frozen=True, kw_only=True):
     digest: str | None = None
 
 
-def key_prefix(run: str) -> bytes:
-    """How the keys of a run's records begin: `<12 hex of sha256(run id)>-`."""
-    return hashlib.sha256(run.encode()).hexdigest()[:12].encode() + b"-"
+def key_prefix(pipeline: str, run: str) -> bytes:
+    """How the keys of a batch begin: `<12 hex of sha256(pipeline, 0, run id)>-`. Scheduled runs of two pipelines have the same id."""
+    return hashlib.sha256(f"{pipeline}\0{run}".encode()).hexdigest()[:PREFIX_DIGITS].encode() + b"-"
 
 
 def key(prefix: bytes, sequence: int) -> bytes:
     """The key of a record: prefix and sequence number."""
     return prefix + f"{sequence:0{SEQUENCE_DIGITS}}".encode()
+
+
+def sequence_of(record_key: bytes | None) -> tuple[bytes, int] | None:
+    """Prefix and sequence number of a key that has the form of a batch's, or `None`."""
+    if record_key is None or len(record_key) != PREFIX_DIGITS + 1 + SEQUENCE_DIGITS or not record_key[-SEQUENCE_DIGITS:].isdigit():
+        return None
+    return record_key[:-SEQUENCE_DIGITS], int(record_key[-SEQUENCE_DIGITS:])
 
 
 def fingerprint(record_key: bytes, value: bytes | None) -> int:

@@ -12,9 +12,9 @@ from headrace import documents
 from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
-from headrace.local import credentials
 from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.local.login import login
 from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
 from headrace.report.model import ReceiptState, Report
 from headrace.settings import Settings
@@ -65,7 +65,8 @@ def run(settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] 
                 f"Both DAGs are switched on: {pipeline}_ingest goes on by its schedule ({schedule}, UTC) until you switch it off in the UI."
             )
         say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest; a run's tab Report has the whole account.")
-        say.line(f"Log in as {credentials.USER} with the password in {Layout.of(settings).login}. `make down` stops the stack.")
+        found = login(settings)
+        say.line(f"Log in as {found.user}; the password is in {found.where}. `{found.stopped_by}` stops the stack.")
 
 
 class _Demo:

@@ -2,11 +2,11 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 from headrace.errors import HeadraceError
-from headrace.local import credentials, jars, java, ports, stack
+from headrace.local import compose, credentials, jars, java, ports, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
@@ -20,16 +20,28 @@ class NotWellError(HeadraceError):
 
 
 def examine(settings: Settings, say: Say) -> bool:
-    """Print a line for each check; return whether all is well."""
-    checks: dict[str, Callable[[Settings], str]] = {
-        "python": _python,
-        "versions": _versions,
-        "state": _state,
-        "java": _java,
-        "jars": _jars,
-        "login": _login,
-        "services": _services,
-    }
+    """Look at what the embedded stack needs; print a line for each check, return whether all is well."""
+    return _examine(
+        settings,
+        say,
+        {
+            "python": _python,
+            "versions": _versions,
+            "state": _state,
+            "java": _java,
+            "jars": _jars,
+            "login": _login,
+            "services": _services,
+        },
+    )
+
+
+def examine_compose(settings: Settings, say: Say) -> bool:
+    """Look at the compose stack in the same way."""
+    return _examine(settings, say, compose.CHECKS)
+
+
+def _examine(settings: Settings, say: Say, checks: Mapping[str, Callable[[Settings], str]]) -> bool:
     well = True
     for name, check in checks.items():
         try:

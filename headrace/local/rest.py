@@ -11,8 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from headrace.errors import SurroundingsError
-from headrace.local import credentials
-from headrace.local.layout import Layout
+from headrace.local.login import login
 from headrace.settings import Settings
 
 PATIENCE = 30.0
@@ -75,11 +74,12 @@ class Airflow:
     @classmethod
     @contextmanager
     def connected(cls, settings: Settings) -> Iterator[Self]:
-        """Log in to the embedded Airflow."""
+        """Log in to the Airflow that is up."""
         with httpx.Client(base_url=settings.ui_url, timeout=30, trust_env=False) as client:
             airflow = cls(client)
-            login = {"username": credentials.USER, "password": credentials.password(Layout.of(settings).login)}
-            client.headers["Authorization"] = f"Bearer {airflow.ask('POST', '/auth/token', login)['access_token']}"
+            found = login(settings)
+            answer = airflow.ask("POST", "/auth/token", {"username": found.user, "password": found.password})
+            client.headers["Authorization"] = f"Bearer {answer['access_token']}"
             yield airflow
 
     def dag(self, dag: str) -> dict[str, Any] | None:

@@ -2,9 +2,10 @@
 
 from rich.table import Table
 
-from headrace.local import airflow, credentials, stack
+from headrace.local import airflow, compose, credentials, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.local.login import login
 from headrace.settings import Settings
 
 
@@ -14,8 +15,10 @@ def show(settings: Settings, say: Say) -> bool:
     if now.left_behind:
         say.line(f"The supervisor is gone and left {now.left_behind} processes behind; `make up` starts anew, `make down` stops them.")
         return False
+    if not now.services and compose.is_up(settings):
+        return _show_containers(settings, say)
     if not now.services:
-        say.line("The stack is not running; `make up` starts it.")
+        say.line("The stack is not running; `make up` starts it, or `docker compose up -d --wait` the one in containers.")
         return False
     listens = {
         stack.KAFKA: str(settings.kafka_port),
@@ -31,3 +34,14 @@ def show(settings: Settings, say: Say) -> bool:
     say.line(f"Airflow's UI: {settings.ui_url}, user {credentials.USER}, password in {Layout.of(settings).login}")
     say.line(f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `make down`.")
     return now.is_ready
+
+
+def _show_containers(settings: Settings, say: Say) -> bool:
+    found, access = compose.services(), login(settings)
+    table = Table("service", "state", "image", box=None, padding=(0, 2, 0, 0))
+    for service in found:
+        table.add_row(service["Service"], compose.state(service), service["Image"])
+    say.console.print(table)
+    say.line(f"Airflow's UI: {settings.ui_url}, user {access.user}, password in {access.where}")
+    say.line(f"Kafka: {settings.bootstrap_servers}. Logs: docker compose logs. Stop it all with `{access.stopped_by}`.")
+    return bool(found) and all(map(compose.is_well, found))

@@ -145,6 +145,13 @@ class Totals(Part, frozen=True, kw_only=True):
     gaps: int
 
 
+class Wanting(Part, frozen=True, kw_only=True):
+    """Everything that has a finding, also where only some of the findings are told."""
+
+    micro_batches: list[int]
+    receipts: list[str]
+
+
 class Report(Document, frozen=True, kw_only=True):
     """The account of one verify run, as in `reports/<run>/report.json`."""
 
@@ -158,6 +165,7 @@ class Report(Document, frozen=True, kw_only=True):
     balance: list[Balance]
     receipts: list[ReceiptAccount]
     invariants: list[Invariant]
+    wanting: Wanting
     quarantine: list[Reason]
     kept_per_minute: list[Minute]
     samples: list[Sample]

@@ -6,12 +6,9 @@ from typing import Any
 
 from headrace.kafka import Block
 from headrace.ledger.ranges import OffsetRange, Positions
-from headrace.ledger.receipts import DIGEST_MODULUS, SEQUENCE_DIGITS, Landing, Receipt, fingerprint, key_prefix
+from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, fingerprint, key_prefix, sequence_of
 from headrace.report import model
 from headrace.verify.findings import Findings, Invariant
-
-_PREFIX_BYTES = 13
-_KEY_BYTES = _PREFIX_BYTES + SEQUENCE_DIGITS
 
 
 @dataclass
@@ -40,20 +37,17 @@ class Batches:
 
     def __init__(self, receipts: Iterable[Receipt], due: Iterable[str]) -> None:
         wanted = frozenset(due)
-        self.tallies = {key_prefix(receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
+        self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
 
     def take(self, block: Block, findings: Findings) -> None:
         """Count the block's records that belong to a batch."""
         for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
-            if (
-                key is None
-                or len(key) != _KEY_BYTES
-                or not key[_PREFIX_BYTES:].isdigit()
-                or (tally := self.tallies.get(key[:_PREFIX_BYTES])) is None
-            ):
+            if (parts := sequence_of(key)) is None or key is None or (tally := self.tallies.get(parts[0])) is None:
                 continue
+            sequence = parts[1]
             claimed = tally.claimed.get((block.topic, block.partition))
-            if tally.receipt.digest is None:
+            # What lies before the receipt's start was sent under the same name before a reset.
+            if tally.receipt.digest is None or offset < tally.receipt.start.get(block.topic, {}).get(block.partition, 0):
                 continue
             if claimed is None or not claimed.lowest_offset <= offset <= claimed.highest_offset:
                 findings.add_record(
@@ -62,18 +56,15 @@ class Batches:
                     block.topic,
                     block.partition,
                     offset,
-                    None,
+                    receipt=tally.receipt.run,
                 )
             if not tally.due:
                 continue
             findings.checked[Invariant.KEYS_UNIQUE] += 1
-            sequence = int(key[_PREFIX_BYTES:])
-            if sequence >= len(tally.seen):
-                findings.add_record(
-                    Invariant.KEYS_UNIQUE, f"with a key that run {tally.receipt.run} never made", block.topic, block.partition, offset, None
-                )
-            elif tally.seen[sequence]:
-                findings.add_record(Invariant.KEYS_UNIQUE, f"of run {tally.receipt.run} twice", block.topic, block.partition, offset, None)
+            if sequence >= len(tally.seen) or tally.seen[sequence]:
+                run = tally.receipt.run
+                what = f"of run {run} twice" if sequence < len(tally.seen) else f"with a key that run {run} never made"
+                findings.add_record(Invariant.KEYS_UNIQUE, what, block.topic, block.partition, offset, receipt=run)
             else:
                 tally.seen[sequence] = True
             tally.digest += fingerprint(key, value)
@@ -86,15 +77,18 @@ class Batches:
                 count=known.count + 1 if known else 1,
             )
 
-    def check(self, published: Positions, unreadable: set[str], findings: Findings) -> None:
-        """I1 for each due batch. `published` is where the ledger ends; of `unreadable` runs not every record can be read any more."""
+    def check(self, start: Positions, published: Positions, unreadable: set[str], findings: Findings) -> None:
+        """I1 for each due batch.
+
+        The ledger leads from `start` to `published`; of `unreadable` runs not every record can be read any more.
+        """
         for tally in self.tallies.values():
             if not tally.due or tally.receipt.run in unreadable:
                 continue
             findings.checked[Invariant.RECEIPTS_LANDED] += 1
             receipt = tally.receipt
             for place in sorted(tally.claimed.keys() | tally.landed.keys()):
-                _check_place(receipt, place, tally.claimed.get(place), tally.landed.get(place), published, findings)
+                _check_place(receipt, place, tally.claimed.get(place), tally.landed.get(place), (start, published), findings)
             if tally.count != receipt.records:
                 message = f"run {receipt.run} wanted {receipt.records:,} records, {tally.count:,} were read back"
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
@@ -106,7 +100,7 @@ class Batches:
 
     def accounts(self, findings: Findings, unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
         """The report's account of each due batch, then of those that are not due yet."""
-        broken = findings.receipts()
+        broken = findings.receipts
         told = [
             model.ReceiptAccount(
                 run=tally.receipt.run,
@@ -140,11 +134,17 @@ def claims(receipt: Receipt) -> list[OffsetRange]:
 
 
 def _check_place(
-    receipt: Receipt, place: tuple[str, int], claimed: Landing | None, landed: Landing | None, published: Positions, findings: Findings
+    receipt: Receipt,
+    place: tuple[str, int],
+    claimed: Landing | None,
+    landed: Landing | None,
+    ledger: tuple[Positions, Positions],
+    findings: Findings,
 ) -> None:
     topic, partition = place
     known = claimed or landed
-    if known is None or (claimed == landed == known and known.highest_offset < published.get(topic, {}).get(partition, 0)):
+    start, until = (positions.get(topic, {}).get(partition, 0) for positions in ledger)
+    if known is None or (claimed == landed == known and start <= known.lowest_offset and known.highest_offset < until):
         return
     where: dict[str, Any] = {
         "topic": topic,
@@ -155,7 +155,10 @@ def _check_place(
     if claimed != landed:
         message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
     else:
-        message = f"run {receipt.run} has records up to offset {known.highest_offset}, published is only what lies before {published.get(topic, {}).get(partition, 0)}"
+        message = (
+            f"run {receipt.run} has records at offsets {known.lowest_offset} to {known.highest_offset}, "
+            f"published is what lies from {start} until {until}"
+        )
     findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run, **where)
 
 

@@ -5,16 +5,16 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from headrace import __version__, documents
+from headrace import __version__
 from headrace.contract.pipeline import Pipeline
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, Verified, read_identity
+from headrace.ledger.identity import Identity, logged, read_identity, read_verified
 from headrace.ledger.opening import is_due, survey
 from headrace.ledger.ranges import OffsetRange, Positions, advance, without
 from headrace.ledger.receipts import receipts
-from headrace.report.model import Report, State
+from headrace.report.model import Report, State, Wanting
 from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
 from headrace.verify.files import check_chain, check_files, readable_entries
@@ -35,12 +35,12 @@ class Verification:
         self.kafka = kafka
         self.scope = scope
         self.findings = Findings()
+        # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
+        self.committed = logged(folder.checkpoint, "commits")
         self.ledger = readable_entries(folder, self.findings)
         self.identity = read_identity(folder)
         self.receipts = list(receipts(folder))
-        self.verified = (
-            documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
-        )
+        self.verified = read_verified(folder)
 
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
@@ -49,11 +49,13 @@ class Verification:
         chosen = [entry for entry in self.ledger if entry.micro_batch in wanted]
         for lost in sorted(wanted - {entry.micro_batch for entry in self.ledger}):
             self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
-        check_chain(self.folder, self.identity, self.ledger, self.findings)
+        for run_id in sorted(set(self.scope.receipts) - {receipt.run for receipt in self.receipts}):
+            self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there and is gone", receipt=run_id)
+        check_chain(self.folder, self.identity, self.ledger, self.committed, self.findings)
         check_files(self.folder, self.ledger, wanted, self.findings)
         batches = Batches(self.receipts, self.scope.receipts)
         unreadable = self._read_all(chosen, batches)
-        batches.check(self._published(), unreadable, self.findings)
+        batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
         contents = Contents.of(self.folder, chosen)
         waiting = [receipt for receipt in self.receipts if not is_due(receipt, self.scope.streamed_from)]
@@ -69,6 +71,7 @@ class Verification:
             balance=contents.balance,
             receipts=told,
             invariants=self.findings.invariants(),
+            wanting=Wanting(micro_batches=sorted(self.findings.micro_batches), receipts=sorted(self.findings.receipts)),
             quarantine=contents.quarantine,
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
@@ -83,16 +86,17 @@ class Verification:
         due = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
         topics = sorted({r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in due for r in claims(receipt)})
         there = Readable(self.kafka, self.identity, topics)
-        for entry in chosen:
-            self._judge_again(entry, there, batches)
-        covered = [offset_range for entry in chosen for offset_range in entry.ranges]
+        covered = [offset_range for entry in chosen for offset_range in self._judge_again(entry, there, batches)]
+        for topic in there.cluster.compacted if there.cluster else ():
+            what = "the topic is compacted (cleanup.policy): a record that Kafka removed by its key looks like a gap"
+            self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
         rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
         for receipt in due:
             for claimed in claims(receipt):
                 if lost := there.lost(claimed):
                     unreadable.add(receipt.run)
-                    if not is_due(receipt, self.verified.receipts_until):
+                    if receipt.run not in self.verified.receipts or receipt.run in self.verified.owed_receipts:
                         self._lost(Invariant.RECEIPTS_LANDED, claimed, lost, receipt=receipt.run)
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
@@ -103,11 +107,13 @@ class Verification:
                         batches.take(block, self.findings)
         return unreadable
 
-    def _judge_again(self, entry: Entry, there: "Readable", batches: Batches) -> None:
+    def _judge_again(self, entry: Entry, there: "Readable", batches: Batches) -> list[OffsetRange]:
+        """Judge a micro-batch's records again; returns the ranges that could be read."""
+        were_read = []
         rows = PublishedRows(self.folder, entry, self.findings)
         for account in entry.accounts:
             if lost := there.lost(account.range):
-                if entry.micro_batch > self.verified.micro_batch:
+                if entry.micro_batch > self.verified.micro_batch or entry.micro_batch in self.verified.owed_micro_batches:
                     self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
                 continue
             topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset
@@ -120,7 +126,9 @@ class Verification:
                 at = after
             rows.compare(Block.empty(topic, partition), OffsetRange(topic, partition, at, until))
             rows.close_account(account, read)
+            were_read.append(account.range)
         rows.check_outside()
+        return were_read
 
     def _lost(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: object) -> None:
         self.findings.add(

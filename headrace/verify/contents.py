@@ -16,6 +16,11 @@ from headrace.verify import engine
 
 SAMPLES = 5
 SAMPLE_CHARACTERS = 200
+_DISPLAYED = "year(_timestamp) BETWEEN 1 AND 9999 AND _topic || _partition || _offset IS NOT NULL"
+"""Left out of what is only shown: moments that Python does not know, and rows that are none (verify tells of those)."""
+_MINUTES = f"""
+    SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows WHERE {_DISPLAYED} GROUP BY ALL ORDER BY ALL
+"""  # noqa: S608
 COLUMNS = ("kept", "filtered", "quarantined", "gaps")
 
 
@@ -44,8 +49,8 @@ class Contents:
             for file in entry.quarantine
             if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
         ]
-        reasons = _query("SELECT reason, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable)
-        minutes = _query("SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows GROUP BY ALL ORDER BY ALL", events)
+        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable)
+        minutes = _query(_MINUTES, events)
         return cls(
             balance=balance(chosen),
             quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
@@ -88,7 +93,7 @@ def samples(events: Sequence[Path], columns: Iterable[str]) -> list[model.Sample
     names = list(columns)
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in names)
     rows = _query(
-        f"SELECT _topic, _partition, _offset, epoch_ms(_timestamp), left(try(decode(_key)), {SAMPLE_CHARACTERS}), {values} FROM rows "  # noqa: S608
+        f"SELECT _topic, _partition, _offset, epoch_ms(_timestamp), left(try(decode(_key)), {SAMPLE_CHARACTERS}), {values} FROM rows WHERE {_DISPLAYED} "  # noqa: S608
         f"ORDER BY row_number() OVER (PARTITION BY _topic, _partition ORDER BY _offset), _topic, _partition LIMIT {SAMPLES}",
         events[:SAMPLES],
     )

@@ -31,7 +31,7 @@ def readable_entries(folder: Folder, findings: Findings) -> list[Entry]:
     return sorted(ledger, key=lambda entry: entry.micro_batch)
 
 
-def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entry], findings: Findings) -> None:
+def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entry], committed: Sequence[int], findings: Findings) -> None:
     """I5: ranges join from identity's start to the checkpoint's last commit. And each account balances, as I6 asks."""
     findings.checked[Invariant.RANGES_JOIN] += len(ledger)
     for entry in ledger:
@@ -47,13 +47,21 @@ def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entr
                     until_offset=account.until_offset,
                     micro_batch=entry.micro_batch,
                 )
-    if identity is None:
-        if ledger:
-            findings.add(Invariant.RANGES_JOIN, "identity.json is missing: where the ledger starts is not known", file="identity.json")
-        return
+    if identity is not None:
+        _check_joins(folder, identity, ledger, committed, findings)
+    elif ledger:
+        findings.add(Invariant.RANGES_JOIN, "identity.json is missing: where the ledger starts is not known", file="identity.json")
+
+
+def _check_joins(folder: Folder, identity: Identity, ledger: Sequence[Entry], committed: Sequence[int], findings: Findings) -> None:
+    if identity.checkpoint is None and not ledger:
+        return  # Spark is about to plan the first micro-batch, or was killed before it did
+    for entry in ledger:
+        if (entry.checkpoint, entry.contract.fields) != (identity.checkpoint, identity.contract.fields):
+            message = "the entry belongs to another checkpoint than identity.json names, or has other fields"
+            findings.add(Invariant.RANGES_JOIN, message, micro_batch=entry.micro_batch)
     try:
         ends = positions(identity.start, ledger)
-        committed = identities.logged(folder.checkpoint, "commits")
         if (found := identities.checkpoint_id(folder.checkpoint)) != identity.checkpoint:
             findings.add(Invariant.RANGES_JOIN, f"the ledger belongs to checkpoint {identity.checkpoint}, but there is {found or 'none'}")
         elif committed and committed[-1] >= len(ledger):
@@ -62,7 +70,7 @@ def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entr
                 f"the checkpoint has committed micro-batch {committed[-1]}, but the ledger ends at {len(ledger) - 1}: entries are missing",
                 micro_batch=committed[-1],
             )
-        elif ledger and (planned := identities.planned_positions(folder.checkpoint, ledger[-1].micro_batch)) != ends:
+        elif ledger and (planned := identities.planned_until(folder.checkpoint, ledger[-1].micro_batch, identity.start)) != ends:
             findings.add(
                 Invariant.RANGES_JOIN, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=ledger[-1].micro_batch
             )
@@ -93,7 +101,7 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
         if (
             micro_batch is not None
             and micro_batch not in known
-            and (micro_batch > newest and (kind == folder.quarantine or (place / ENTRY).exists()))
+            and ((kind == folder.quarantine and micro_batch == newest + 1) or (micro_batch > newest and (place / ENTRY).exists()))
         ):
             continue  # published while we look: the quarantine's folder comes before its entry
         names = known.get(micro_batch, set()) if micro_batch is not None else set()

@@ -54,20 +54,36 @@ class Findings:
     _found: dict[Invariant, list[model.Finding]] = field(default_factory=dict)
     _count: Counter[Invariant] = field(default_factory=Counter)
     _broken: set[Invariant] = field(default_factory=set)
-    _groups: dict[tuple[Invariant, str, str, int, int | None], _Group] = field(default_factory=dict)
+    _groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
+    micro_batches: set[int] = field(default_factory=set)
+    """All those that were found wanting, however few of the findings are told."""
+    receipts: set[str] = field(default_factory=set)
+    """Runs whose receipts were."""
 
     def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, **where: Any) -> None:
         """One finding; `where` as in `headrace.report.model.Finding`."""
         self._count[invariant] += 1
+        self._remember(where.get("micro_batch"), where.get("receipt"))
         if not unverifiable:
             self._broken.add(invariant)
         known = self._found.setdefault(invariant, [])
         if len(known) < SHOWN:
             known.append(model.Finding(message=message, **where))
 
-    def add_record(self, invariant: Invariant, what: str, topic: str, partition: int, offset: int, micro_batch: int | None) -> None:
+    def add_record(
+        self,
+        invariant: Invariant,
+        what: str,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        micro_batch: int | None = None,
+        receipt: str | None = None,
+    ) -> None:
         """Something wrong with one record."""
-        group = self._groups.setdefault((invariant, what, topic, partition, micro_batch), _Group(lowest=offset, highest=offset))
+        self._remember(micro_batch, receipt)
+        group = self._groups.setdefault((invariant, what, topic, partition, micro_batch, receipt), _Group(lowest=offset, highest=offset))
         group.count += 1
         group.lowest, group.highest = min(group.lowest, offset), max(group.highest, offset)
         if len(group.offsets) < SHOWN:
@@ -81,10 +97,6 @@ class Findings:
     def has(self, invariant: Invariant) -> bool:
         """Whether anything was found against an invariant."""
         return self._count[invariant] > 0
-
-    def receipts(self) -> set[str]:
-        """Runs whose receipts have findings."""
-        return {finding.receipt for found in self._found.values() for finding in found if finding.receipt}
 
     def invariants(self) -> list[model.Invariant]:
         """The outcome of each invariant."""
@@ -109,9 +121,15 @@ class Findings:
             )
         return outcome
 
+    def _remember(self, micro_batch: int | None, receipt: str | None) -> None:
+        if micro_batch is not None:
+            self.micro_batches.add(micro_batch)
+        if receipt is not None:
+            self.receipts.add(receipt)
+
     def _tell_groups(self) -> None:
         groups, self._groups = self._groups, {}
-        for (invariant, what, topic, partition, micro_batch), group in groups.items():
+        for (invariant, what, topic, partition, micro_batch, receipt), group in groups.items():
             offsets = ", ".join(map(str, group.offsets)) + (f", … {group.highest}" if group.count > len(group.offsets) else "")
             records = "1 record" if group.count == 1 else f"{group.count:,} records"
             self.add(
@@ -122,4 +140,5 @@ class Findings:
                 from_offset=group.lowest,
                 until_offset=group.highest + 1,
                 micro_batch=micro_batch,
+                receipt=receipt,
             )

@@ -40,7 +40,7 @@ _COMPARED = """
         FULL JOIN one_unusable ON one_unusable._offset = coalesce(expected._offset, one_kept._offset)
     )
     SELECT * FROM compared
-    WHERE _wanted IS NULL OR _wanted <> _found OR (_found = 'quarantined' AND _wanted_reason <> _found_reason) OR _differing <> ''
+    WHERE _wanted IS NULL OR _wanted <> _found OR (_found = 'quarantined' AND _wanted_reason IS DISTINCT FROM _found_reason) OR _differing <> ''
     ORDER BY _at
 """
 
@@ -141,12 +141,16 @@ class PublishedRows:
         places = [value for r in self.entry.ranges for value in (r.topic, r.partition)]
         for name in ("kept", "unusable"):
             outside = self.database.execute(
-                f"SELECT _topic, _partition, _offset FROM all_{name} WHERE NOT ({' OR '.join(inside) or 'false'})",  # noqa: S608, numbers and a name of ours
+                f"SELECT _topic, _partition, _offset FROM all_{name} WHERE ({' OR '.join(inside) or 'false'}) IS NOT TRUE",  # noqa: S608, numbers and a name of ours
                 places,
             )
-            for topic, partition, offset in outside.fetchall():
+            for position in outside.fetchall():
                 what = "published in a micro-batch whose ranges do not hold it"
-                self.findings.add_record(Invariant.ROWS_EQUAL, what, topic, partition, offset, self.entry.micro_batch)
+                if None in position:
+                    message = f"a row without a whole position ({position}) was {what}"
+                    self.findings.add(Invariant.ROWS_EQUAL, message, micro_batch=self.entry.micro_batch)
+                else:
+                    self.findings.add_record(Invariant.ROWS_EQUAL, what, *position, micro_batch=self.entry.micro_batch)
 
     def _is_gone(self, wanted: str, found: str, span: OffsetRange, offset: int) -> bool:
         """Whether a row that should be there was in a file that is gone."""
@@ -180,7 +184,7 @@ class PublishedRows:
         return int(row[0]) if row else 0
 
     def _record(self, invariant: Invariant, what: str, span: OffsetRange, offset: int) -> None:
-        self.findings.add_record(invariant, what, span.topic, span.partition, offset, self.entry.micro_batch)
+        self.findings.add_record(invariant, what, span.topic, span.partition, offset, micro_batch=self.entry.micro_batch)
 
 
 def _differing(table: str, columns: Iterable[str]) -> str:

@@ -8,10 +8,9 @@ from headrace import documents
 from headrace.errors import MistakeError
 from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Streamed, Verified
+from headrace.ledger.identity import Streamed, read_verified
 from headrace.ledger.opening import is_due
 from headrace.ledger.receipts import Receipt, receipts
-from headrace.report.model import Report, State
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,13 +24,13 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def since_verified(folder: Folder) -> Scope:
-    """What was published or receipted since verify was last green, and what the last red report named."""
-    verified = documents.read(folder.verified, Verified) if folder.verified.exists() else Verified(micro_batch=-1, receipts_until=None)
-    first = min({verified.micro_batch + 1} | named_by_red(folder))
+    """What was published or receipted since verify was last green, and all that was found wanting and not green again since."""
+    verified = read_verified(folder)
+    first = min({verified.micro_batch + 1, *verified.owed_micro_batches})
     streamed = _streamed_from(folder)
     return Scope(
         micro_batches=[entry.micro_batch for entry in entries(folder) if entry.micro_batch >= first],
-        receipts=sorted(r.run for r in receipts(folder) if is_due(r, streamed) and not is_due(r, verified.receipts_until)),
+        receipts=sorted(({r.run for r in receipts(folder) if is_due(r, streamed)} - set(verified.receipts)) | set(verified.owed_receipts)),
         streamed_from=streamed,
         moves=True,
     )
@@ -58,18 +57,6 @@ def of_run(folder: Folder, run: str) -> Scope:
         raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []
     return Scope(micro_batches=whole, receipts=[run] if run in known else [], streamed_from=_streamed_from(folder), moves=False)
-
-
-def named_by_red(folder: Folder) -> set[int]:
-    """Micro-batches in which the newest report, if it is red, found something."""
-    reports = sorted(folder.reports.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not reports:
-        return set()
-    report = documents.read(reports[-1], Report)
-    if report.state == State.GREEN:
-        return set()
-    found = (finding.micro_batch for invariant in report.invariants for finding in invariant.findings)
-    return {micro_batch for micro_batch in found if micro_batch is not None}
 
 
 def _holds(entry: Entry, receipt: Receipt) -> bool:

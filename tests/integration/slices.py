@@ -129,7 +129,7 @@ class Slice:
         report = Verification(self.folder, self.pipeline, self.kafka, scope).run(run)
         documents.write(self.folder.report(run) / "report.json", report)
         try:
-            conclude(self.folder, scope, report)
+            conclude(self.folder, self.pipeline, scope, report)
         except BrokenInvariantError:
             assert report.state == "red"
         else:

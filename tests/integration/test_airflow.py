@@ -214,7 +214,7 @@ def drivers(scheduler: Scheduler, pipeline: str) -> list[psutil.Process] | None:
     found = []
     for process in scheduler.supervisor.processes():
         with suppress(psutil.NoSuchProcess):
-            if {str(scheduler.settings.dags / f"{pipeline}.toml"), "--bootstrap-servers"} <= set(process.cmdline()):
+            if {str(scheduler.settings.dags / f"{pipeline}.toml"), "--kafka"} <= set(process.cmdline()):
                 found.append(process)
     return found if {"java", "python"} <= {process.name().lower().rstrip("0123456789.") for process in found} else None
 

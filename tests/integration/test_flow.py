@@ -148,7 +148,7 @@ def test_the_quarantine_holds_exactly_the_malformed_records(new_slice: Callable[
     one = new_slice()
     records, share, seed = 500, 0.25, 77
     one.ingest("run", records=records, malformed=share, seed=seed)
-    prefix = hashlib.sha256(b"run").hexdigest()[:12]
+    prefix = hashlib.sha256(b"slice\0run").hexdigest()[:12]
     drawn = {number: hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=24).digest()[:8] for number in range(records)}
     malformed = {
         f"{prefix}-{number:010}".encode()

@@ -70,7 +70,7 @@ def test_a_killed_producer_resumes(new_slice: Callable[..., Slice]) -> None:
     assert documents.read(one.folder.receipt("run"), Receipt).state == ReceiptState.OPEN
 
     receipt = one.produce("run", records=records, malformed=0.1, seed=3)
-    keys = [key for key in keys_in(one) if key.startswith(key_prefix("run"))]
+    keys = [key for key in keys_in(one) if key.startswith(key_prefix(one.pipeline.name, "run"))]
     assert len(keys) == len(set(keys)) == records
     assert sum(landing.count for landing in receipt.landings) == records
 

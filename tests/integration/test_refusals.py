@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, RefusedError, TopicDiffersError
+from headrace.errors import BusyError, LedgerError, RefusedError, TopicDiffersError
 from headrace.reset import aside, reset
 from slices import JSON, TEXT, Slice, broken
 
@@ -168,8 +168,8 @@ def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Calla
 
 def test_two_streams_at_once_are_refused(one: Slice) -> None:
     """The second says who holds the lock."""
-    with one.folder.locked("a test"):
-        refused(one, "in use by a test")
+    with one.folder.locked("a test"), pytest.raises(BusyError, match="in use by a test"):
+        one.stream()
 
 
 def test_a_topic_that_differs_shows_both_sides(one: Slice) -> None:

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from headrace import documents
-from headrace.errors import LedgerError
+from headrace.errors import HiddenError
 from slices import Slice, broken
 
 
@@ -38,7 +38,7 @@ def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..
     """The stream says that the batch is not published and why; once the transaction ends, the retry is green."""
     one = new_slice()
     open_one = transaction(one, "open", [b"important"])
-    with pytest.raises(LedgerError, match="transaction that is still open at offset 0"):
+    with pytest.raises(HiddenError, match="transaction that is still open at offset 0"):
         one.ingest("run", records=100)
     report = one.verify("meanwhile")
     assert broken(report) == {}

@@ -1,6 +1,8 @@
 """How tasks end: what is tried again and what is not."""
 
+import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +33,26 @@ def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkey
         raise AirflowException(f"Cannot execute: spark-submit. Error code is: {code}.\nLast spark-submit output:\n...")
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
+    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
     stream = tasks.StreamToParquet(task_id="stream_to_parquet", application="app.py")
     with pytest.raises(AirflowException) as caught:
         stream.execute({})
     assert isinstance(caught.value, AirflowFailException) is not again
+
+
+def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
+    config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}
+    seen: list[Path] = []
+
+    def submit(hook: SparkSubmitHook, *_: Any) -> None:
+        option, name = (hook._application_args or [])[-2:]  # noqa: SLF001, what the command is made of
+        assert option == "--kafka"
+        seen.append(Path(name))
+        assert json.loads(seen[0].read_text()) == config
+        assert seen[0].stat().st_mode & 0o077 == 0
+
+    monkeypatch.setattr(SparkSubmitHook, "submit", submit)
+    monkeypatch.setattr(tasks, "kafka_config", lambda: config)
+    tasks.StreamToParquet(task_id="stream_to_parquet", application="app.py").execute({})
+    assert not seen[0].exists()

@@ -14,7 +14,7 @@ from rich.console import Console
 from headrace import documents
 from headrace.errors import MistakeError, RedError
 from headrace.ledger.folder import Folder
-from headrace.local import demo
+from headrace.local import compose, demo
 from headrace.local.console import Say
 from headrace.local.rest import Run, Task
 from headrace.report import console
@@ -93,14 +93,16 @@ def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
         "seconds": 1.0,
         "versions": {},
         "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
+        "wanting": {"micro_batches": [], "receipts": []},
         "ever": dict.fromkeys(("micro_batches", "kept", "filtered", "quarantined", "gaps"), 0),
     }
     return msgspec.convert(content, Report)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings with one pipeline in an empty data folder."""
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with one pipeline in an empty data folder, and no compose stack beside it."""
+    monkeypatch.setattr(compose, "ENV", tmp_path / ".env")
     (tmp_path / "tiny.toml").write_text("[demo]\n")
     folders = {"HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_DATA": str(tmp_path / "data"), "HEADRACE_DAGS": str(tmp_path)}
     return Settings.from_environment(folders)

@@ -20,6 +20,7 @@ from headrace.report.model import (
     Sample,
     State,
     Totals,
+    Wanting,
 )
 
 NOW = datetime(2026, 11, 22, 21, 15, 3, tzinfo=UTC)
@@ -95,6 +96,7 @@ def _fields() -> dict[str, Any]:
                 ],
             )
         ],
+        "wanting": Wanting(micro_batches=[], receipts=[]),
         "invariants": [invariant(number) for number in range(1, 9)],
         "quarantine": [Reason(reason="not_utf8", count=14)],
         "kept_per_minute": [Minute(minute=NOW.replace(second=0), kept=286)],

@@ -1,0 +1,151 @@
+"""The compose stack as seen from the host: whether it is up, its login, and what may be wrong with it."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from headrace.errors import SurroundingsError
+from headrace.kafka import Kafka
+from headrace.local import jars, ports
+from headrace.settings import ROOT, Settings
+
+ENV = ROOT / ".env"
+LOCK = ROOT / "docker" / "requirements.lock"
+BUILT_FROM = "/opt/headrace/requirements.lock"
+"""Where Airflow's image keeps the lock that it was built from."""
+NEEDED = ("HEADRACE_UID", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_PASSWORD")
+"""What docker/up writes into .env."""
+
+ANSWERS_WITHIN = 60
+"""Seconds for one command of docker's."""
+
+
+def is_up(settings: Settings) -> bool:
+    """Say whether the UI's port is served by a compose stack of this checkout, as far as that can be told without asking docker."""
+    return ENV.is_file() and ports.answers(settings.ui_port)
+
+
+def secrets() -> dict[str, str]:
+    """Return the variables in .env; nothing if there is no such file."""
+    lines = ENV.read_text().splitlines() if ENV.is_file() else []
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def services() -> list[dict[str, Any]]:
+    """Return what docker says of each container, also of one that has ended. Raises `SurroundingsError` if it can't be asked."""
+    answer = docker("compose", "ps", "--all", "--format", "json")
+    return [json.loads(line) for line in answer.splitlines()]
+
+
+def state(service: dict[str, Any]) -> str:
+    """Return a service's health, or its state where it has no health check."""
+    return str(service.get("Health") or service["State"])
+
+
+def is_well(service: dict[str, Any]) -> bool:
+    """Say whether a service is as it should be: healthy, or, if it runs once only, ended without an error."""
+    return state(service) in {"healthy", "running"} or (service["State"] == "exited" and service["ExitCode"] == 0)
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command in the checkout; returns what it prints. Raises `SurroundingsError` with what it says on failure."""
+    if shutil.which("docker") is None:
+        raise SurroundingsError("Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/.")
+    try:
+        done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=ANSWERS_WITHIN)
+    except subprocess.TimeoutExpired:
+        raise SurroundingsError(f"`docker {' '.join(arguments[:2])}` does not answer within {ANSWERS_WITHIN} s.") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it says nothing"]
+        raise SurroundingsError(f"`docker {' '.join(arguments[:3])}` failed: {said[0]}")
+    return done.stdout
+
+
+def check_engine(_: Settings) -> str:
+    """Docker, its engine, and compose."""
+    compose = docker("compose", "version", "--short").strip()
+    try:
+        engine = docker("version", "--format", "{{.Server.Version}}").strip()
+    except SurroundingsError as error:
+        raise SurroundingsError(f"the engine does not answer; is it running, and are you in the group docker? ({error})") from error
+    return f"engine {engine}, compose {compose}"
+
+
+def check_env(_: Settings) -> str:
+    """The secrets: there, complete, and nobody else's business."""
+    if not ENV.is_file():
+        raise SurroundingsError(f"{ENV} is missing; `make compose-up` writes it, once.")
+    if missing := [name for name in NEEDED if not secrets().get(name)]:
+        raise SurroundingsError(
+            f"{ENV} lacks {', '.join(missing)}; put them back from a copy, or remove the file and its volumes and start anew."
+        )
+    if ENV.stat().st_mode & 0o077:
+        raise SurroundingsError(f"others can read {ENV}; chmod 600 it.")
+    return f"{len(NEEDED)} variables in {ENV}, readable by you only"
+
+
+def check_versions(_: Settings) -> str:
+    """The images are of the versions that the embedded stack runs, and Airflow's was built from the lock as it is now."""
+    wanted = versions()
+    configured = json.loads(docker("compose", "config", "--format", "json"))["services"]
+    built = configured["spark-master"]["build"]["args"]
+    images = {"kafka": configured["kafka"]["image"], "spark": built["SPARK_IMAGE"], "airflow": built["AIRFLOW_IMAGE"]}
+    if wrong := [f"{image} is not {name} {wanted[name]}" for name, image in images.items() if not _is_of(image, wanted[name])]:
+        raise SurroundingsError(f"{'; '.join(wrong)}. Change docker-compose.yml, or the variable that names another image.")
+    airflow = configured["scheduler"]["image"]
+    found = docker("run", "--rm", "--network", "none", "--entrypoint", "sha256sum", airflow, BUILT_FROM).split()[0]
+    if found != hashlib.sha256(LOCK.read_bytes()).hexdigest():
+        raise SurroundingsError(f"the image {airflow} was built from another {LOCK.name}; `make compose-up` builds it anew.")
+    return ", ".join(f"{name} {version}" for name, version in wanted.items())
+
+
+def check_services(_: Settings) -> str:
+    """Every service is up and healthy."""
+    found = services()
+    if not found:
+        raise SurroundingsError("not running; `docker compose up -d --wait` starts it.")
+    if bad := [f"{service['Service']} is {state(service)}" for service in found if not is_well(service)]:
+        raise SurroundingsError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
+    return f"{len(found)} are well"
+
+
+def check_external(settings: Settings) -> str:
+    """The listener for the host: what Kafka advertises there can be reached from here."""
+    if not ports.answers(settings.kafka_port):
+        raise SurroundingsError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
+    Kafka(settings.kafka_config).check_listeners()
+    return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"
+
+
+def check_internal(_: Settings) -> str:
+    """The listener for containers: what Kafka advertises there can be reached from a container."""
+    try:
+        docker("compose", "exec", "-T", "scheduler", "headrace", "topics", "list")
+    except SurroundingsError as error:
+        raise SurroundingsError(f"from within the service scheduler: {error}") from error
+    return "Kafka at kafka:29092 answers containers at the address that it advertises"
+
+
+CHECKS = {
+    "docker": check_engine,
+    "secrets": check_env,
+    "versions": check_versions,
+    "services": check_services,
+    "EXTERNAL": check_external,
+    "INTERNAL": check_internal,
+}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the embedded stack, which hold for the images as well: of the lock, and of the jars beside it."""
+    pins = dict(re.findall(r"^([a-z-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    broker = next(match[1] for path in jars.expected() if (match := re.fullmatch(r"broker/kafka_2\.13-([\d.]+)\.jar", path)))
+    return {"kafka": broker, "spark": pins["pyspark"], "airflow": pins["apache-airflow"]}
+
+
+def _is_of(image: str, version: str) -> bool:
+    tag = image.rpartition(":")[2]
+    return tag == version or tag.startswith(f"{version}-")

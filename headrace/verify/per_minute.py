@@ -1,0 +1,33 @@
+"""How many records were kept per minute: `kept_per_minute.parquet`, written anew from the verified records on each green."""
+
+import os
+
+from headrace.ledger.entries import entries
+from headrace.ledger.folder import Folder
+from headrace.verify import engine
+
+_COUNTED = """
+    COPY (
+        SELECT date_trunc('minute', _timestamp) AS minute, _topic, count(*) AS kept FROM events GROUP BY ALL ORDER BY ALL
+    ) TO '{target}' (FORMAT parquet)
+"""
+
+
+def write(folder: Folder, until: int) -> None:
+    """Count all kept records of the micro-batches up to `until`, by topic and by the minute (UTC) of their timestamp.
+
+    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records. The file is exchanged as a whole.
+    """
+    files = [
+        folder.published(folder.events, entry.micro_batch) / file.name
+        for entry in entries(folder)
+        if entry.micro_batch <= until
+        for file in entry.events
+    ]
+    if not files:
+        return
+    made = folder.kept_per_minute.with_suffix(f".{os.getpid()}")
+    with engine.connect() as database:
+        engine.view(database, "events", files)
+        database.execute(_COUNTED.format(target=str(made).replace("'", "''")))
+    made.replace(folder.kept_per_minute)

@@ -1,0 +1,23 @@
+"""The Spark session of the apps, with the settings that the records depend on, whatever configuration the app was submitted with."""
+
+from pyspark.sql import SparkSession
+
+SETTINGS = {
+    # Timestamps are UTC and microseconds, wherever the driver runs; INT96 is what Spark writes otherwise.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+    # Values that cannot be converted raise; the contract's filters are made so that none can.
+    "spark.sql.ansi.enabled": "true",
+    # The ledger says what is complete.
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+
+
+def spark_session(name: str) -> SparkSession:
+    """Start Spark, or give the session that is there, with these settings."""
+    builder = SparkSession.builder.appName(name)
+    for key, value in SETTINGS.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()

@@ -1,0 +1,235 @@
+"""Ledgers made without Kafka and Spark: what both would have left behind, written through the ledger's own functions."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
+from headrace.contract.verdicts import Verdict
+from headrace.errors import BrokenInvariantError
+from headrace.kafka import Block, TopicFacts
+from headrace.ledger import publish
+from headrace.ledger.entries import Entry
+from headrace.ledger.folder import ENTRY, Folder
+from headrace.ledger.identity import Identity, Streamed
+from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
+from headrace.report.model import InvariantState, Report
+from headrace.verify.check import Verification
+from headrace.verify.conclude import conclude
+from headrace.verify.scope import Scope, everything, since_verified
+
+FILE = """
+name = "p"
+description = "A ledger under test."
+format = "text"
+filter = "contains(value, 'important')"
+
+[[topics]]
+name = "t"
+partitions = 1
+replication_factor = 1
+"""
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
+NAMES = ["_topic", "_partition", "_offset", "_timestamp", "_key"]
+
+Record = tuple[bytes, bytes | None]
+
+
+@dataclass
+class FakeKafka:
+    """One topic `t` of one partition, held in a list."""
+
+    records: Sequence[Record]
+    first: int = 0
+    config: dict[str, str] = field(default_factory=dict)
+    servers: str = "nowhere"
+
+    def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
+        """It exists."""
+        return {topic: TopicFacts(f"id-{topic}", 1, 1, self.config) for topic in topics}
+
+    def earliest(self, topics: Iterable[str]) -> Positions:
+        """What came before has aged out."""
+        return {topic: {0: self.first} for topic in topics}
+
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+        """There are no transactions."""
+        assert committed in {True, False}
+        return {topic: {0: len(self.records)} for topic in topics}
+
+    def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
+        """One block."""
+        assert committed in {True, False}
+        offsets = list(range(offset_range.from_offset, offset_range.until_offset))
+        keys: list[bytes | None] = [self.records[offset][0] for offset in offsets]
+        values = [self.records[offset][1] for offset in offsets]
+        if offsets:
+            yield Block(offset_range.topic, offset_range.partition, offsets, [1000] * len(offsets), keys, values, [[] for _ in offsets])
+
+
+@dataclass
+class Ledger:
+    """A pipeline's folder and its Kafka."""
+
+    pipeline: Pipeline
+    folder: Folder
+    kafka: FakeKafka
+    runs: int = 0
+
+    @classmethod
+    def made(
+        cls, base: Path, records: Sequence[Record], cuts: Sequence[int] = (), start: int = 0, checkpoint: str | None = "c1"
+    ) -> "Ledger":
+        """Publish a micro-batch up to each of the cuts."""
+        (base / "p.toml").write_text(FILE)
+        one = cls(Pipeline.load(base / "p.toml"), Folder(base / "data" / "p"), FakeKafka(records))
+        one.folder.root.mkdir(parents=True)
+        identity = Identity(
+            pipeline="p", checkpoint=checkpoint, topics={"t": "id-t"}, start={"t": {0: start}}, contract=one.pipeline.contract
+        )
+        documents.write(one.folder.identity, identity)
+        for log in ("offsets", "commits"):
+            (one.folder.checkpoint / log).mkdir(parents=True)
+        (one.folder.checkpoint / "metadata").write_text('{"id": "c1"}')
+        publish.prepare(one.folder, one.pipeline.contract, [])
+        for number, (at, until) in enumerate(zip([start, *cuts], cuts, strict=False)):
+            one.publish(number, at, until)
+        return one
+
+    def publish(self, number: int, at: int, until: int) -> None:
+        """Publish one micro-batch."""
+        records = {offset: self.kafka.records[offset] for offset in range(at, until)}
+        kept = [offset for offset, (_, value) in records.items() if value is not None and b"important" in value]
+        unusable = [offset for offset, (_, value) in records.items() if value is None]
+        staging = publish.stage(self.folder, number)
+        if kept:
+            staging.events.mkdir()
+            rows = {**position(records, kept), "value": [(records[offset][1] or b"").decode() for offset in kept]}
+            pq.write_table(pa.table(rows), staging.events / f"part-{number}.parquet")
+        if unusable:
+            staging.quarantine.mkdir()
+            headers = pa.array([None] * len(unusable), pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])))
+            values = pa.array([None] * len(unusable), pa.binary())
+            rows = {**position(records, unusable), "_value": values, "_headers": headers, "reason": ["null_value"] * len(unusable)}
+            pq.write_table(pa.table(rows), staging.quarantine / f"part-{number}.parquet")
+        events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
+        counts = {
+            ("t", 0, Verdict.KEPT): len(kept),
+            ("t", 0, Verdict.FILTERED): until - at - len(kept) - len(unusable),
+            ("t", 0, Verdict.QUARANTINED): len(unusable),
+        }
+        (self.folder.checkpoint / "offsets" / str(number)).write_text("v1\n{}\n" + json.dumps({"t": {"0": until}}))
+        entry = Entry(
+            micro_batch=number,
+            checkpoint="c1",
+            run="run",
+            contract=self.pipeline.contract,
+            planned_at=MOMENT,
+            published_at=MOMENT,
+            accounts=publish.audit([OffsetRange("t", 0, at, until)], counts, events, quarantine),
+            events=events,
+            quarantine=quarantine,
+        )
+        publish.commit(self.folder, staging, entry)
+        (self.folder.checkpoint / "commits" / str(number)).write_text("v1\n{}")
+
+    def tamper(self, micro_batch: int, change: Callable[[pa.Table], pa.Table], kind: str = "events", *, sign: bool = False) -> None:
+        """Change a published file behind its entry's back, or sign it: then the entry says what the file now is."""
+        (path,) = (self.folder.root / kind / f"micro_batch={micro_batch}").glob("*.parquet")
+        table = change(pq.read_table(path, partitioning=None))
+        pq.write_table(table, path)
+        if sign:
+            entry_path = self.folder.events / f"micro_batch={micro_batch}" / ENTRY
+            entry = documents.read(entry_path, Entry)
+            (file,) = getattr(entry, kind)
+            now = msgspec.structs.replace(
+                file,
+                bytes=path.stat().st_size,
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                spans=[msgspec.structs.replace(file.spans[0], rows=len(table))],
+            )
+            documents.write(entry_path, msgspec.structs.replace(entry, **{kind: [now]}))
+
+    def receipt(self, run: str, low: int, high: int, start: int = 0) -> Receipt:
+        """The receipt of a batch that landed in these offsets, both included."""
+        mine = [record for record in self.kafka.records[low : high + 1] if record[0].startswith(key_prefix("p", run))]
+        made = Receipt(
+            pipeline="p",
+            run=run,
+            state=ReceiptState.COMPLETE,
+            seed=1,
+            records=len(mine),
+            malformed=0.0,
+            opened_at=MOMENT,
+            completed_at=MOMENT,
+            start={"t": {0: start}},
+            landings=[Landing(topic="t", partition=0, lowest_offset=low, highest_offset=high, count=len(mine))],
+            digest=f"{sum(fingerprint(*record) for record in mine) % DIGEST_MODULUS:032x}",
+        )
+        documents.write(self.folder.receipt(run), made)
+        documents.write(self.folder.streamed, Streamed(run="run", started_at=LATER, ended_at=LATER))
+        return made
+
+    def verify(self, scope: Scope | None = None) -> dict[str, list[str]]:
+        """Verify, as the DAG does unless a scope is given; what does not hold, with the findings' texts."""
+        return self.conclude(self.look(scope), scope)
+
+    def look(self, scope: Scope | None = None) -> Report:
+        """Check, and store the report."""
+        self.runs += 1
+        report = Verification(self.folder, self.pipeline, self.kafka, scope or since_verified(self.folder)).run(f"verify-{self.runs}")  # type: ignore[arg-type]
+        documents.write(self.folder.report(report.run) / "report.json", report)
+        return report
+
+    def conclude(self, report: Report, scope: Scope | None = None) -> dict[str, list[str]]:
+        """End the run."""
+        try:
+            conclude(self.folder, self.pipeline, scope or since_verified(self.folder), report)
+        except BrokenInvariantError:
+            assert report.state == "red"
+        else:
+            assert report.state == "green"
+        return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state != InvariantState.HELD}
+
+    @property
+    def everything(self) -> Scope:
+        """All that was ever published."""
+        return everything(self.folder)
+
+
+def position(records: dict[int, Record], offsets: list[int]) -> dict[str, Any]:
+    """The five columns that say where a record stood."""
+    columns = [
+        pa.array(["t"] * len(offsets)),
+        pa.array([0] * len(offsets), pa.int32()),
+        pa.array(offsets, pa.int64()),
+        pa.array([1_000_000] * len(offsets), pa.timestamp("us", "UTC")),
+        pa.array([records[offset][0] for offset in offsets], pa.binary()),
+    ]
+    return dict(zip(NAMES, columns, strict=True))
+
+
+def forged(table: pa.Table) -> pa.Table:
+    """The rows with another text."""
+    return table.set_column(5, "value", pa.array(["FORGED"] * len(table)))
+
+
+def batch(run: str, count: int, pipeline: str = "p") -> list[Record]:
+    """A batch's records, all of them to be kept."""
+    return [(key(key_prefix(pipeline, run), number), b"important") for number in range(count)]
+
+
+def others(count: int) -> list[Record]:
+    """Records of somebody else: kept and filtered ones in turn, one of ten unusable."""
+    return [(b"k%d" % number, None if number % 10 == 3 else b"important" if number % 2 else b"other") for number in range(count)]

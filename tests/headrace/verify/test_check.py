@@ -1,0 +1,248 @@
+"""What verify must never miss, and must never be wrong about, on ledgers made without Kafka and Spark."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from headrace import documents
+from headrace.errors import LedgerError, RefusedError
+from headrace.ledger.entries import entries
+from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, joined
+from headrace.ledger.identity import read_identity, read_verified
+from headrace.ledger.opening import check_receipts
+from headrace.ledger.receipts import key_prefix
+from headrace.verify.check import Verification
+from headrace.verify.files import check_files
+from headrace.verify.per_minute import write
+from headrace.verify.scope import Scope, of_run, since_verified
+from ledgers import LATER, Ledger, batch, forged, others
+
+
+def make(base: Path, *cuts: int) -> Ledger:
+    """Thirty records of somebody, published up to the cuts."""
+    return Ledger.made(base, others(30), cuts)
+
+
+def test_an_untouched_ledger_is_green(tmp_path: Path) -> None:
+    """Nothing is found, whatever the scope."""
+    one = make(tmp_path, 10, 20, 30)
+    assert one.verify() == {}
+    assert one.verify(one.everything) == {}
+    assert read_verified(one.folder).micro_batch == 2
+
+
+def test_a_red_is_not_forgotten_after_a_green_of_something_else(tmp_path: Path) -> None:
+    """What was found wanting stays in the scope until just that is green, whatever other reports say or whether they are there."""
+    one = make(tmp_path, 10, 20, 30)
+    assert one.verify() == {}
+    one.tamper(0, forged)
+    assert "I8" in one.verify(one.everything)
+    entry = one.folder.events / "micro_batch=2" / "_entry.json"
+    documents.write(entry, msgspec.structs.replace(entries(one.folder)[2], run="other"))
+    assert one.verify(of_run(one.folder, "other")) == {}
+    shutil.rmtree(one.folder.reports)
+    assert since_verified(one.folder).micro_batches == [0, 1, 2]
+    assert "I8" in one.verify()
+
+
+def test_a_red_about_a_receipt_is_not_forgotten(tmp_path: Path) -> None:
+    """A receipt that was altered after it was verified is red until it is mended."""
+    one = Ledger.made(tmp_path, [*batch("run", 10), *others(10)], [20])
+    receipt = one.receipt("run", 0, 9)
+    assert one.verify() == {}
+    assert since_verified(one.folder).receipts == []
+    documents.write(one.folder.receipt("run"), msgspec.structs.replace(receipt, records=11))
+    assert "I1" in one.verify(one.everything)
+    assert "I1" in one.verify()
+    documents.write(one.folder.receipt("run"), receipt)
+    assert one.verify() == {}
+    assert since_verified(one.folder).receipts == []
+
+
+def test_a_receipt_that_went_away_is_missed(tmp_path: Path) -> None:
+    """A receipt that the scope names must be there when it is checked."""
+    one = Ledger.made(tmp_path, batch("run", 10), [10])
+    one.receipt("run", 0, 9)
+    scope = since_verified(one.folder)
+    one.folder.receipt("run").unlink()
+    assert "I1" in one.verify(scope)
+
+
+def test_a_red_that_aged_out_is_unverifiable(tmp_path: Path) -> None:
+    """What was found wanting does not become green because Kafka has removed the records that would prove it."""
+    one = make(tmp_path, 10, 20)
+    assert one.verify() == {}
+    one.tamper(0, forged, sign=True)
+    assert "I4" in one.verify(one.everything)
+    one.kafka.first = 10
+    assert "I7" in one.verify()
+    assert "I7" in one.verify()
+
+
+def test_what_aged_out_after_it_was_verified_is_green(tmp_path: Path) -> None:
+    """A micro-batch that has aged out in part does not hide the batch in the rest of it."""
+    one = Ledger.made(tmp_path, [*others(10), *batch("run", 10)], [20])
+    one.receipt("run", 10, 19, start=10)
+    assert one.verify() == {}
+    one.kafka.first = 5
+    assert one.verify(one.everything) == {}
+
+
+def test_a_batch_before_the_start_is_red(tmp_path: Path) -> None:
+    """Records that lie before the offset where the pipeline starts are published by nobody."""
+    one = Ledger.made(tmp_path, [*batch("run", 10), *others(10)], [20], start=10)
+    one.receipt("run", 0, 9)
+    assert "I1" in one.verify()
+    one.folder.streamed.unlink()
+    with pytest.raises(LedgerError, match="reads it from 10 on"):
+        check_receipts(one.folder, one.kafka, LATER.replace(year=2027))  # type: ignore[arg-type]
+
+
+def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
+    """A topic from which Kafka removes records by key can't be accounted for, whoever set it so and when."""
+    one = make(tmp_path, 10)
+    one.kafka.config["cleanup.policy"] = "compact,delete"
+    assert "I6" in one.verify()
+    identity = read_identity(one.folder)
+    assert identity is not None
+    with pytest.raises(RefusedError, match="compacted"):
+        check_cluster(one.folder, identity, entries(one.folder), ["t"], Cluster({"t": "id-t"}, {"t": {0: 0}}, {"t": {0: 30}}, ["t"]))
+
+
+def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None:
+    """Only the next micro-batch may have its quarantine in place before its entry."""
+    one = make(tmp_path, 10, 20)
+    shutil.copytree(one.folder.quarantine / "micro_batch=0", one.folder.quarantine / "micro_batch=2")
+    assert one.verify() == {}
+    (one.folder.quarantine / "micro_batch=2").rename(one.folder.quarantine / "micro_batch=999")
+    assert "I8" in one.verify(one.everything)
+
+
+def nameless(column: str) -> Callable[[pa.Table], pa.Table]:
+    """A change that puts null into the first row of a column."""
+
+    def change(table: pa.Table) -> pa.Table:
+        index = table.column_names.index(column)
+        values = [None, *table.column(index).to_pylist()[1:]]
+        return table.set_column(index, column, pa.array(values, table.schema.field(index).type))
+
+    return change
+
+
+def doubled(column: str) -> Callable[[pa.Table], pa.Table]:
+    """A change that adds a row whose column is null."""
+    return lambda table: pa.concat_tables([table, nameless(column)(table.slice(0, 1))])
+
+
+@pytest.mark.parametrize("column", ["_topic", "_partition", "_offset"])
+def test_a_row_without_a_whole_position_is_red(tmp_path: Path, column: str) -> None:
+    """Null compares to nothing, and is noticed all the same."""
+    one = make(tmp_path, 10)
+    one.tamper(0, doubled(column), sign=True)
+    assert "I4" in one.verify()
+
+
+def test_a_quarantined_record_without_a_reason_is_red(tmp_path: Path) -> None:
+    """It is told, and the report can be written."""
+    one = make(tmp_path, 10)
+    one.tamper(0, nameless("reason"), "quarantine", sign=True)
+    assert "I7" in one.verify()
+
+
+def test_a_partition_that_joined_before_a_failed_stream_is_no_hole(tmp_path: Path) -> None:
+    """A stream may be killed after a new partition was noted and before its first micro-batch; the next one goes on."""
+    one = make(tmp_path, 10, 20)
+    identity = read_identity(one.folder)
+    assert identity is not None
+    documents.write(one.folder.identity, joined(identity, Cluster({"t": "id-t"}, {"t": {0: 0, 1: 0}}, {"t": {0: 30, 1: 0}})))
+    check_checkpoint(one.folder, read_identity(one.folder), entries(one.folder))
+    assert one.verify() == {}
+
+
+def test_a_publish_while_verify_looks_is_green(tmp_path: Path) -> None:
+    """A micro-batch that is committed after the ledger was read is the next run's."""
+    one = make(tmp_path, 10)
+    verification = Verification(one.folder, one.pipeline, one.kafka, one.everything)  # type: ignore[arg-type]
+    one.publish(1, 10, 20)
+    assert verification.run("verify").state == "green"
+
+
+def test_a_checkpoint_without_a_micro_batch_is_green(tmp_path: Path) -> None:
+    """Spark makes its checkpoint before the first micro-batch is planned."""
+    assert Ledger.made(tmp_path, others(30), checkpoint=None).verify() == {}
+
+
+def test_an_entry_of_another_checkpoint_is_red_and_refused(tmp_path: Path) -> None:
+    """An entry says which checkpoint planned it."""
+    one = make(tmp_path, 10)
+    entry = one.folder.events / "micro_batch=0" / "_entry.json"
+    documents.write(entry, msgspec.structs.replace(entries(one.folder)[0], checkpoint="other"))
+    assert "I5" in one.verify()
+    with pytest.raises(LedgerError, match="another checkpoint"):
+        check_checkpoint(one.folder, read_identity(one.folder), entries(one.folder))
+
+
+def test_the_same_run_id_in_two_pipelines_makes_different_keys(tmp_path: Path) -> None:
+    """Scheduled runs of two pipelines that share a topic have the same id."""
+    assert key_prefix("p", "scheduled") != key_prefix("q", "scheduled")
+    one = Ledger.made(tmp_path, [*batch("scheduled", 10), *batch("scheduled", 10, pipeline="q")], [20])
+    one.receipt("scheduled", 0, 9)
+    assert one.verify() == {}
+
+
+def test_a_batch_sent_again_after_a_reset_is_green(tmp_path: Path) -> None:
+    """Copies of before the receipt's start belong to the ledger that was moved aside."""
+    one = Ledger.made(tmp_path, [*batch("run", 10), *batch("run", 10)], [20])
+    one.receipt("run", 10, 19, start=10)
+    assert one.verify() == {}
+
+
+def test_more_findings_than_are_told_are_remembered(tmp_path: Path) -> None:
+    """Every micro-batch with a finding is looked at again, not only those that the report has room for."""
+    one = Ledger.made(tmp_path, others(300), range(10, 301, 10))
+    assert one.verify() == {}
+    for number in range(30):
+        one.tamper(number, forged)
+    one.verify(one.everything)
+    assert read_verified(one.folder).owed_micro_batches == list(range(30))
+
+
+def test_a_file_that_went_away_while_it_was_checked_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone only when its rows are compared is told as well."""
+    one = make(tmp_path, 10)
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+
+    def checked(*arguments: Any) -> None:
+        check_files(*arguments)
+        path.unlink()
+
+    monkeypatch.setattr("headrace.verify.check.check_files", checked)
+    assert "I8" in one.verify()
+
+
+def test_kept_per_minute_counts_verified_records(tmp_path: Path) -> None:
+    """One row per topic and minute; what is not verified yet is not counted."""
+    one = make(tmp_path, 10, 20)
+    write(one.folder, until=0)
+    (row,) = pa.parquet.read_table(one.folder.kept_per_minute).to_pylist()
+    assert (row["_topic"], row["kept"]) == ("t", 4)
+    assert row["minute"].isoformat() == "1970-01-01T00:00:00+00:00"
+
+
+def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) -> None:
+    """Green of one run takes that run's micro-batches off the list, and leaves the mark where it is."""
+    one = make(tmp_path, 10, 20)
+    assert one.verify() == {}
+    content = {path: path.read_bytes() for path in one.folder.events.glob("micro_batch=[01]/*.parquet")}
+    for number in (0, 1):
+        one.tamper(number, forged)
+    one.verify(one.everything)
+    for path, written in content.items():
+        path.write_bytes(written)
+    assert one.verify(Scope(micro_batches=[1], receipts=[], streamed_from=None, moves=False)) == {}
+    assert read_verified(one.folder).owed_micro_batches == [0]
