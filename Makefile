@@ -1,7 +1,7 @@
 # What there is to do. `make` alone prints it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status doctor test check docs lock venv
+.PHONY: help demo up down status doctor compose-up compose-down test test-compose check docs lock venv
 
 ifeq ($(OS),Windows_NT)
   $(error Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install); with Docker Desktop, make compose-up works there, too)
@@ -11,7 +11,7 @@ BIN := .venv/bin
 SET_UP := test -x $(BIN)/headrace || { echo 'Headrace is not set up here yet; `make up` does that.' >&2; exit 3; };
 
 help: ## Print this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: venv ## Set everything up, run the main job on real Kafka, Spark and Airflow, and print its report
 	@$(BIN)/headrace demo
@@ -28,8 +28,17 @@ status: ## Show what runs, where, and where the login is
 doctor: ## Check everything that is needed
 	@$(SET_UP) $(BIN)/headrace doctor
 
+compose-up: ## Start the same in containers, with a Spark cluster (needs Docker)
+	@docker/up
+
+compose-down: ## Stop the containers; what they keep stays
+	@docker compose down
+
 test: venv ## Set everything up and run all tests
 	@$(BIN)/pytest
+
+test-compose: venv ## Run the tests of the containers (needs Docker; takes about a quarter of an hour)
+	@$(BIN)/pytest tests/compose
 
 check: venv ## Check style, types and locks
 	@$(BIN)/ruff check

@@ -81,6 +81,7 @@ class Kafka:
         if self._admin is None:
             self._knock(self.servers.split(","), "bootstrap.servers")
             self._admin = AdminClient({**self.config, "error_cb": self._hear})
+            self._brokers()
         return self._admin
 
     def check_listeners(self) -> int:

@@ -26,7 +26,7 @@ class Settings:
     kafka_port broker; the controller listens one port higher
     ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
-    kafka      a JSON file with librdkafka settings of another cluster than the stack's, credentials included
+    kafka      librdkafka settings of another cluster than the embedded stack's, credentials included
     """
 
     home: Path
@@ -35,12 +35,12 @@ class Settings:
     kafka_port: int
     ui_port: int
     java_home: Path | None
-    kafka: Path | None
+    kafka: Mapping[str, str] | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
-        java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
+        java_home = environment.get("HEADRACE_JAVA_HOME")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or ROOT / ".headrace").absolute(),
             data=Path(environment.get("HEADRACE_DATA") or ROOT / "data").absolute(),
@@ -48,7 +48,7 @@ class Settings:
             kafka_port=_port(environment, "HEADRACE_KAFKA_PORT", 9092),
             ui_port=_port(environment, "HEADRACE_UI_PORT", 8080),
             java_home=Path(java_home).absolute() if java_home else None,
-            kafka=Path(kafka).absolute() if kafka else None,
+            kafka=_kafka(environment),
         )
 
     @property
@@ -58,10 +58,8 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, str]:
-        """How to reach Kafka from here: by the settings in the file that `kafka` names, or else where the stack's broker listens."""
-        if self.kafka is None:
-            return {"bootstrap.servers": self.bootstrap_servers}
-        return read_kafka_config(self.kafka)
+        """How to reach Kafka from here."""
+        return dict(self.kafka or {"bootstrap.servers": self.bootstrap_servers})
 
     @property
     def ui_url(self) -> str:
@@ -78,6 +76,19 @@ def read_kafka_config(path: Path) -> dict[str, str]:
     if not isinstance(config, dict) or not config.get("bootstrap.servers"):
         raise MistakeError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
     return {str(key): str(value) for key, value in config.items()}
+
+
+def shown(path: Path) -> str:
+    """A path as people see it: from the checkout on, if it lies there, since a container has the checkout elsewhere."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _kafka(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Settings in the file that HEADRACE_KAFKA names, or, in the environment of Airflow's services, those of the connection."""
+    if path := environment.get("HEADRACE_KAFKA"):
+        return read_kafka_config(Path(path))
+    connection = json.loads(environment.get("AIRFLOW_CONN_KAFKA_DEFAULT") or "{}")
+    return {key: str(value) for key, value in connection.get("extra", {}).items()} or None
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

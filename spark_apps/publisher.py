@@ -17,6 +17,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
 from headrace.ledger.ranges import OffsetRange, between
 from headrace.report.display import plural
+from headrace.settings import shown
 from spark_apps.judge import POSITION, judge
 
 log = logging.getLogger("headrace")
@@ -74,7 +75,7 @@ class Publisher:
         publish.commit(self.folder, staging, entry)
         self.published.append(entry)
         log.info("%s", described(entry))
-        log.info("  published in %s", self.folder.published(self.folder.events, micro_batch))
+        log.info("  published in %s", shown(self.folder.published(self.folder.events, micro_batch)))
 
 
 def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging) -> publish.Counts:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace import schemas
+from headrace import __version__, schemas
+from headrace.local import compose
 from headrace.settings import ROOT
 
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -59,7 +60,7 @@ def test_a_dag_file_imports_nothing_heavy(dag: Path) -> None:
 
 def test_the_lock_holds_names_versions_and_hashes_only() -> None:
     """No address stands in a lock: whoever installs knows where the registry is."""
-    for lock in ROOT.glob("requirements*.lock"):
+    for lock in (*ROOT.glob("requirements*.lock"), *ROOT.glob("docker/*.lock")):
         text = lock.read_text()
         assert not re.search(r"https?://|--index|--find-links", text), lock
         assert all("==" in line for line in text.splitlines() if line and not line.startswith((" ", "#"))), lock
@@ -78,6 +79,27 @@ def test_the_connector_is_sparks_own_version() -> None:
     spark = dict(re.findall(r"^(pyspark)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))["pyspark"]
     (ivy,) = ROOT.glob("headrace/local/**/ivy.xml")
     assert set(re.findall(r'name="spark-(?:sql|token-provider)-kafka-0-10_2.13" rev="([\d.]+)"', ivy.read_text())) == {spark}
+
+
+def test_containers_run_the_same_versions() -> None:
+    """The images in docker-compose.yml are of the versions in the locks and in ivy.xml; the Dockerfile names none of its own."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    images = dict(re.findall(r":-(?:apache/)?(kafka|spark|airflow|postgres):(\d[\d.]*)(?=[-}])", text))
+    wanted = compose.versions()
+    assert {name: images[name] for name in wanted} == wanted
+    assert images.keys() == {*wanted, "postgres"}
+    assert not re.search(r"\d+\.\d+\.\d+", (ROOT / "docker" / "Dockerfile").read_text())
+    own = set(re.findall(r"headrace/(?:spark|airflow):([\d.]+)", text))
+    assert own == {__version__}
+
+
+def test_the_lock_of_the_image_is_part_of_the_whole_lock() -> None:
+    """What is installed in the container is what is installed on the host, hash by hash."""
+    whole, part = ((ROOT / name).read_text() for name in ("requirements.lock", "docker/requirements.lock"))
+    pins = {name: re.findall(r"^([\w.-]+==[\w.]+)", text, re.MULTILINE) for name, text in (("whole", whole), ("part", part))}
+    assert len(pins["part"]) > 100
+    assert set(pins["part"]) <= set(pins["whole"])
+    assert set(re.findall(r"sha256:\w+", part)) <= set(re.findall(r"sha256:\w+", whole))
 
 
 def test_schemas_are_up_to_date() -> None:

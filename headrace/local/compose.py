@@ -16,7 +16,15 @@ ENV = ROOT / ".env"
 LOCK = ROOT / "docker" / "requirements.lock"
 BUILT_FROM = "/opt/headrace/requirements.lock"
 """Where Airflow's image keeps the lock that it was built from."""
-NEEDED = ("HEADRACE_UID", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_PASSWORD")
+NEEDED = (
+    "HEADRACE_UID",
+    "POSTGRES_PASSWORD",
+    "KAFKA_PASSWORD",
+    "AIRFLOW_FERNET_KEY",
+    "AIRFLOW_SECRET_KEY",
+    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_PASSWORD",
+)
 """What docker/up writes into .env."""
 
 ANSWERS_WITHIN = 60
@@ -41,13 +49,15 @@ def services() -> list[dict[str, Any]]:
 
 
 def state(service: dict[str, Any]) -> str:
-    """Return a service's health, or its state where it has no health check."""
+    """Return a service's health, or its state where it has no health check, or "done" where it runs once only."""
+    if service["State"] == "exited" and service["ExitCode"] == 0:
+        return "done"
     return str(service.get("Health") or service["State"])
 
 
 def is_well(service: dict[str, Any]) -> bool:
-    """Say whether a service is as it should be: healthy, or, if it runs once only, ended without an error."""
-    return state(service) in {"healthy", "running"} or (service["State"] == "exited" and service["ExitCode"] == 0)
+    """Say whether a service is as it should be."""
+    return state(service) in {"healthy", "running", "done"}
 
 
 def docker(*arguments: str) -> str:

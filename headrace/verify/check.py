@@ -15,6 +15,7 @@ from headrace.ledger.opening import is_due, survey
 from headrace.ledger.ranges import OffsetRange, Positions, advance, without
 from headrace.ledger.receipts import receipts
 from headrace.report.model import Report, State, Wanting
+from headrace.settings import shown
 from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
 from headrace.verify.files import check_chain, check_files, readable_entries
@@ -77,8 +78,8 @@ class Verification:
             samples=contents.samples,
             micro_batches=contents.micro_batches,
             ever=contents.totals(self.ledger),
-            events=str(self.folder.events),
-            quarantined_records=str(self.folder.quarantine),
+            events=shown(self.folder.events),
+            quarantined_records=shown(self.folder.quarantine),
         )
 
     def _read_all(self, chosen: list[Entry], batches: Batches) -> set[str]:

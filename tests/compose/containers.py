@@ -1,0 +1,170 @@
+"""The compose stack under test: a copy of the checkout with ports, secrets and data of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from headrace import documents
+from headrace.ledger.folder import Folder
+from headrace.local.rest import Airflow, Run
+from headrace.report.model import Report
+from headrace.report.stored import find
+from headrace.settings import ROOT
+
+PROJECT = "headrace-test"
+LABEL = f"label=com.docker.compose.project={PROJECT}"
+PATIENCE = 420.0
+"""Seconds for a run, its retries included; most take half a minute."""
+
+
+@dataclass
+class Stack:
+    """A copy of the checkout, and what docker compose makes of it."""
+
+    root: Path
+    environment: dict[str, str]
+    overrides: list[str] = field(default_factory=list)
+
+    @classmethod
+    def copied(cls, root: Path, ports: Mapping[str, int]) -> "Stack":
+        """Copy what git knows or would add. Containers run as another user, so the copy may be read by all."""
+        names = subprocess.run(
+            ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, root / name)
+        root.chmod(0o755)
+        own = {
+            **{name: str(port) for name, port in ports.items()},
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "HEADRACE_DATA": str(root / "data"),
+            "HEADRACE_HOME": str(root / ".headrace"),
+            "PYTHONPATH": str(root),
+        }
+        return cls(root, {**os.environ, **own})
+
+    @property
+    def ui(self) -> str:
+        """Airflow's address."""
+        return f"http://127.0.0.1:{self.environment['HEADRACE_UI_PORT']}"
+
+    @property
+    def external(self) -> str:
+        """Kafka's address for the host."""
+        return f"127.0.0.1:{self.environment['HEADRACE_KAFKA_PORT']}"
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What .env holds."""
+        lines = (self.root / ".env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+    def folder(self, pipeline: str = "important_messages") -> Folder:
+        """A pipeline's folder, as the host sees it."""
+        return Folder(self.root / "data" / pipeline)
+
+    def docker(self, *arguments: str, check: bool = True, more: Mapping[str, str] | None = None) -> str:
+        """Run a docker command in the copy; returns all that it prints."""
+        done = subprocess.run(
+            ["docker", *arguments],
+            cwd=self.root,
+            env={**self.environment, **(more or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0 or not check, f"docker {' '.join(arguments)}:\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def compose(self, *arguments: str, check: bool = True, more: Mapping[str, str] | None = None) -> str:
+        """Run docker compose on the copy's own files."""
+        files = [part for name in ("docker-compose.yml", *self.overrides) for part in ("-f", name)]
+        return self.docker("compose", *files, *arguments, check=check, more=more)
+
+    def up(self, *arguments: str, more: Mapping[str, str] | None = None) -> None:
+        """Start what does not run, and wait until all of it is healthy."""
+        self.compose("up", "--detach", "--wait", *arguments, more=more)
+
+    def headrace(self, *arguments: str, check: bool = True) -> str:
+        """Run the copy's `headrace` on the host, as a user would."""
+        process = self.started(*arguments)
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0 or not check, f"headrace {' '.join(arguments)} exits {process.returncode}:\n{said[-4000:]}"
+        return said
+
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the copy's `headrace`."""
+        command = [sys.executable, "-m", "headrace.cli", *arguments]
+        return subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def ingest(self, pipeline: str = "important_messages", **params: object) -> Report:
+        """Run a pipeline to its green report."""
+        options = [part for name, value in params.items() for part in (f"--{name}", str(value))]
+        said = self.headrace("run", pipeline, *options, "--wait")
+        assert "Green: " in said
+        return self.report(run_in(said), pipeline)
+
+    def report(self, run: str, pipeline: str = "important_messages") -> Report:
+        """The newest report that covers an ingest run."""
+        path, report = find(self.folder(pipeline), run)
+        return documents.read(path, type(report))
+
+    @contextmanager
+    def airflow(self) -> Iterator[Airflow]:
+        """Airflow's API."""
+        with httpx.Client(base_url=self.ui, timeout=30, trust_env=False) as client:
+            airflow = Airflow(client)
+            login = {"username": "admin", "password": self.secrets["AIRFLOW_PASSWORD"]}
+            client.headers["Authorization"] = f"Bearer {airflow.ask('POST', '/auth/token', login)['access_token']}"
+            yield airflow
+
+    def json(self, service: str, url: str, index: int = 1) -> Any:
+        """What a page of Spark's says, asked for within a container."""
+        code = f"from urllib.request import urlopen; print(urlopen({url!r}, timeout=20).read().decode())"
+        return json.loads(self.compose("exec", "-T", "--index", str(index), service, "python3", "-c", code))
+
+    def cluster(self) -> Any:
+        """What the Spark master says of its workers and applications."""
+        return self.json("spark-master", "http://spark-master:8080/json/")
+
+    def executors(self, name: str, workers: int = 1) -> list[int]:
+        """How many executors of an application each worker had."""
+        (application,) = [each["id"] for each in self.cluster()["completedapps"] if each["name"] == name]
+        told = [self.json("spark-worker", "http://localhost:8081/json/", index + 1) for index in range(workers)]
+        return [sum(executor["appid"] == application for executor in worker["finishedexecutors"]) for worker in told]
+
+
+def run_in(said: str) -> str:
+    """The run id that `headrace run` printed."""
+    found = re.search(r"Started \w+, run (\S+)\.\n", said)
+    assert found, said
+    return found[1]
+
+
+def wait_until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Wait for something, with an end."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+def ended(airflow: Airflow, run: Run) -> Run:
+    """A run in its final state."""
+    wait_until(f"{run.dag} {run.id} ends", lambda: airflow.run(run.dag, run.id).is_over)
+    return airflow.run(run.dag, run.id)
