@@ -27,6 +27,9 @@ NEEDED = (
 )
 """What docker/up writes into .env."""
 
+ONCE = "airflow-init"
+"""The service that runs to its end; all others go on running."""
+
 ANSWERS_WITHIN = 60
 """Seconds for one command of docker's."""
 
@@ -50,9 +53,9 @@ def services() -> list[dict[str, Any]]:
 
 def state(service: dict[str, Any]) -> str:
     """Return a service's health, or its state where it has no health check, or "done" where it runs once only."""
-    if service["State"] == "exited" and service["ExitCode"] == 0:
+    if service["Service"] == ONCE and service["State"] == "exited" and service["ExitCode"] == 0:
         return "done"
-    return str(service.get("Health") or service["State"])
+    return str(service["Health"] if service["State"] == "running" and service.get("Health") else service["State"])
 
 
 def is_well(service: dict[str, Any]) -> bool:
