@@ -54,7 +54,7 @@ lock: venv ## Bring the locks up to date with pyproject.toml, keeping what is pi
 	@$(BIN)/python -m headrace.local.lock
 
 # Python 3.11 is what everything is tested with.
-venv:
+venv: ## Set up .venv, and nothing else
 	@for python in python3.11 python3.12 python3.13 python3 python3.14; do \
 	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
 	    exec $$python headrace/local/bootstrap.py; \

@@ -4,7 +4,7 @@
 Sends a batch of orders, as JSON, to two topics, filters whatever is new into Parquet, and proves that no record was lost.
 What is kept and from where: `shop_orders.toml`, beside this file.
 
-**`shop_orders_ingest`** runs every 30 minutes, or when triggered; the form asks for the batch's size, the share of malformed records and a seed.
+**`shop_orders_ingest`** runs on the schedule in the TOML file, or when triggered; the form asks for the batch's size, the share of malformed records and a seed.
 
 | task | red means | do |
 |---|---|---|
@@ -43,16 +43,18 @@ from headrace.airflow.tasks import (
 from headrace.contract.pipeline import Pipeline
 
 pipeline = Pipeline.beside(__file__)
-common = {**DAG_DEFAULTS, "doc_md": __doc__, "description": pipeline.description, "tags": ["headrace", pipeline.name]}
+common = {**DAG_DEFAULTS, "doc_md": __doc__, "tags": ["headrace", pipeline.name]}
 
 
-@dag(dag_id="shop_orders_ingest", schedule=schedule(pipeline), params=demo_params(pipeline), **common)
+@dag(dag_id="shop_orders_ingest", description=pipeline.description, schedule=schedule(pipeline), params=demo_params(pipeline), **common)
 def ingest() -> None:
     """Topics, batch, stream."""
     preflight(pipeline) >> create_topics(pipeline) >> produce_batch(pipeline) >> stream_to_parquet(pipeline)
 
 
-@dag(dag_id="shop_orders_verify", schedule=[published(pipeline)], **common)
+@dag(
+    dag_id="shop_orders_verify", description=f"Proves that no record of {pipeline.name} was lost.", schedule=[published(pipeline)], **common
+)
 def verify() -> None:
     """Scope, findings, report. `report` is the only leaf, so the run's state is its state."""
     scope = collect(pipeline)

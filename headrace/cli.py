@@ -97,8 +97,6 @@ def main() -> None:
         if known is None:
             raise
         _end(str(known), known.exit_code)
-    except KeyboardInterrupt:
-        _end("Interrupted.", Exit.INTERRUPTED)
 
 
 def _surroundings(error: OSError) -> SurroundingsError | None:

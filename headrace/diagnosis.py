@@ -35,10 +35,6 @@ KNOWN = (
         "take `--packages` out of the command.",
     ),
     Known(
-        r"UnixStreamServer",
-        "PySpark does not run on Windows like this. Use WSL, or a container.",
-    ),
-    Known(
         r"No space left on device|Disk quota exceeded",
         "The disk is full. Nothing half-written is published; make room and run this again.",
     ),

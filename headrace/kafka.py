@@ -163,12 +163,18 @@ class Kafka:
         return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).topics if not name.startswith("__"))
 
     def extend(self, topic: str, partitions: int) -> None:
-        """Raise a topic's number of partitions. Raises `BrokerError` if there is no such topic, or it has as many already."""
+        """Raise a topic's number of partitions. Raises `MistakeError` if there is no such topic, `BrokerError` if it has as many already."""
+        self._require(topic)
         self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(PATIENCE))
 
     def delete(self, topic: str) -> None:
-        """Delete a topic. Raises `BrokerError` if there is none of that name."""
+        """Delete a topic. Raises `MistakeError` if there is none of that name."""
+        self._require(topic)
         self._ask(lambda: self.admin.delete_topics([topic])[topic].result(PATIENCE))
+
+    def _require(self, topic: str) -> None:
+        if topic not in self.topics():
+            raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
 
     def earliest(self, topics: Iterable[str]) -> Positions:
         """The first offset still there, per partition."""
@@ -234,7 +240,7 @@ class Kafka:
             else:
                 return
         raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. Is the broker running, and is this the listener for this side?"
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this is not the listener for this side."
         )
 
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,6 +13,8 @@ from headrace.errors import MistakeError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
+
+CONNECTION = "AIRFLOW_CONN_KAFKA_DEFAULT"
 
 HIGHEST_PORT = 65_000
 """Leaves room for the ports that follow the named one."""
@@ -26,7 +30,8 @@ class Settings:
     kafka_port broker; the controller listens one port higher
     ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
-    kafka      librdkafka settings of another cluster than the embedded stack's, credentials included
+    kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials included
+    connection Airflow's `kafka_default` as JSON, where the environment is that of an Airflow service
     """
 
     home: Path
@@ -35,12 +40,13 @@ class Settings:
     kafka_port: int
     ui_port: int
     java_home: Path | None
-    kafka: Mapping[str, str] | None
+    kafka: Path | None
+    connection: str | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
-        java_home = environment.get("HEADRACE_JAVA_HOME")
+        java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or ROOT / ".headrace").absolute(),
             data=Path(environment.get("HEADRACE_DATA") or ROOT / "data").absolute(),
@@ -48,7 +54,8 @@ class Settings:
             kafka_port=_port(environment, "HEADRACE_KAFKA_PORT", 9092),
             ui_port=_port(environment, "HEADRACE_UI_PORT", 8080),
             java_home=Path(java_home).absolute() if java_home else None,
-            kafka=_kafka(environment),
+            kafka=Path(kafka).absolute() if kafka else None,
+            connection=environment.get(CONNECTION),
         )
 
     @property
@@ -58,8 +65,10 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, str]:
-        """How to reach Kafka from here."""
-        return dict(self.kafka or {"bootstrap.servers": self.bootstrap_servers})
+        """How to reach Kafka from here, in librdkafka's words. Raises `MistakeError` if what says so can't be used."""
+        if self.kafka:
+            return read_kafka_config(self.kafka)
+        return _of_connection(self.connection) if self.connection else {"bootstrap.servers": self.bootstrap_servers}
 
     @property
     def ui_url(self) -> str:
@@ -78,17 +87,30 @@ def read_kafka_config(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in config.items()}
 
 
+@contextmanager
+def kafka_file(config: Mapping[str, str]) -> Iterator[str]:
+    """A file with such settings that only this user can read, for as long as the block lasts: arguments are seen by everybody here."""
+    with tempfile.NamedTemporaryFile("w", prefix="headrace-kafka-", suffix=".json") as file:
+        json.dump(dict(config), file)
+        file.flush()
+        yield file.name
+
+
 def shown(path: Path) -> str:
     """A path as people see it: from the checkout on, if it lies there, since a container has the checkout elsewhere."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def _kafka(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """Settings in the file that HEADRACE_KAFKA names, or, in the environment of Airflow's services, those of the connection."""
-    if path := environment.get("HEADRACE_KAFKA"):
-        return read_kafka_config(Path(path))
-    connection = json.loads(environment.get("AIRFLOW_CONN_KAFKA_DEFAULT") or "{}")
-    return {key: str(value) for key, value in connection.get("extra", {}).items()} or None
+def _of_connection(text: str) -> dict[str, str]:
+    """The settings in a connection's extra, which Airflow takes as an object or as text that holds one."""
+    try:
+        extra = json.loads(text)["extra"]
+        config = json.loads(extra) if isinstance(extra, str) else extra
+        return {"bootstrap.servers": config["bootstrap.servers"], **{key: str(value) for key, value in config.items()}}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise MistakeError(
+            f'{CONNECTION} must be JSON with Kafka\'s settings in its extra: {{"extra": {{"bootstrap.servers": "host:port"}}}}.'
+        ) from None
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

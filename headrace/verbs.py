@@ -10,7 +10,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.report.display import plural
-from headrace.settings import ROOT, Settings
+from headrace.settings import ROOT, Settings, kafka_file
 
 # Each verb imports what it needs, so that `--help` is quick.
 
@@ -41,6 +41,16 @@ def kafka_config(servers: str | None) -> dict[str, str]:
     """How to reach Kafka, at another address if one is given."""
     config = Settings.from_environment().kafka_config
     return {**config, "bootstrap.servers": servers} if servers else config
+
+
+def agree(yes: bool) -> None:
+    """Ask before what can't be undone at once; ends the command unless the user agrees, or said so before."""
+    try:
+        if yes or typer.confirm("Go on?"):
+            return
+    except typer.Abort:  # nobody there to answer, or Ctrl-C
+        typer.echo("")
+    raise typer.Exit(Exit.INTERRUPTED)
 
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
@@ -148,8 +158,7 @@ def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not as
     _, folder = load(name)
     place = resetting.aside(folder)
     typer.echo(resetting.explain(folder, place))
-    if not yes and not typer.confirm("Go on?"):
-        raise typer.Exit(Exit.INTERRUPTED)
+    agree(yes)
     resetting.reset(folder, place)
     typer.echo(f"Done. Start over with: headrace run {name} --wait")
 
@@ -170,14 +179,22 @@ def produce(
 
 def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
-    from headrace.local.airflow import environment
+    from headrace.kafka import Kafka
+    from headrace.local import spark, stack
+    from headrace.local.console import Say
+    from headrace.local.layout import Layout
 
     pipeline, _ = load(name)
-    servers = kafka_config(bootstrap_servers)["bootstrap.servers"]
+    config = kafka_config(bootstrap_servers)
+    Kafka(config).check_listeners()
+    settings = Settings.from_environment()
+    stack.prepare(settings, Say())
+    layout = Layout.of(settings)
     app = ROOT / "spark_apps" / "console_stream.py"
     typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
-    command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--bootstrap-servers", servers]
-    ended = subprocess.run(command, env={**os.environ, **environment(Settings.from_environment())}, check=False)
+    with kafka_file(config) as file:
+        command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--kafka", file]
+        ended = subprocess.run(command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
 
@@ -238,7 +255,6 @@ def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     from headrace.kafka import Kafka
 
     typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
-    if not yes and not typer.confirm("Go on?"):
-        raise typer.Exit(Exit.INTERRUPTED)
+    agree(yes)
     Kafka(kafka_config(bootstrap_servers)).delete(topic)
     typer.echo("Done.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headrace.errors import MistakeError
 
-SAME = frozenset({"bootstrap.servers", "client.id", "client.rack", "security.protocol", "request.timeout.ms", "sasl.kerberos.service.name"})
+SAME = frozenset({"bootstrap.servers", "client.id", "client.rack", "security.protocol", "request.timeout.ms"})
 """Settings that both clients know by one name and mean alike."""
 
 LOGIN_MODULES = {
@@ -31,7 +31,7 @@ def java_client(config: Mapping[str, str]) -> dict[str, str]:
     java |= _sasl(given) | _tls(given)
     if unknown := sorted(key for key in given if key.startswith(SECURITY)):
         raise MistakeError(
-            f"kafka_default: {', '.join(unknown)} cannot be told to Spark's Kafka client. Supported are SASL with "
+            f"kafka_default: {', '.join(unknown)} cannot be set on Spark's Kafka client. Supported are SASL with "
             f"{', '.join(LOGIN_MODULES)} (sasl.mechanism, sasl.username, sasl.password), and TLS with PEM (ssl.ca.location, "
             "ssl.certificate.location, ssl.key.location, ssl.key.password, or the same ending in .pem)."
         )

@@ -17,7 +17,6 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
 from headrace.ledger.ranges import OffsetRange, between
 from headrace.report.display import plural
-from headrace.settings import shown
 from spark_apps.judge import POSITION, judge
 
 log = logging.getLogger("headrace")
@@ -75,7 +74,6 @@ class Publisher:
         publish.commit(self.folder, staging, entry)
         self.published.append(entry)
         log.info("%s", described(entry))
-        log.info("  published in %s", shown(self.folder.published(self.folder.events, micro_batch)))
 
 
 def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging) -> publish.Counts:

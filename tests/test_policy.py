@@ -17,7 +17,7 @@ from headrace.settings import ROOT
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
 MAY_IMPORT = {
     "airflow": ("dags/", "headrace/airflow/"),
-    "pyspark": ("spark_apps/", "headrace/local/"),
+    "pyspark": ("spark_apps/",),
     "confluent_kafka": ("producers/", "headrace/kafka.py"),
 }
 HEAVY = {"pyspark", "duckdb", "pyarrow", "pandas", "confluent_kafka", "jinja2", "rich", "supervisor"}
@@ -40,13 +40,19 @@ def test_walls(library: str) -> None:
     assert found
 
 
-def test_the_verifier_shares_nothing_with_spark() -> None:
-    """What judges again imports nothing from the Spark apps, and they nothing from it."""
+def test_the_verifier_judges_by_other_code_than_spark() -> None:
+    """What judges again imports nothing from the Spark apps, and they nothing from it; both know the contract's words and its filter."""
     for path in SOURCES:
         where = path.relative_to(ROOT).parts
         for module in imported(path):
             assert not (where[:2] == ("headrace", "verify") and module.startswith("spark_apps")), path
             assert not (where[0] == "spark_apps" and module.startswith("headrace.verify")), path
+    both = [
+        set(imported(ROOT / name))
+        for name in ("spark_apps/judge.py", "spark_apps/json_objects.py", "headrace/verify/judge.py", "headrace/verify/decode.py")
+    ]
+    shared = {module for module in (both[0] | both[1]) & (both[2] | both[3]) if module.startswith("headrace")}
+    assert shared == {"headrace.contract.filter", "headrace.contract.verdicts"}
 
 
 @pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)

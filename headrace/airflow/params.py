@@ -29,7 +29,7 @@ def demo_params(pipeline: Pipeline) -> dict[str, Param]:
             maximum=1,
             title="Malformed share",
             section="Batch",
-            description="Share of records made unusable on purpose, 0 to 1. They belong into the quarantine, and verify checks that they are there.",
+            description="Share of records made unusable on purpose, 0 to 1. They belong in the quarantine, and verify checks that they are there.",
         ),
         "seed": Param(
             None,

@@ -3,11 +3,9 @@
 A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of them.
 """
 
-import json
 import logging
 import re
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,8 +19,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace.airflow.assets import published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
+from headrace.diagnosis import diagnose
 from headrace.errors import Exit, HeadraceError, SurroundingsError
-from headrace.settings import ROOT, Settings
+from headrace.settings import ROOT, Settings, kafka_file
 
 log = logging.getLogger(__name__)
 """What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
@@ -140,15 +139,11 @@ class StreamToParquet(SparkSubmitOperator):
     """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
 
     def execute(self, context: Context) -> None:
-        """Submit and wait. The lines that the app logged say what is wrong.
-
-        The app learns how to reach Kafka from a file that only this user can read: arguments are seen by everybody on the machine.
-        """
-        with tempfile.NamedTemporaryFile("w", prefix="headrace-kafka-", suffix=".json") as file:
-            with plainly():
-                json.dump(kafka_config(), file)
-            file.flush()
-            self.application_args = [*(self.application_args or []), "--kafka", file.name]
+        """Submit and wait. The lines that the app logged say what is wrong."""
+        with plainly():
+            config = kafka_config()
+        with kafka_file(config) as file:
+            self.application_args = [*(self.application_args or []), "--kafka", file]
             self._submit(context)
 
     def _submit(self, context: Context) -> None:
@@ -162,7 +157,7 @@ class StreamToParquet(SparkSubmitOperator):
             if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
                 ended = "was killed: by hand, or by the system, as it does when memory runs out"
             else:
-                ended = f"ended with exit code {'?' if code is None else code}; its log above says more"
+                ended = f"ended with exit code {'?' if code is None else code}; {diagnose(str(error)) or 'its log above says more'}"
             raise AirflowException(f"The stream {ended}. It is safe to run it again: nothing is published twice.") from None
 
     def _get_hook(self) -> SparkSubmitHook:
@@ -178,7 +173,7 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
         doc_md=stream_to_parquet.__doc__,
         application=str(ROOT / "spark_apps" / "filter_stream.py"),
         conn_id=SPARK,
-        name=f"{pipeline.name}",
+        name=pipeline.name,
         application_args=[
             "--pipeline",
             str(pipeline.path),

@@ -22,7 +22,7 @@ def cron_problem(schedule: str) -> str | None:
     for text, (name, lowest, highest, names) in zip(parts, _FIELDS, strict=True):
         for part in text.lower().split(","):
             if not _fits(part, lowest, highest, names):
-                return f"its {name} is {text!r}; a {name} is from {lowest} to {highest}"
+                return f"its {name} {text!r} is not understood; use *, {lowest} to {highest}, ranges that rise, steps as in */5 or 0-30/5, and lists of these"
     return None
 
 

@@ -82,6 +82,11 @@ class Folder:
         """The folder of a micro-batch below `events` or `quarantine`."""
         return kind / f"{MICRO_BATCH}{micro_batch}"
 
+    def micro_batches(self) -> list[int]:
+        """Ids of the micro-batches that have an entry, whatever is in it, in order."""
+        found = (micro_batch_of(path.parent) for path in self.events.glob(f"*/{ENTRY}"))
+        return sorted(micro_batch for micro_batch in found if micro_batch is not None)
+
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:
         """Hold the folder's lock for as long as this process lives or the block lasts.

@@ -55,7 +55,8 @@ class Staging:
 
 def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None:
     """Discard what an interrupted attempt left behind, and put the empty files in place. The caller holds the lock."""
-    shutil.rmtree(folder.staging, ignore_errors=True)
+    if folder.staging.exists():
+        shutil.rmtree(folder.staging)
     published = {entry.micro_batch for entry in ledger}
     for left in folder.quarantine.glob("*"):
         if (micro_batch := micro_batch_of(left)) is not None and micro_batch not in published:

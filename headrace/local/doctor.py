@@ -1,22 +1,14 @@
 """Look at everything the embedded stack needs; one line each, with the way out."""
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, SurroundingsError
 from headrace.local import compose, credentials, jars, java, ports, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
-
-OLDEST_PYTHON = (3, 11)
-PYTHONS_BELOW = (3, 15)
-
-
-class NotWellError(HeadraceError):
-    """Something is amiss; the message names the way out."""
 
 
 def examine(settings: Settings, say: Say) -> bool:
@@ -25,7 +17,6 @@ def examine(settings: Settings, say: Say) -> bool:
         settings,
         say,
         {
-            "python": _python,
             "versions": _versions,
             "state": _state,
             "java": _java,
@@ -52,17 +43,10 @@ def _examine(settings: Settings, say: Say, checks: Mapping[str, Callable[[Settin
     return well
 
 
-def _python(_: Settings) -> str:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if not OLDEST_PYTHON <= sys.version_info[:2] < PYTHONS_BELOW:
-        raise NotWellError(f"{found}; 3.11 to 3.14 are needed. Install one, remove .venv, and run make again.")
-    return f"{found} at {sys.prefix}"
-
-
 def _versions(_: Settings) -> str:
     pyspark, client, connector = version("pyspark"), version("pyspark-client"), jars.connector_version()
     if not pyspark == client == connector:
-        raise NotWellError(
+        raise SurroundingsError(
             f"pyspark is {pyspark}, pyspark-client {client}, the Kafka connector {connector}; they must be equal. "
             f"Change pyproject.toml and {jars.IVY / 'ivy.xml'} together, or run `make up` if only .venv is old."
         )
@@ -78,7 +62,7 @@ def _state(settings: Settings) -> str:
 def _java(settings: Settings) -> str:
     home = Layout.of(settings).java_home
     if settings.java_home is None and not (home / "bin" / "java").is_file():
-        raise NotWellError("the pinned Java is not unpacked yet; `make up` does that.")
+        raise SurroundingsError("the pinned Java is not unpacked yet; `make up` does that.")
     return f"{java.check(home)} at {home}"
 
 
@@ -86,7 +70,7 @@ def _jars(settings: Settings) -> str:
     folder = Layout.of(settings).jars
     wrong = jars.wrong(folder)
     if wrong:
-        raise NotWellError(
+        raise SurroundingsError(
             f"{len(wrong)} of {len(jars.expected())} are absent or damaged, the first is {folder / wrong[0]}; `make up` fetches them."
         )
     return f"{len(jars.expected())} are what {jars.SUMS.name} says"
@@ -95,19 +79,19 @@ def _jars(settings: Settings) -> str:
 def _login(settings: Settings) -> str:
     path = Layout.of(settings).login
     if not path.is_file():
-        raise NotWellError("there is none yet; `make up` makes one.")
+        raise SurroundingsError("there is none yet; `make up` makes one.")
     if path.stat().st_mode & 0o077:
-        raise NotWellError(f"others can read {path}; chmod 600 it.")
+        raise SurroundingsError(f"others can read {path}; chmod 600 it.")
     return f"{credentials.USER}, password in {path}"
 
 
 def _services(settings: Settings) -> str:
     now = stack.status(settings)
     if now.left_behind:
-        raise NotWellError(f"the supervisor is gone and left {now.left_behind} processes behind; `make down` stops them.")
+        raise SurroundingsError(f"the supervisor is gone and left {now.left_behind} processes behind; `make down` stops them.")
     if not now.services:
         ports.require_free(stack.needed_ports(settings))
         return "not running, and their ports are free; `make up` starts them"
     if now.waiting:
-        raise NotWellError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
+        raise SurroundingsError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
     return f"{len(now.services)} are ready, Airflow's UI is {settings.ui_url}"

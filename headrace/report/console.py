@@ -92,7 +92,7 @@ class _Page:
 
 def _balance(page: _Page, report: Report) -> None:
     if not report.balance:
-        page.line("No new offsets: nothing was published since the last green run.")
+        page.line("No offsets: this run had no micro-batch to check.")
         page.blank()
         return
     rows = sorted(report.balance, key=lambda row: wording.difference(row) == 0)[:MOST_PARTITIONS]
@@ -132,7 +132,7 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
     if more := len(receipts) - MOST_RECEIPTS if len(receipts) > MOST_RECEIPTS else 0:
         page.line(f"{plural(more, 'more receipt')} in the HTML report", "dim")
     if not receipts:
-        page.line("No receipts: no demo producer ran since the last green run.")
+        page.line("No receipts among what this run checked: no demo producer made any of it.")
     page.blank()
 
 

@@ -191,19 +191,33 @@ def _python(code: str) -> str:
 def _green(report: Report) -> Outcome:
     found = sum(map(records, report.balance))
     gaps = sum(row.gaps for row in report.balance)
-    before = plural(report.ever.micro_batches, "micro-batch/micro-batches")
     if found:
         headline = "the one record is accounted for" if found == 1 else f"all {found:,} records are accounted for"
-        detail = f"All files of the {before} ever published are as they were published."
+        detail = _files(report)
         if waiting := sum(receipt.state in WAITING for receipt in report.receipts):
             detail += f" {plural(waiting, 'receipt')} {'waits' if waiting == 1 else 'wait'} for a later run."
         return Outcome(green=True, headline=headline, detail=detail)
     if gaps:
         return Outcome(green=True, headline=f"no new records; {plural(gaps, 'offset')} held none, which was confirmed", detail="")
     if report.ever.micro_batches:
-        detail = f"The {before} published before are complete and unchanged."
-        return Outcome(green=True, headline="nothing new since the last green run", detail=detail)
+        return Outcome(green=True, headline="nothing new since the last green run", detail=_files(report))
     return Outcome(green=True, headline="nothing was published yet", detail="There was nothing to check.")
+
+
+def _files(report: Report) -> str:
+    """How the files were checked: those of the scope by their content, those verified before by what is quick to see."""
+    checked, before = len(report.micro_batches), report.ever.micro_batches - len(report.micro_batches)
+    parts = [
+        f"The files of {_micro_batches(checked)} are, by their SHA-256, as they were published." if checked else "",
+        f"{'Those' if checked else 'The files'} of {_micro_batches(before)} before are all there, with the sizes and row counts of their entries."
+        if before
+        else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _micro_batches(count: int) -> str:
+    return "the one micro-batch" if count == 1 else f"the {count:,} micro-batches"
 
 
 def _red(report: Report) -> Outcome:

@@ -1,1 +1,1 @@
-"""Re-judges what was published, with code that shares nothing with Spark."""
+"""Re-judges what was published, with another client, another parser and another engine than the Spark app."""

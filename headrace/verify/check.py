@@ -48,7 +48,7 @@ class Verification:
         began = datetime.now(UTC)
         wanted = frozenset(self.scope.micro_batches)
         chosen = [entry for entry in self.ledger if entry.micro_batch in wanted]
-        for lost in sorted(wanted - {entry.micro_batch for entry in self.ledger}):
+        for lost in sorted(wanted - set(self.folder.micro_batches())):
             self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
         for run_id in sorted(set(self.scope.receipts) - {receipt.run for receipt in self.receipts}):
             self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there and is gone", receipt=run_id)
@@ -58,7 +58,7 @@ class Verification:
         unreadable = self._read_all(chosen, batches)
         batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
-        contents = Contents.of(self.folder, chosen)
+        contents = Contents.of(self.folder, chosen, damaged=self.findings.any)
         waiting = [receipt for receipt in self.receipts if not is_due(receipt, self.scope.streamed_from)]
         told = batches.accounts(self.findings, waiting)
         return Report(

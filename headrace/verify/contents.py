@@ -35,8 +35,8 @@ class Contents:
     micro_batches: list[model.MicroBatch]
 
     @classmethod
-    def of(cls, folder: Folder, chosen: Sequence[Entry]) -> "Contents":
-        """Read it; a file that can't be read is left out here, since verify tells of it."""
+    def of(cls, folder: Folder, chosen: Sequence[Entry], *, damaged: bool) -> "Contents":
+        """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
         events = [
             path
             for entry in chosen
@@ -49,13 +49,13 @@ class Contents:
             for file in entry.quarantine
             if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
         ]
-        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable)
-        minutes = _query(_MINUTES, events)
+        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, damaged=damaged)
+        minutes = _query(_MINUTES, events, damaged=damaged)
         return cls(
             balance=balance(chosen),
             quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
             kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
-            samples=samples(events, chosen[-1].contract.columns if chosen else ()),
+            samples=samples(events, chosen[-1].contract.columns if chosen else (), damaged=damaged),
             micro_batches=[_micro_batch(entry) for entry in chosen],
         )
 
@@ -88,7 +88,7 @@ def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
     ]
 
 
-def samples(events: Sequence[Path], columns: Iterable[str]) -> list[model.Sample]:
+def samples(events: Sequence[Path], columns: Iterable[str], *, damaged: bool) -> list[model.Sample]:
     """A few kept rows, shortened, one of each partition first."""
     names = list(columns)
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in names)
@@ -96,6 +96,7 @@ def samples(events: Sequence[Path], columns: Iterable[str]) -> list[model.Sample
         f"SELECT _topic, _partition, _offset, epoch_ms(_timestamp), left(try(decode(_key)), {SAMPLE_CHARACTERS}), {values} FROM rows WHERE {_DISPLAYED} "  # noqa: S608
         f"ORDER BY row_number() OVER (PARTITION BY _topic, _partition ORDER BY _offset), _topic, _partition LIMIT {SAMPLES}",
         events[:SAMPLES],
+        damaged=damaged,
     )
     return [
         model.Sample(
@@ -126,7 +127,7 @@ def _micro_batch(entry: Entry) -> model.MicroBatch:
     )
 
 
-def _query(query: str, files: Sequence[Path]) -> list[Any]:
+def _query(query: str, files: Sequence[Path], *, damaged: bool) -> list[Any]:
     if not files:
         return []
     with engine.connect() as database:
@@ -134,4 +135,6 @@ def _query(query: str, files: Sequence[Path]) -> list[Any]:
             engine.view(database, "rows", files)
             return database.execute(query).fetchall()
         except duckdb.Error:
-            return []  # I8 tells that a file can't be read
+            if not damaged:
+                raise
+            return []

@@ -1,4 +1,4 @@
-"""The second engine: DuckDB, bounded in memory, without anything it would have to download."""
+"""DuckDB as verify uses it: bounded in memory, without anything it would have to download."""
 
 from collections.abc import Iterable
 from pathlib import Path

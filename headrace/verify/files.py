@@ -79,7 +79,7 @@ def _check_joins(folder: Folder, identity: Identity, ledger: Sequence[Entry], co
 
 
 def check_files(folder: Folder, ledger: Sequence[Entry], scope: frozenset[int], findings: Findings) -> None:
-    """Names and footers' row counts of every file; checksums of those in the scope. Nothing more, nothing less."""
+    """Names, sizes and footers' row counts of every file; checksums of those in the scope. Nothing more, nothing less."""
     for kind in (folder.events, folder.quarantine):
         known = {entry.micro_batch: entry.events if kind == folder.events else entry.quarantine for entry in ledger}
         for micro_batch, files in known.items():
@@ -128,6 +128,8 @@ def _wrong(path: Path, file: DataFile, *, whole: bool) -> str | None:
         return f"the file can't be read as Parquet ({str(error).splitlines()[0]})"
     if rows != file.rows:
         return f"the file has {rows:,} rows instead of {file.rows:,}"
+    if file is not NO_ROWS and (size := path.stat().st_size) != file.bytes:
+        return f"the file has {size:,} bytes instead of {file.bytes:,}"
     if whole:
         with path.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:

@@ -32,7 +32,10 @@ TITLES = {
     Invariant.RANGES_JOIN: ("offset ranges join from the start to the checkpoint's last commit", "entries"),
     Invariant.BALANCE: ("kept + filtered + quarantined + gaps = offsets in the range; gaps are confirmed", "ranges"),
     Invariant.VERDICTS_EQUAL: ("the second engine gives each record the same verdict and reason", "records"),
-    Invariant.FILES_EQUAL: ("the files are those of the entries, unchanged, no more and no fewer", "files"),
+    Invariant.FILES_EQUAL: (
+        "the files are those of the entries, no more and no fewer; those checked now are unchanged to the byte",
+        "files",
+    ),
 }
 
 

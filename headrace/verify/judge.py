@@ -1,13 +1,13 @@
-"""The second engine: judges records again, by Python and DuckDB, with code that shares nothing with Spark."""
+"""The second engine: judges records again, by Python and DuckDB. Of Spark's side it shares the parsed filter, translated for each."""
 
 from collections.abc import Sequence
 
-import duckdb
 import pyarrow as pa
 
 from headrace.contract.arrow import ARROW
 from headrace.contract.filter import Filter
 from headrace.contract.verdicts import Contract, Verdict
+from headrace.verify import engine
 from headrace.verify.decode import decoder
 
 
@@ -17,7 +17,7 @@ class Judge:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.decode = decoder(contract)
-        self.duckdb = duckdb.connect()
+        self.duckdb = engine.connect()
         self.filter = Filter.parse(contract.filter, contract.fields).duckdb_sql
 
     def judge(self, values: Sequence[bytes | None]) -> pa.Table:

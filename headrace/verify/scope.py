@@ -29,7 +29,7 @@ def since_verified(folder: Folder) -> Scope:
     first = min({verified.micro_batch + 1, *verified.owed_micro_batches})
     streamed = _streamed_from(folder)
     return Scope(
-        micro_batches=[entry.micro_batch for entry in entries(folder) if entry.micro_batch >= first],
+        micro_batches=[micro_batch for micro_batch in folder.micro_batches() if micro_batch >= first],
         receipts=sorted(({r.run for r in receipts(folder) if is_due(r, streamed)} - set(verified.receipts)) | set(verified.owed_receipts)),
         streamed_from=streamed,
         moves=True,
@@ -40,7 +40,7 @@ def everything(folder: Folder) -> Scope:
     """All that was ever published or receipted."""
     streamed = _streamed_from(folder)
     return Scope(
-        micro_batches=[entry.micro_batch for entry in entries(folder)],
+        micro_batches=folder.micro_batches(),
         receipts=sorted(receipt.run for receipt in receipts(folder) if is_due(receipt, streamed)),
         streamed_from=streamed,
         moves=True,

@@ -17,7 +17,6 @@ from headrace.local import stack
         (SurroundingsError("port taken"), Exit.SURROUNDINGS, "port taken"),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), Exit.SURROUNDINGS, "The disk is full: /x"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), Exit.SURROUNDINGS, "/x cannot be written"),
-        (KeyboardInterrupt(), Exit.INTERRUPTED, ""),
     ],
 )
 def test_known_failures_are_one_message_and_a_code(
@@ -34,6 +33,20 @@ def test_known_failures_are_one_message_and_a_code(
         cli.main()
     assert caught.value.code == code
     assert said in capsys.readouterr().err
+
+
+def test_an_interrupt_is_a_code_and_nothing_more(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who presses Ctrl-C knows what happened."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stack, "down", interrupted)
+    monkeypatch.setattr(sys, "argv", ["headrace", "down"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == Exit.INTERRUPTED
+    assert capsys.readouterr().err == ""
 
 
 def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,6 @@ from headrace.diagnosis import diagnose
         ("Connection to node -1 (localhost/127.0.0.1:9092) could not be established. Node may not be available.", "advertises an address"),
         ("FileNotFoundException: /home/spark/.ivy2/cache/resolved.xml (No such file or directory)", "needs no Ivy"),
         ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
-        ("AttributeError: module 'socketserver' has no attribute 'UnixStreamServer'", "Windows"),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
     ],

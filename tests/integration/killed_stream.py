@@ -34,7 +34,7 @@ publish_bring = publish._bring  # noqa: SLF001
 moment, *arguments = sys.argv[1:]
 match moment:
     case "staging":
-        publish.audit = die  # type: ignore[assignment]  # noqa: B010; the files are staged, nothing is published
+        publish.audit = die  # type: ignore[assignment]  # the files are staged, nothing is published
     case "between_renames":
         setattr(publish, "_bring", between_renames)  # noqa: B010
     case "published":

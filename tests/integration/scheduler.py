@@ -121,7 +121,7 @@ class Scheduler:
 @contextmanager
 def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterator[Scheduler]:
     """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; Java and jars are those of `ready`."""
-    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, ready.java_home, kafka=None)
+    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, ready.java_home, kafka=None, connection=None)
     settings.home.mkdir()
     Layout.of(settings).jars.symlink_to(ready.jars)
     settings.dags.mkdir()

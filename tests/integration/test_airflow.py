@@ -183,7 +183,7 @@ def test_preflight_is_red_if_the_broker_is_elsewhere(scheduler: Scheduler) -> No
     end = ends(scheduler, run, "preflight", 1)
     scheduler.airflow.ask("PATCH", "/api/v2/dags/kafka_elsewhere/dagRuns/run", {"state": "failed"})
     assert f"Kafka can't be reached at {servers}" in end
-    assert "which is bootstrap.servers. Is the broker running" in end
+    assert "which is bootstrap.servers. `headrace status` shows" in end
 
 
 def preflight_with(scheduler: Scheduler, constant: str, connection: str) -> Run:
@@ -248,10 +248,11 @@ def test_the_quarantine_holds_every_kind_of_malformed_record(scheduler: Schedule
 
 
 def test_a_task_log_tells_the_story_in_a_screen(scheduler: Scheduler) -> None:
-    """Of Spark's start-up nothing is left but the command and a line per micro-batch."""
+    """Of Spark's start-up nothing is left but the command; a micro-batch has a line when it begins, and one that accounts for it."""
     run = scheduler.ended("important_messages_ingest", "first")
-    command, micro_batch = scheduler.airflow.log(run, scheduler.task(run, "stream_to_parquet"))
+    command, begun, micro_batch = scheduler.airflow.log(run, scheduler.task(run, "stream_to_parquet"))
     assert command.startswith("Spark-Submit cmd: spark-submit")
+    assert begun == "micro-batch 0: reading 1,000 offsets of 3 partitions"
     assert re.fullmatch(r"micro-batch 0: 1,000 read = \d+ kept \+ \d+ filtered \+ 0 quarantined, 3 partitions, [\d.]+ s", micro_batch)
 
 

@@ -222,7 +222,7 @@ def position(records: dict[int, Record], offsets: list[int]) -> dict[str, Any]:
 
 def forged(table: pa.Table) -> pa.Table:
     """The rows with another text."""
-    return table.set_column(5, "value", pa.array(["FORGED"] * len(table)))
+    return table.set_column(5, "value", pa.array(["FORGEDone"] * len(table)))
 
 
 def batch(run: str, count: int, pipeline: str = "p") -> list[Record]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from headrace import documents
@@ -48,6 +49,25 @@ def test_a_red_is_not_forgotten_after_a_green_of_something_else(tmp_path: Path) 
     shutil.rmtree(one.folder.reports)
     assert since_verified(one.folder).micro_batches == [0, 1, 2]
     assert "I8" in one.verify()
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1, 2])
+def test_a_damaged_entry_is_a_finding(tmp_path: Path, micro_batch: int) -> None:
+    """Verify tells which file it is and goes on with the rest, instead of ending at the first file that it can't read."""
+    one = make(tmp_path, 10, 20, 30)
+    (one.folder.events / f"micro_batch={micro_batch}" / "_entry.json").write_text("{")
+    found = one.verify()
+    assert any(f"micro_batch={micro_batch}" in message for message in found["I8"])
+    assert "I5" in found
+
+
+def test_a_file_verified_before_must_keep_its_size(tmp_path: Path) -> None:
+    """Checksums are for what is in the scope; of what was verified before, size and rows are looked at."""
+    one = make(tmp_path, 10, 20)
+    assert one.verify() == {}
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    pq.write_table(pq.read_table(path, partitioning=None), path, compression="none")
+    assert any("bytes instead of" in message for message in one.verify()["I8"])
 
 
 def test_a_red_about_a_receipt_is_not_forgotten(tmp_path: Path) -> None:
@@ -229,7 +249,7 @@ def test_kept_per_minute_counts_verified_records(tmp_path: Path) -> None:
     """One row per topic and minute; what is not verified yet is not counted."""
     one = make(tmp_path, 10, 20)
     write(one.folder, until=0)
-    (row,) = pa.parquet.read_table(one.folder.kept_per_minute).to_pylist()
+    (row,) = pq.read_table(one.folder.kept_per_minute).to_pylist()
     assert (row["_topic"], row["kept"]) == ("t", 4)
     assert row["minute"].isoformat() == "1970-01-01T00:00:00+00:00"
 
