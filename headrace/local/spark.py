@@ -13,10 +13,15 @@ SHARED = ROOT / "spark_apps" / "conf"
 """What both ways to run Headrace share."""
 
 
-def prepare(folder: Path, connector: str) -> None:
-    """Write SPARK_CONF_DIR: the shared settings, and those of this machine. `connector` is the class path of the Kafka connector."""
+def prepare(folder: Path, connector: str, archive: Path | None) -> None:
+    """Write SPARK_CONF_DIR: the shared settings, and those of this machine.
+
+    connector  class path of the Kafka connector
+    archive    of Spark's classes; used if it is there, since naming one that is not would make Java do without its own, too
+    """
     folder.mkdir(parents=True, exist_ok=True)
     here = {
+        "spark.driver.extraJavaOptions": java_options(folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""),
         # On the class path from the start: `--jars` would copy and load them anew each time.
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,
@@ -25,6 +30,11 @@ def prepare(folder: Path, connector: str) -> None:
     shared = (SHARED / "spark-defaults.conf").read_text()
     (folder / "spark-defaults.conf").write_text(f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}")
     (folder / "log4j2.properties").write_text((SHARED / "log4j2.properties").read_text())
+
+
+def java_options(folder: Path, archiving: str) -> str:
+    """Return options for the driver's Java: where its log settings are, and what to do about archived classes."""
+    return f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()} {archiving and f'{archiving} -Xlog:disable'}".strip()
 
 
 def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

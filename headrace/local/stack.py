@@ -17,7 +17,7 @@ from importlib.metadata import version
 import httpx
 
 from headrace.errors import SurroundingsError
-from headrace.local import airflow, jars, java, kafka, ports, spark
+from headrace.local import airflow, archive, jars, java, kafka, ports
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.services import Service, State, Supervisor
@@ -133,7 +133,7 @@ def prepare(settings: Settings, say: Say) -> None:
     claim(layout)
     java.prepare(settings.java_home, layout.home / "java")
     jars.prepare(layout.jars, layout.java_home, os.environ, say)
-    spark.prepare(layout.spark_conf, jars.class_path(layout.jars, "connector"))
+    archive.use(settings)
 
 
 def needed_ports(settings: Settings) -> list[ports.Port]:

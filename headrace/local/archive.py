@@ -1,0 +1,67 @@
+"""An archive of the classes that a stream loads, from which Java starts Spark in about two thirds of the time.
+
+Java writes it when a process ends, which takes half a minute: so after the first green demo one stream runs in the background, into a folder
+that is thrown away. Only the pinned Java does this: the launcher in front of it makes the class path one that can be archived.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from headrace.errors import SurroundingsError
+from headrace.local import jars, spark
+from headrace.local.layout import Layout
+from headrace.local.services import Supervisor
+from headrace.settings import ROOT, Settings
+
+
+def is_due(settings: Settings) -> bool:
+    """Say whether an archive can be made and is not there. The stack in containers needs none of this machine's."""
+    layout = Layout.of(settings)
+    return settings.java_home is None and not layout.spark_classes.exists() and Supervisor(layout.services).is_running()
+
+
+def use(settings: Settings) -> None:
+    """Write Spark's settings, with the archive if there is one."""
+    layout = Layout.of(settings)
+    archive = layout.spark_classes if settings.java_home is None else None
+    spark.prepare(layout.spark_conf, jars.class_path(layout.jars, "connector"), archive)
+
+
+def make_in_background(settings: Settings, pipeline: Path) -> None:
+    """Start making the archive, as a process of the running stack that stops with it."""
+    layout = Layout.of(settings)
+    command = [sys.executable, "-m", "headrace.local.archive", str(pipeline)]
+    with layout.log("archive").open("wb") as log:
+        subprocess.Popen(
+            command, env=dict(Supervisor(layout.services).environment()), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def make(settings: Settings, pipeline: Path) -> None:
+    """Run a pipeline's stream into a folder that is thrown away, keep the archive of its classes, and use it from now on.
+
+    Raises `SurroundingsError` if the stream does not come to its end.
+    """
+    layout = Layout.of(settings)
+    with tempfile.TemporaryDirectory(dir=layout.spark_conf.parent) as scratch:
+        made = Path(scratch) / "classes.jsa"
+        command = ["spark-submit", "--master", "local[2]"]
+        command += ["--conf", f"spark.driver.extraJavaOptions={spark.java_options(layout.spark_conf, f'-XX:ArchiveClassesAtExit={made}')}"]
+        command += [str(ROOT / "spark_apps" / "filter_stream.py"), "--pipeline", str(pipeline), "--data", scratch]
+        command += ["--bootstrap-servers", settings.bootstrap_servers]
+        environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode != 0 or not made.exists():
+            raise SurroundingsError(f"The archive of Spark's classes could not be made:\n{(ended.stdout + ended.stderr)[-2000:]}")
+        made.rename(layout.spark_classes)
+    use(settings)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left when the stack is stopped
+    os.nice(10)
+    make(Settings.from_environment(), Path(sys.argv[1]))
