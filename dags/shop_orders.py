@@ -46,14 +46,23 @@ pipeline = Pipeline.beside(__file__)
 common = {**DAG_DEFAULTS, "doc_md": __doc__, "tags": ["headrace", pipeline.name]}
 
 
-@dag(dag_id="shop_orders_ingest", description=pipeline.description, schedule=schedule(pipeline), params=demo_params(pipeline), **common)
+@dag(
+    dag_id="shop_orders_ingest",
+    description=pipeline.description,
+    schedule=schedule(pipeline),
+    params=demo_params(pipeline),
+    **common,
+)
 def ingest() -> None:
     """Topics, batch, stream."""
     preflight(pipeline) >> create_topics(pipeline) >> produce_batch(pipeline) >> stream_to_parquet(pipeline)
 
 
 @dag(
-    dag_id="shop_orders_verify", description=f"Proves that no record of {pipeline.name} was lost.", schedule=[published(pipeline)], **common
+    dag_id="shop_orders_verify",
+    description=f"Proves that no record of {pipeline.name} was lost.",
+    schedule=[published(pipeline)],
+    **common,
 )
 def verify() -> None:
     """Scope, findings, report. `report` is the only leaf, so the run's state is its state."""

@@ -43,6 +43,11 @@ KNOWN = (
         "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory.",
     ),
     Known(
+        r"[Tt]imestamp\D{0,40}\d+.*overflow|overflow.*[Tt]imestamp",
+        "A record's timestamp is beyond what Spark can hold: some producer gives nanoseconds for milliseconds, say. The topic should refuse such records "
+        "(message.timestamp.after.max.ms); this one has to leave Kafka (retention, or delete-records) before the stream gets past it.",
+    ),
+    Known(
         r"OffsetOutOfRangeException|data may have been lost|Some data may have been lost|offset\(s\) .*out of range",
         "Kafka removed records while they were being read. Lengthen the topic's retention; `headrace verify` names what is missing.",
     ),

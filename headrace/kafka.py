@@ -55,7 +55,8 @@ class Block:
     timestamps: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
-    headers: list[list[tuple[str, bytes | None]]]
+    headers: list[list[tuple[str, bytes | None]] | None]
+    """`None` where the client can't tell them: a name that is not UTF-8 stops it."""
 
     @classmethod
     def empty(cls, topic: str, partition: int) -> Self:
@@ -288,8 +289,15 @@ def _block(offset_range: OffsetRange, records: list[Message]) -> Block:
         timestamps=[record.timestamp()[1] for record in records],
         keys=[record.key() for record in records],
         values=[record.value() for record in records],
-        headers=[record.headers() or [] for record in records],
+        headers=[_headers(record) for record in records],
     )
+
+
+def _headers(record: Message) -> list[tuple[str, bytes | None]] | None:
+    try:
+        return record.headers() or []
+    except (UnicodeError, SystemError):
+        return None
 
 
 def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:

@@ -10,7 +10,8 @@ import msgspec
 
 from headrace.documents import Document
 from headrace.ledger.entries import Entry
-from headrace.ledger.identity import Identity, Streamed, Verified
+from headrace.ledger.identity import Identity
+from headrace.ledger.progress import Streamed, Verified
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Report
 from headrace.settings import ROOT

@@ -31,6 +31,8 @@ SETTINGS = {
     "queue.buffering.max.kbytes": 128 << 10,
 }
 POLL_EVERY = 1_000
+LOCK_PATIENCE = 120.0
+"""Seconds to wait for a producer of the same pipeline to end: an earlier try that Airflow gave up on may live on."""
 
 
 @dataclass
@@ -86,7 +88,21 @@ def produce_batch(
     """
     if pipeline.demo is None:
         raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
-    cluster = Kafka(kafka)
+    with folder.locked(f"the producer of run {run}", lock=Folder.PRODUCER_LOCK, patience=LOCK_PATIENCE):
+        return _produce(pipeline, pipeline.demo, folder, Kafka(kafka), run, records=records, malformed=malformed, seed=seed)
+
+
+def _produce(
+    pipeline: Pipeline,
+    demo: Demo,
+    folder: Folder,
+    cluster: Kafka,
+    run: str,
+    *,
+    records: int | None,
+    malformed: float | None,
+    seed: int | None,
+) -> Receipt:
     acknowledgements = Acknowledgements()
     path = folder.receipt(run)
     if path.exists():
@@ -101,14 +117,14 @@ def produce_batch(
             run=run,
             state=ReceiptState.OPEN,
             seed=secrets.randbits(32) if seed is None else seed,
-            records=pipeline.demo.records if records is None else records,
-            malformed=pipeline.demo.malformed if malformed is None else malformed,
+            records=demo.records if records is None else records,
+            malformed=demo.malformed if malformed is None else malformed,
             opened_at=datetime.now(UTC),
             start=cluster.end([topic.name for topic in pipeline.topics], committed=False),
         )
         documents.write(path, receipt)
 
-    digest += send(pipeline, pipeline.demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed)
+    digest += send(pipeline, demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed)
     if acknowledgements.count != receipt.records:
         raise _undelivered(receipt, acknowledgements)
     receipt = msgspec.structs.replace(

@@ -22,14 +22,17 @@ from headrace.diagnosis import diagnose
 from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Streamed
 from headrace.ledger.opening import check_receipts, open_ledger
+from headrace.ledger.progress import Streamed, completed_receipts
 from headrace.settings import Settings
 from spark_apps.publisher import Publisher
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
 
 log = logging.getLogger("headrace")
+
+LOCK_PATIENCE = 300.0
+"""Seconds to wait for another stream to end: one that Airflow gave up on, while its driver lives on."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,16 +41,20 @@ def main(arguments: Sequence[str]) -> None:
     pipeline = Pipeline.load(options.pipeline)
     kafka = kafka_settings(options)
     folder = Folder(options.data / pipeline.name)
-    with folder.locked(f"the stream of run {options.run}"):
+    with folder.locked(f"the stream of run {options.run}", patience=LOCK_PATIENCE):
         started_at = datetime.now(UTC)
         identity = open_ledger(folder, pipeline, Kafka(kafka))
+        owed = completed_receipts(folder)
         spark = spark_session(f"{pipeline.name} {options.run}")
         publisher = Publisher(folder, pipeline.contract, options.run)
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start), folder, publisher)
         if not publisher.published:
             log.info("nothing new in %s", ", ".join(topic.name for topic in pipeline.topics))
-        check_receipts(folder, Kafka(kafka), started_at)
-        documents.write(folder.streamed, Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC)))
+        check_receipts(folder, Kafka(kafka), owed)
+        documents.write(
+            folder.streamed,
+            Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC), receipts=sorted(receipt.run for receipt in owed)),
+        )
 
 
 def run_to_end(records: DataFrame, folder: Folder, publisher: Publisher) -> None:

@@ -22,7 +22,9 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     """
     raw = (*POSITION, "_value", "_headers")
     # Kafka's columns under names that no field can have.
-    named = records.select(*(F.col(name.removeprefix("_")).alias(name) for name in raw)).withColumn("_text", F.col("_value").cast("string"))
+    named = records.select(*(F.col(name.removeprefix("_")).alias(name) for name in raw)).withColumns(
+        {"_text": F.col("_value").cast("string"), "_timestamp": F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp"))}
+    )
     unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8))
     if contract.format == Format.JSON:
         empty = F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE))

@@ -131,6 +131,7 @@ def adopt_checkpoint(folder: Folder) -> Identity:
         raise LedgerError(f"{folder.identity} was removed while the stream was running. Nothing was published.")
     if identity.checkpoint is None:
         identity = msgspec.structs.replace(identity, checkpoint=checkpoint_id(folder.checkpoint))
+        documents.sync(folder.checkpoint / "metadata")  # Spark leaves that to the system; without it the ledger would be nobody's
         documents.write(folder.identity, identity)
     return identity
 

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_the_verifier_judges_by_other_code_than_spark() -> None:
     ]
     shared = {module for module in (both[0] | both[1]) & (both[2] | both[3]) if module.startswith("headrace")}
     assert shared == {"headrace.contract.filter", "headrace.contract.verdicts"}
+
+
+@pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)
+def test_a_dag_file_wires_what_a_new_one_would(dag: Path) -> None:
+    """Below its manual a shipped DAG file is what `headrace new` writes: they are alike on purpose."""
+    template = Template((ROOT / "headrace" / "scaffold" / "pipeline.py.template").read_text())
+    written = template.substitute(name=dag.stem, title=dag.stem, topic=dag.stem)
+    assert dag.read_text().split('"""', 2)[2] == written.split('"""', 2)[2]
 
 
 @pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)

@@ -222,6 +222,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
         with plainly():
+            (folder.report(run_id) / "report.json").unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
             found = verification.run(run_id)
             documents.write(folder.report(run_id) / "report.json", found)

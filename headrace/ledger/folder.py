@@ -1,14 +1,19 @@
 """Where the things of one pipeline lie, and the lock that says who may write there."""
 
 import fcntl
+import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from headrace.errors import BusyError
 from headrace.ledger.names import quoted
+
+log = logging.getLogger("headrace")
 
 MICRO_BATCH = "micro_batch="
 ENTRY = "_entry.json"
@@ -87,24 +92,36 @@ class Folder:
         found = (micro_batch_of(path.parent) for path in self.events.glob(f"*/{ENTRY}"))
         return sorted(micro_batch for micro_batch in found if micro_batch is not None)
 
+    LOCK = ".lock"
+    """Held while a stream writes, or the folder is moved."""
+    PRODUCER_LOCK = ".producer.lock"
+    """Held while a batch is produced: an earlier try that lives on would send what a later one sends again."""
+    VERIFIED_LOCK = ".verified.lock"
+    """Held while `verified.json` is read and written anew."""
+    BRIEFLY = 30.0
+    """Seconds to wait for a lock that nobody holds for long."""
+
     @contextmanager
-    def locked(self, purpose: str) -> Iterator[None]:
-        """Hold the folder's lock for as long as this process lives or the block lasts.
+    def locked(self, purpose: str, *, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+        """Hold one of the folder's locks for as long as this process lives or the block lasts.
 
         The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose driver lives on.
-        Raises `BusyError` at once if somebody holds it.
+        Raises `BusyError` if somebody still holds it after `patience` seconds.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        path = self.root / ".lock"
+        path = self.root / lock
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            deadline = time.monotonic() + patience
+            said = False
+            while not _taken(file):
                 file.seek(0)
-                raise BusyError(
-                    f"{self.root} is in use by {file.read().strip() or 'another process'}. "
-                    "Wait for it to end, or stop that process; trying again is safe."
-                ) from None
+                holder = file.read().strip() or "another process"
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"{self.root} is in use by {holder}. Wait for it to end, or stop that process; trying again is safe.")
+                if not said:
+                    log.info("waiting for %s to end, %.0f s at most", holder, patience)
+                    said = True
+                time.sleep(0.2)
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 raise BusyError(f"{self.root} was moved aside at this moment (`headrace reset`). Trying again is safe.")
             file.seek(0)
@@ -112,6 +129,15 @@ class Folder:
             file.write(purpose)
             file.flush()
             yield
+
+
+def _taken(file: TextIO) -> bool:
+    """Try to lock a file; says whether it is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def micro_batch_of(folder: Path) -> int | None:

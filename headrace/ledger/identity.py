@@ -1,7 +1,6 @@
 """What belongs together: one checkpoint, the topics it read, where it started, and the fields it decodes."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -27,35 +26,9 @@ class Identity(Document, frozen=True, kw_only=True):
     """Of the first stream; its format and fields hold for good, its filter may change."""
 
 
-class Streamed(Document, frozen=True, kw_only=True):
-    """`streamed.json`: the last stream that ran to its end. What committed readers could see when it started is published."""
-
-    run: str
-    started_at: datetime
-    ended_at: datetime
-
-
-class Verified(Document, frozen=True, kw_only=True):
-    """`verified.json`: how far verify was green, and what it found wanting since and is to look at until it is green again."""
-
-    micro_batch: int = -1
-    """All up to this one were verified."""
-    receipts: list[str] = msgspec.field(default_factory=list)
-    """Runs whose receipts were verified. By name: a moment in time would depend on several machines' clocks."""
-    owed_micro_batches: list[int] = msgspec.field(default_factory=list)
-    """Those that were verified once and were found wanting later."""
-    owed_receipts: list[str] = msgspec.field(default_factory=list)
-    """Runs whose receipts were found wanting."""
-
-
 def read_identity(folder: Folder) -> Identity | None:
     """The identity, or `None` before the first stream."""
     return documents.read(folder.identity, Identity) if folder.identity.exists() else None
-
-
-def read_verified(folder: Folder) -> Verified:
-    """How far verify was green; nowhere before the first time."""
-    return documents.read(folder.verified, Verified) if folder.verified.exists() else Verified()
 
 
 def checkpoint_id(checkpoint: Path) -> str | None:
@@ -72,6 +45,17 @@ def logged(checkpoint: Path, log: str) -> list[int]:
     """Micro-batch ids in one of the checkpoint's logs (`offsets` or `commits`), in order."""
     folder = checkpoint / log
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.exists() else []
+
+
+def discard_unwritten(checkpoint: Path, last_entry: int) -> None:
+    """Remove what a power cut left of the checkpoint's newest files: names without content, which Spark can't read and never gets past.
+
+    Both are made anew by the next stream: a plan that nothing was published by, and the note that a published micro-batch is done.
+    """
+    for path in (checkpoint / "commits" / str(last_entry), checkpoint / "offsets" / str(last_entry + 1)):
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
+            path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
 
 
 def planned_until(checkpoint: Path, micro_batch: int, start: Positions) -> Positions:

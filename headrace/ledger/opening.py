@@ -1,18 +1,21 @@
 """Opening a pipeline's ledger for a stream, and the account a stream owes when it ends."""
 
+import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HiddenError, LedgerError, RefusedError
-from headrace.kafka import Kafka
+from headrace.kafka import Block, Kafka
 from headrace.ledger import publish
 from headrace.ledger.entries import entries, positions
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_contract, joined
-from headrace.ledger.identity import Identity, Streamed, read_identity
-from headrace.ledger.ranges import Positions
-from headrace.ledger.receipts import Receipt, ReceiptState, receipts
+from headrace.ledger.identity import Identity, discard_unwritten, read_identity
+from headrace.ledger.progress import LastRecord, read_verified, roll_back
+from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.ledger.receipts import Receipt
 
 
 def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
@@ -21,6 +24,7 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
     Raises `RefusedError` or `LedgerError` with what happened and the ways out.
     """
     identity, ledger = read_identity(folder), entries(folder)
+    discard_unwritten(folder.checkpoint, ledger[-1].micro_batch if ledger else -1)
     check_checkpoint(folder, identity, ledger)
     wanted = [topic.name for topic in pipeline.topics]
     cluster = survey(kafka, wanted)
@@ -38,6 +42,13 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
         )
     check_contract(folder, identity, pipeline.contract)
     check_cluster(folder, identity, ledger, wanted, cluster)
+    roll_back(folder, identity, ledger)
+    if others := check_last_records(kafka, cluster, read_verified(folder).last_records):
+        raise RefusedError(
+            f"{others[0].topic}-{others[0].partition}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
+            "end of this partition and it was filled anew, so that records lie at offsets that were published for others. What was published stays as it is. "
+            f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`."
+        )
     identity = joined(identity, cluster)
     documents.write(folder.identity, identity)
     publish.prepare(folder, pipeline.contract, ledger)
@@ -61,37 +72,64 @@ def _start(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
             return kafka.at(cluster.topics, int(datetime.fromisoformat(moment).timestamp() * 1000))
 
 
-def check_receipts(folder: Folder, kafka: Kafka, started_at: datetime) -> None:
-    """Raise `LedgerError` (`HiddenError` where waiting can help) if a batch that was complete when the stream started is not wholly within what is published.
+def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> None:
+    """Raise `LedgerError` (`HiddenError` where another try can help) if a batch is not wholly within what is published.
 
     A stream that ends well while records wait behind an open transaction would look as if nothing were missing.
+
+    owed  the receipts that were complete when the stream started
     """
     identity = read_identity(folder)
-    since = documents.read(folder.streamed, Streamed).started_at if folder.streamed.exists() else None
     start = identity.start if identity else {}
     until = positions(start, entries(folder))
-    for receipt in receipts(folder):
-        if is_due(receipt, started_at) and not is_due(receipt, since):
-            for landing in receipt.landings:
-                place = f"{landing.topic}-{landing.partition}"
-                if landing.lowest_offset < (first := start.get(landing.topic, {}).get(landing.partition, 0)):
-                    raise LedgerError(
-                        f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {place}, and this pipeline reads it from {first} on "
-                        "(`starting` in its file when it first ran). What lies before is never published."
+    for receipt in owed:
+        for landing in receipt.landings:
+            place = f"{landing.topic}-{landing.partition}"
+            if landing.lowest_offset < (first := start.get(landing.topic, {}).get(landing.partition, 0)):
+                raise LedgerError(
+                    f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {place}, and this pipeline reads it from {first} on "
+                    "(`starting` in its file when it first ran). What lies before is never published."
+                )
+            published = until.get(landing.topic, {}).get(landing.partition, 0)
+            if landing.highest_offset >= published:
+                committed = kafka.end([landing.topic])[landing.topic][landing.partition]
+                whole = kafka.end([landing.topic], committed=False)[landing.topic][landing.partition]
+                message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {place}, and only those before {published} are published."
+                if committed > landing.highest_offset:
+                    raise HiddenError(
+                        f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again."
                     )
-                published = until.get(landing.topic, {}).get(landing.partition, 0)
-                if landing.highest_offset >= published:
-                    committed = kafka.end([landing.topic])[landing.topic][landing.partition]
-                    whole = kafka.end([landing.topic], committed=False)[landing.topic][landing.partition]
-                    message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {place}, and only those before {published} are published."
-                    if committed < whole:
-                        raise HiddenError(
-                            f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
-                            "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
-                        )
-                    raise LedgerError(f"{message} Run this task again; if it stays so, `headrace verify` says what is missing.")
+                if committed < whole:
+                    raise HiddenError(
+                        f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
+                        "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
+                    )
+                raise LedgerError(
+                    f"{message} Kafka does not hold the rest any more; `headrace verify {folder.root.name}` says what is missing."
+                )
 
 
-def is_due(receipt: Receipt, streamed_from: datetime | None) -> bool:
-    """Whether a stream that began at a moment had the whole batch before it."""
-    return receipt.state == ReceiptState.COMPLETE and bool(receipt.completed_at and streamed_from and receipt.completed_at < streamed_from)
+def check_last_records(kafka: Kafka, cluster: Cluster, last_records: Sequence[LastRecord]) -> list[LastRecord]:
+    """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
+
+    A broker that lost its end (a power cut, an unclean election) and was filled anew has records that nobody reads: their offsets were
+    published before, for others.
+    """
+    return [last for last in last_records if _is_there(cluster, last) and fingerprint_at(kafka, last) != last.fingerprint]
+
+
+def _is_there(cluster: Cluster, last: LastRecord) -> bool:
+    earliest, end = (ends.get(last.topic, {}).get(last.partition) for ends in (cluster.earliest, cluster.end))
+    return earliest is not None and end is not None and earliest <= last.offset < end
+
+
+def fingerprint_at(kafka: Kafka, last: LastRecord) -> str | None:
+    """The fingerprint of the record that is in a place now; nothing if there is none for a committed reader."""
+    place = OffsetRange(last.topic, last.partition, last.offset, last.offset + 1)
+    return next((record_fingerprint(block, 0) for block in kafka.read(place)), None)
+
+
+def record_fingerprint(block: Block, index: int) -> str:
+    """Tells a record by key, value and timestamp: 32 hex digits."""
+    whole = repr((block.keys[index], block.values[index], block.timestamps[index]))
+    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()

@@ -99,21 +99,20 @@ def data_files(staged: Path) -> list[DataFile]:
 
 def spans(path: Path) -> list[Span]:
     """What a Parquet file holds of each topic-partition, read from its rows."""
-    positions = pq.ParquetFile(path).read(columns=["_topic", "_partition", "_offset"])
-    found = positions.group_by(["_topic", "_partition"]).aggregate([("_offset", "min"), ("_offset", "max"), ("_offset", "count")])
-    return sorted(
-        (
-            Span(
+    found: dict[tuple[str, int], Span] = {}
+    for block in pq.ParquetFile(path).iter_batches(columns=["_topic", "_partition", "_offset"]):
+        grouped = pa.Table.from_batches([block]).group_by(["_topic", "_partition"])
+        for row in grouped.aggregate([("_offset", "min"), ("_offset", "max"), ("_offset", "count")]).to_pylist():
+            place = (row["_topic"], row["_partition"])
+            known = found.get(place)
+            found[place] = Span(
                 topic=row["_topic"],
                 partition=row["_partition"],
-                lowest_offset=row["_offset_min"],
-                highest_offset=row["_offset_max"],
-                rows=row["_offset_count"],
+                lowest_offset=min(row["_offset_min"], known.lowest_offset) if known else row["_offset_min"],
+                highest_offset=max(row["_offset_max"], known.highest_offset) if known else row["_offset_max"],
+                rows=row["_offset_count"] + (known.rows if known else 0),
             )
-            for row in found.to_pylist()
-        ),
-        key=lambda span: (span.topic, span.partition),
-    )
+    return [found[place] for place in sorted(found)]
 
 
 def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> list[Account]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from headrace.documents import Document
+from headrace.ledger.progress import LastRecord
 
 
 class State(StrEnum):
@@ -103,7 +104,7 @@ class Reason(Part, frozen=True, kw_only=True):
 
 
 class Minute(Part, frozen=True, kw_only=True):
-    """How many kept records of the scope carry a timestamp in this minute (UTC)."""
+    """How many kept records of the scope carry a timestamp in this minute (UTC). A report holds a week's worth of minutes, the newest."""
 
     minute: datetime
     kept: int
@@ -115,7 +116,7 @@ class Sample(Part, frozen=True, kw_only=True):
     topic: str
     partition: int
     offset: int
-    timestamp: datetime
+    timestamp: datetime | None
     key: str | None
     values: dict[str, str | None]
 
@@ -149,6 +150,8 @@ class Wanting(Part, frozen=True, kw_only=True):
     """Everything that has a finding, also where only some of the findings are told."""
 
     micro_batches: list[int]
+    files: list[int]
+    """Those of the micro-batches whose files are not those of their entries (I8)."""
     receipts: list[str]
 
 
@@ -166,6 +169,8 @@ class Report(Document, frozen=True, kw_only=True):
     receipts: list[ReceiptAccount]
     invariants: list[Invariant]
     wanting: Wanting
+    last_records: list[LastRecord]
+    """Per topic-partition, the last record that was read back."""
     quarantine: list[Reason]
     kept_per_minute: list[Minute]
     samples: list[Sample]

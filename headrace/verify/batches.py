@@ -72,8 +72,8 @@ class Batches:
             tally.landed[block.topic, block.partition] = Landing(
                 topic=block.topic,
                 partition=block.partition,
-                lowest_offset=known.lowest_offset if known else offset,
-                highest_offset=offset,
+                lowest_offset=min(known.lowest_offset, offset) if known else offset,
+                highest_offset=max(known.highest_offset, offset) if known else offset,
                 count=known.count + 1 if known else 1,
             )
 

@@ -10,8 +10,9 @@ from headrace.contract.pipeline import Pipeline
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, logged, read_identity, read_verified
-from headrace.ledger.opening import is_due, survey
+from headrace.ledger.identity import Identity, logged, read_identity
+from headrace.ledger.opening import check_last_records, record_fingerprint, survey
+from headrace.ledger.progress import LastRecord, due_receipts, entries_sha256, read_verified, sha256_of
 from headrace.ledger.ranges import OffsetRange, Positions, advance, without
 from headrace.ledger.receipts import receipts
 from headrace.report.model import Report, State, Wanting
@@ -36,12 +37,16 @@ class Verification:
         self.kafka = kafka
         self.scope = scope
         self.findings = Findings()
+        # Before the ledger, which may have grown since: otherwise another verify run's mark could lie beyond it.
+        self.verified = read_verified(folder)
         # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
         self.committed = logged(folder.checkpoint, "commits")
         self.ledger = readable_entries(folder, self.findings)
         self.identity = read_identity(folder)
         self.receipts = list(receipts(folder))
-        self.verified = read_verified(folder)
+        known = self.verified.entries
+        self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)
+        self.last_records: dict[tuple[str, int], LastRecord] = {}
 
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
@@ -52,6 +57,7 @@ class Verification:
             self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
         for run_id in sorted(set(self.scope.receipts) - {receipt.run for receipt in self.receipts}):
             self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there and is gone", receipt=run_id)
+        self._check_mark()
         check_chain(self.folder, self.identity, self.ledger, self.committed, self.findings)
         check_files(self.folder, self.ledger, wanted, self.findings)
         batches = Batches(self.receipts, self.scope.receipts)
@@ -59,7 +65,8 @@ class Verification:
         batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
         contents = Contents.of(self.folder, chosen, damaged=self.findings.any)
-        waiting = [receipt for receipt in self.receipts if not is_due(receipt, self.scope.streamed_from)]
+        due = {receipt.run for receipt in due_receipts(self.folder)} | set(self.scope.receipts)
+        waiting = [receipt for receipt in self.receipts if receipt.run not in due]
         told = batches.accounts(self.findings, waiting)
         return Report(
             pipeline=self.pipeline.name,
@@ -72,7 +79,12 @@ class Verification:
             balance=contents.balance,
             receipts=told,
             invariants=self.findings.invariants(),
-            wanting=Wanting(micro_batches=sorted(self.findings.micro_batches), receipts=sorted(self.findings.receipts)),
+            wanting=Wanting(
+                micro_batches=sorted(self.findings.micro_batches),
+                files=sorted(self.findings.files),
+                receipts=sorted(self.findings.receipts),
+            ),
+            last_records=[self.last_records[place] for place in sorted(self.last_records)],
             quarantine=contents.quarantine,
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
@@ -85,10 +97,11 @@ class Verification:
     def _read_all(self, chosen: list[Entry], batches: Batches) -> set[str]:
         """Judge the chosen micro-batches again and read back the due batches; returns the runs that can't be read back in full."""
         due = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
-        topics = sorted({r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in due for r in claims(receipt)})
-        there = Readable(self.kafka, self.identity, topics)
+        topics = {r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in due for r in claims(receipt)}
+        there = Readable(self.kafka, self.identity, sorted(topics | {last.topic for last in self.verified.last_records}))
+        self._check_last_records(there)
         covered = [offset_range for entry in chosen for offset_range in self._judge_again(entry, there, batches)]
-        for topic in there.cluster.compacted if there.cluster else ():
+        for topic in topics & set(there.cluster.compacted) if there.cluster else ():
             what = "the topic is compacted (cleanup.policy): a record that Kafka removed by its key looks like a gap"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
@@ -97,7 +110,7 @@ class Verification:
             for claimed in claims(receipt):
                 if lost := there.lost(claimed):
                     unreadable.add(receipt.run)
-                    if receipt.run not in self.verified.receipts or receipt.run in self.verified.owed_receipts:
+                    if self.verified.receipts.get(receipt.run) != sha256_of(self.folder, receipt.run):
                         self._lost(Invariant.RECEIPTS_LANDED, claimed, lost, receipt=receipt.run)
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
@@ -114,7 +127,7 @@ class Verification:
         rows = PublishedRows(self.folder, entry, self.findings)
         for account in entry.accounts:
             if lost := there.lost(account.range):
-                if entry.micro_batch > self.verified.micro_batch or entry.micro_batch in self.verified.owed_micro_batches:
+                if not self._was_proven(entry):
                     self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
                 continue
             topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset
@@ -122,6 +135,7 @@ class Verification:
             for block in self.kafka.read(account.range):
                 batches.take(block, self.findings)
                 read += len(block.offsets)
+                self._remember_last(block)
                 after = block.offsets[-1] + 1
                 rows.compare(block, OffsetRange(topic, partition, at, after))
                 at = after
@@ -130,6 +144,45 @@ class Verification:
             were_read.append(account.range)
         rows.check_outside()
         return were_read
+
+    def _was_proven(self, entry: Entry) -> bool:
+        """Whether a micro-batch whose records are gone from Kafka was verified while they were there, and is still what it was then."""
+        owed = self.verified.owed_micro_batches.get(entry.micro_batch)
+        # If only its files were damaged, checksums say whether they were put back: I8 compares them with the entry.
+        return self.entries_are_verified and entry.micro_batch <= self.verified.micro_batch and (owed is None or owed.in_files)
+
+    def _remember_last(self, block: Block) -> None:
+        place = (block.topic, block.partition)
+        if place not in self.last_records or self.last_records[place].offset < block.offsets[-1]:
+            self.last_records[place] = LastRecord(
+                topic=block.topic, partition=block.partition, offset=block.offsets[-1], fingerprint=record_fingerprint(block, -1)
+            )
+
+    def _check_mark(self) -> None:
+        """What was verified must still be there, as it was."""
+        if self.findings.any:
+            return  # an entry is damaged, and that is told
+        if self.verified.micro_batch < len(self.ledger) and not self.entries_are_verified:
+            what = f"an entry of micro-batch 0 to {self.verified.micro_batch} is not what it was when it was verified; entries are final"
+            self.findings.add(Invariant.FILES_EQUAL, what)
+        if self.verified.micro_batch >= len(self.ledger):
+            self.findings.add(
+                Invariant.RANGES_JOIN,
+                f"verify was green up to micro-batch {self.verified.micro_batch}, and the ledger ends at {len(self.ledger) - 1}: what came after was "
+                "removed or rolled back. The next ingest publishes it anew from Kafka, as far as Kafka still has it",
+            )
+
+    def _check_last_records(self, there: "Readable") -> None:
+        for last in check_last_records(self.kafka, there.cluster, self.verified.last_records) if there.cluster else []:
+            self.findings.add(
+                Invariant.BALANCE,
+                f"offset {last.offset} holds another record than the one that was verified there: Kafka lost the end of this partition and it was "
+                "filled anew. Records at offsets that were published before are in no file",
+                topic=last.topic,
+                partition=last.partition,
+                from_offset=last.offset,
+                until_offset=last.offset + 1,
+            )
 
     def _lost(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: object) -> None:
         self.findings.add(

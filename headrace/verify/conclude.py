@@ -6,51 +6,93 @@ import msgspec
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokenInvariantError
+from headrace.errors import BrokenInvariantError, LedgerError
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Verified, read_verified
+from headrace.ledger.identity import read_identity
+from headrace.ledger.progress import Owed, Verified, entries_sha256, read_verified, sha256_of
 from headrace.report import wording
 from headrace.report.html import render
-from headrace.report.model import Report
+from headrace.report.model import ReceiptState, Report
 from headrace.verify import per_minute
 from headrace.verify.scope import Scope
 
 
 def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> None:
-    """Write `report.html` beside `report.json`; move `verified.json` on green, raise `BrokenInvariantError` on red."""
+    """Write `report.html` beside `report.json`; move `verified.json` on green, raise `BrokenInvariantError` on red.
+
+    Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile: then nothing is said of what is there now.
+    """
     page = folder.report(report.run) / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(report), encoding="utf-8")
-    known = read_verified(folder)
-    if not wording.outcome(report).green:
-        documents.write(folder.verified, _after_red(known, report))
-        raise BrokenInvariantError(diagnosis(report, page))
-    verified = _after_green(known, scope)
-    documents.write(folder.verified, verified)
+    green = wording.outcome(report).green
+    if green:
+        _require_whole(scope, report)
+    with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+        identity, known = read_identity(folder), read_verified(folder)
+        if identity and scope.checkpoint and identity.checkpoint != scope.checkpoint:
+            raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
+        if not green:
+            documents.write(folder.verified, _after_red(known, report))
+            raise BrokenInvariantError(diagnosis(report, page))
+        verified = _after_green(folder, known, scope, report)
+        documents.write(folder.verified, verified)
+    if newer := [f"micro-batch {each}" for each in scope.micro_batches if each in verified.owed_micro_batches]:
+        newer_red = f"{newer[0]} was found wanting by a report that is newer than this one. Run {pipeline.name}_verify again."
+        raise BrokenInvariantError(newer_red)
     if pipeline.kept_per_minute:
         per_minute.write(folder, until=verified.micro_batch)
 
 
+def _require_whole(scope: Scope, report: Report) -> None:
+    """Raise `LedgerError` unless the report covers just its scope: tasks of a run can be cleared one by one."""
+    covered = [receipt.run for receipt in report.receipts if receipt.state == ReceiptState.VERIFIED]
+    if sorted(covered) != scope.receipts or sorted(each.id for each in report.micro_batches) != scope.micro_batches:
+        raise LedgerError(
+            f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
+        )
+
+
 def _after_red(known: Verified, report: Report) -> Verified:
-    """What was found wanting is looked at again, also if it was verified before; only green of just that takes it off the list."""
-    found = report.wanting
-    return msgspec.structs.replace(
-        known,
-        owed_micro_batches=sorted({*known.owed_micro_batches, *(each for each in found.micro_batches if each <= known.micro_batch)}),
-        owed_receipts=sorted({*known.owed_receipts, *found.receipts}),
-    )
+    """What was found wanting is looked at again, also if it was verified before; only a later green of just that takes it off the list."""
+    owed = dict(known.owed_micro_batches)
+    for micro_batch in report.wanting.micro_batches:
+        before = owed.get(micro_batch)
+        in_files = micro_batch in report.wanting.files
+        owed[micro_batch] = Owed(
+            found_at=max(report.checked_at, before.found_at) if before else report.checked_at,
+            in_files=in_files and (before is None or before.in_files),
+        )
+    found_at = {run: max(report.checked_at, known.owed_receipts.get(run, report.checked_at)) for run in report.wanting.receipts}
+    return msgspec.structs.replace(known, owed_micro_batches=owed, owed_receipts={**known.owed_receipts, **found_at})
 
 
-def _after_green(known: Verified, scope: Scope) -> Verified:
+def _after_green(folder: Folder, known: Verified, scope: Scope, report: Report) -> Verified:
+    micro_batches, runs = set(scope.micro_batches), set(scope.receipts)
     settled = msgspec.structs.replace(
         known,
-        owed_micro_batches=sorted(set(known.owed_micro_batches) - set(scope.micro_batches)),
-        owed_receipts=sorted(set(known.owed_receipts) - set(scope.receipts)),
+        owed_micro_batches={
+            each: owed for each, owed in known.owed_micro_batches.items() if each not in micro_batches or owed.found_at >= report.checked_at
+        },
+        owed_receipts={run: found_at for run, found_at in known.owed_receipts.items() if run not in runs or found_at >= report.checked_at},
     )
     if not scope.moves:
         return settled
-    last = max([*scope.micro_batches, known.micro_batch])
-    return msgspec.structs.replace(settled, micro_batch=last, receipts=sorted({*known.receipts, *scope.receipts}))
+    last = known.micro_batch
+    while last + 1 in micro_batches:
+        last += 1
+    places = {(each.topic, each.partition): each for each in known.last_records}
+    for each in report.last_records:
+        if (place := (each.topic, each.partition)) not in places or places[place].offset < each.offset:
+            places[place] = each
+    return msgspec.structs.replace(
+        settled,
+        checkpoint=scope.checkpoint,
+        micro_batch=last,
+        entries=entries_sha256(folder, last),
+        receipts={**known.receipts, **{run: sha256_of(folder, run) for run in scope.receipts}},
+        last_records=[places[place] for place in sorted(places)],
+    )
 
 
 def diagnosis(report: Report, page: Path) -> str:

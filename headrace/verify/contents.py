@@ -1,5 +1,6 @@
 """What a report tells of the data itself: sums, counts per minute and reason, a few rows."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,17 @@ from headrace.report import model
 from headrace.verify import engine
 
 SAMPLES = 5
+MOST_MINUTES = 10_080
+"""The newest that hold any record, a week's worth; the rest is not in the report."""
 SAMPLE_CHARACTERS = 200
-_DISPLAYED = "year(_timestamp) BETWEEN 1 AND 9999 AND _topic || _partition || _offset IS NOT NULL"
-"""Left out of what is only shown: moments that Python does not know, and rows that are none (verify tells of those)."""
-_MINUTES = f"""
-    SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows WHERE {_DISPLAYED} GROUP BY ALL ORDER BY ALL
-"""  # noqa: S608
+_MINUTES = """
+    SELECT epoch_us(_timestamp) // 60_000_000 AS minute, count(*) FROM rows WHERE year(_timestamp) <= 9999 GROUP BY ALL ORDER BY ALL DESC LIMIT ?
+"""
+"""Left out: records without a timestamp, and moments that Python does not know."""
+_FIRST = """
+    SELECT _topic, _partition, _offset, CASE WHEN year(_timestamp) <= 9999 THEN epoch_ms(_timestamp) END, left(try(decode(_key)), {characters}), {values}
+    FROM rows WHERE _topic = ? AND _partition = ? AND _offset IS NOT NULL ORDER BY _offset LIMIT ?
+"""
 COLUMNS = ("kept", "filtered", "quarantined", "gaps")
 
 
@@ -49,13 +55,13 @@ class Contents:
             for file in entry.quarantine
             if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
         ]
-        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, damaged=damaged)
-        minutes = _query(_MINUTES, events, damaged=damaged)
+        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [], damaged=damaged)
+        minutes = reversed(_query(_MINUTES, events, [MOST_MINUTES], damaged=damaged))
         return cls(
             balance=balance(chosen),
             quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
             kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
-            samples=samples(events, chosen[-1].contract.columns if chosen else (), damaged=damaged),
+            samples=samples(folder, chosen, damaged=damaged),
             micro_batches=[_micro_batch(entry) for entry in chosen],
         )
 
@@ -88,26 +94,31 @@ def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
     ]
 
 
-def samples(events: Sequence[Path], columns: Iterable[str], *, damaged: bool) -> list[model.Sample]:
-    """A few kept rows, shortened, one of each partition first."""
-    names = list(columns)
-    values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in names)
-    rows = _query(
-        f"SELECT _topic, _partition, _offset, epoch_ms(_timestamp), left(try(decode(_key)), {SAMPLE_CHARACTERS}), {values} FROM rows WHERE {_DISPLAYED} "  # noqa: S608
-        f"ORDER BY row_number() OVER (PARTITION BY _topic, _partition ORDER BY _offset), _topic, _partition LIMIT {SAMPLES}",
-        events[:SAMPLES],
-        damaged=damaged,
-    )
+def samples(folder: Folder, chosen: Sequence[Entry], *, damaged: bool) -> list[model.Sample]:
+    """A few kept rows, shortened, from as many partitions as there are."""
+    columns = list(chosen[-1].contract.columns) if chosen else []
+    values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)
+    files: dict[tuple[str, int], Path] = {}
+    for entry in chosen:
+        for file in entry.events:
+            if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists():
+                for span in file.spans:
+                    files.setdefault((span.topic, span.partition), path)
+    found = [
+        _query(_FIRST.format(values=values, characters=SAMPLE_CHARACTERS), [path], [*place, SAMPLES], damaged=damaged)
+        for place, path in sorted(files.items())[:SAMPLES]
+    ]
+    in_turn = [row for rows in itertools.zip_longest(*found) for row in rows if row is not None]
     return [
         model.Sample(
             topic=topic,
             partition=partition,
             offset=offset,
-            timestamp=datetime.fromtimestamp(timestamp / 1000, UTC),
+            timestamp=None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC),
             key=key,
-            values=dict(zip(names, shown, strict=True)),
+            values=dict(zip(columns, shown, strict=True)),
         )
-        for topic, partition, offset, timestamp, key, *shown in rows
+        for topic, partition, offset, timestamp, key, *shown in in_turn[:SAMPLES]
     ]
 
 
@@ -127,13 +138,13 @@ def _micro_batch(entry: Entry) -> model.MicroBatch:
     )
 
 
-def _query(query: str, files: Sequence[Path], *, damaged: bool) -> list[Any]:
+def _query(query: str, files: Sequence[Path], values: Sequence[object], *, damaged: bool) -> list[Any]:
     if not files:
         return []
     with engine.connect() as database:
         try:
             engine.view(database, "rows", files)
-            return database.execute(query).fetchall()
+            return database.execute(query, values).fetchall()
         except duckdb.Error:
             if not damaged:
                 raise

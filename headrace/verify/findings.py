@@ -60,14 +60,16 @@ class Findings:
     _groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
     """All those that were found wanting, however few of the findings are told."""
+    files: set[int] = field(default_factory=set)
+    """Those of them whose files are not those of their entries."""
     receipts: set[str] = field(default_factory=set)
     """Runs whose receipts were."""
 
     def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, **where: Any) -> None:
         """One finding; `where` as in `headrace.report.model.Finding`."""
         self._count[invariant] += 1
-        self._remember(where.get("micro_batch"), where.get("receipt"))
-        if not unverifiable:
+        if not unverifiable:  # what is, stays in the scope as long as it was never verified
+            self._remember(invariant, where.get("micro_batch"), where.get("receipt"))
             self._broken.add(invariant)
         known = self._found.setdefault(invariant, [])
         if len(known) < SHOWN:
@@ -85,7 +87,7 @@ class Findings:
         receipt: str | None = None,
     ) -> None:
         """Something wrong with one record."""
-        self._remember(micro_batch, receipt)
+        self._remember(invariant, micro_batch, receipt)
         group = self._groups.setdefault((invariant, what, topic, partition, micro_batch, receipt), _Group(lowest=offset, highest=offset))
         group.count += 1
         group.lowest, group.highest = min(group.lowest, offset), max(group.highest, offset)
@@ -124,9 +126,11 @@ class Findings:
             )
         return outcome
 
-    def _remember(self, micro_batch: int | None, receipt: str | None) -> None:
+    def _remember(self, invariant: Invariant, micro_batch: int | None, receipt: str | None) -> None:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
+            if invariant == Invariant.FILES_EQUAL:
+                self.files.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)
 

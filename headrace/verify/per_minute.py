@@ -8,7 +8,7 @@ from headrace.verify import engine
 
 _COUNTED = """
     COPY (
-        SELECT date_trunc('minute', _timestamp) AS minute, _topic, count(*) AS kept FROM events GROUP BY ALL ORDER BY ALL
+        SELECT date_trunc('minute', _timestamp) AS minute, _topic, count(*) AS kept FROM events WHERE _timestamp IS NOT NULL GROUP BY ALL ORDER BY ALL
     ) TO '{target}' (FORMAT parquet)
 """
 
@@ -16,7 +16,7 @@ _COUNTED = """
 def write(folder: Folder, until: int) -> None:
     """Count all kept records of the micro-batches up to `until`, by topic and by the minute (UTC) of their timestamp.
 
-    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records. The file is exchanged as a whole.
+    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a timestamp. The file is exchanged as a whole.
     """
     files = [
         folder.published(folder.events, entry.micro_batch) / file.name

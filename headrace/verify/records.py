@@ -172,10 +172,11 @@ class PublishedRows:
         judged = self.judge.judge(block.values)
         position = {
             "_offset": pa.array(block.offsets, pa.int64()),
-            "_timestamp": pa.array([milliseconds * 1000 for milliseconds in block.timestamps], pa.timestamp("us", tz="UTC")),
+            "_timestamp": pa.array([contract_timestamp(each) for each in block.timestamps], pa.timestamp("us", tz="UTC")),
             "_key": pa.array(block.keys, pa.binary()),
             "_value": pa.array(block.values, pa.binary()),
-            "_headers": pa.array([[{"key": k, "value": v} for k, v in each] or None for each in block.headers], _HEADERS),
+            "_headers": pa.array([[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS),
+            "_headers_told": pa.array([each is not None for each in block.headers], pa.bool_()),
         }
         return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})
 
@@ -189,8 +190,22 @@ class PublishedRows:
 
 def _differing(table: str, columns: Iterable[str]) -> str:
     """SQL for the names of those columns in which a published row differs from the expected one."""
-    cases = (f"CASE WHEN expected.{column} IS DISTINCT FROM {table}.{column} THEN '{column.strip(chr(34))}' END" for column in columns)
+    cases = (f"CASE WHEN {_differs(table, column)} THEN '{column.strip(chr(34))}' END" for column in columns)
     return f"concat_ws(', ', {', '.join(cases)})"
+
+
+def _differs(table: str, column: str) -> str:
+    published = f"{table}.{column}"
+    if column == "_headers":
+        # The client on this side ends a name at its first NUL.
+        published = f"list_transform({published}, lambda each: {{'key': split_part(each.key, chr(0), 1), 'value': each.value}})"
+        return f"expected._headers_told AND expected.{column} IS DISTINCT FROM {published}"
+    return f"expected.{column} IS DISTINCT FROM {published}"
+
+
+def contract_timestamp(milliseconds: int) -> int | None:
+    """A record's timestamp in microseconds; null if it is negative, since clients differ on calendars before 1970."""
+    return milliseconds * 1000 if milliseconds >= 0 else None
 
 
 def _verb(verdict: str, reason: str | None) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from headrace import documents
 from headrace.errors import LedgerError
-from headrace.ledger.identity import Verified
+from headrace.ledger.progress import Verified
 
 
 def test_a_document_comes_back_as_it_was_written(tmp_path: Path) -> None:

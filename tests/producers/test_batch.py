@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, DeliveryError, MistakeError
+from headrace.errors import BrokerError, BusyError, DeliveryError, MistakeError
 from headrace.kafka import Block
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import OffsetRange, Positions
@@ -192,6 +192,18 @@ def test_a_record_that_the_broker_will_never_take_is_red(play: Callable[..., Rec
     broker = FakeBroker({3: KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)})
     with pytest.raises(DeliveryError, match=r"9 of 10 records were acknowledged\. 1 × test-topic-0: "):
         play(broker, records=10, seed=7)
+
+
+def test_two_producers_of_a_pipeline_do_not_send_at_once(
+    play: Callable[..., Receipt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that Airflow gave up on may live on: what it still sends, the next one would send again."""
+    monkeypatch.setattr(batch, "LOCK_PATIENCE", 0.0)
+    broker = FakeBroker()
+    with Folder(tmp_path).locked("an earlier try", lock=Folder.PRODUCER_LOCK), pytest.raises(BusyError, match="in use by an earlier try"):
+        play(broker, records=10)
+    assert broker.sent == 0
+    assert play(broker, records=10).records == 10
 
 
 def test_foreign_records_are_no_part_of_a_resumed_batch(play: Callable[..., Receipt]) -> None:

@@ -96,7 +96,8 @@ def _fields() -> dict[str, Any]:
                 ],
             )
         ],
-        "wanting": Wanting(micro_batches=[], receipts=[]),
+        "last_records": [],
+        "wanting": Wanting(files=[], micro_batches=[], receipts=[]),
         "invariants": [invariant(number) for number in range(1, 9)],
         "quarantine": [Reason(reason="not_utf8", count=14)],
         "kept_per_minute": [Minute(minute=NOW.replace(second=0), kept=286)],

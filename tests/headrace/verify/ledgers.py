@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from headrace.kafka import Block, TopicFacts
 from headrace.ledger import publish
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import ENTRY, Folder
-from headrace.ledger.identity import Identity, Streamed
+from headrace.ledger.identity import Identity
+from headrace.ledger.progress import Streamed, completed_receipts
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
 from headrace.report.model import InvariantState, Report
@@ -53,6 +55,9 @@ class FakeKafka:
     records: Sequence[Record]
     first: int = 0
     config: dict[str, str] = field(default_factory=dict)
+    headers: list[tuple[str, bytes | None]] | None = field(default_factory=list)
+    hidden_from: int | None = None
+    """From here on an open transaction hides what there is from committed readers."""
     servers: str = "nowhere"
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
@@ -64,9 +69,9 @@ class FakeKafka:
         return {topic: {0: self.first} for topic in topics}
 
     def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
-        """There are no transactions."""
-        assert committed in {True, False}
-        return {topic: {0: len(self.records)} for topic in topics}
+        """Where an open transaction hides the rest, or all of it."""
+        end = len(self.records) if self.hidden_from is None or not committed else self.hidden_from
+        return {topic: {0: end} for topic in topics}
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """One block."""
@@ -75,7 +80,9 @@ class FakeKafka:
         keys: list[bytes | None] = [self.records[offset][0] for offset in offsets]
         values = [self.records[offset][1] for offset in offsets]
         if offsets:
-            yield Block(offset_range.topic, offset_range.partition, offsets, [1000] * len(offsets), keys, values, [[] for _ in offsets])
+            yield Block(
+                offset_range.topic, offset_range.partition, offsets, [1000] * len(offsets), keys, values, [self.headers for _ in offsets]
+            )
 
 
 @dataclass
@@ -92,6 +99,7 @@ class Ledger:
         cls, base: Path, records: Sequence[Record], cuts: Sequence[int] = (), start: int = 0, checkpoint: str | None = "c1"
     ) -> "Ledger":
         """Publish a micro-batch up to each of the cuts."""
+        base.mkdir(exist_ok=True)
         (base / "p.toml").write_text(FILE)
         one = cls(Pipeline.load(base / "p.toml"), Folder(base / "data" / "p"), FakeKafka(records))
         one.folder.root.mkdir(parents=True)
@@ -144,6 +152,17 @@ class Ledger:
         publish.commit(self.folder, staging, entry)
         (self.folder.checkpoint / "commits" / str(number)).write_text("v1\n{}")
 
+    def rolled_back(self, to: "Ledger") -> None:
+        """Put ledger and checkpoint back as they are in another folder, and leave the rest."""
+        for name in ("events", "quarantine", "checkpoint"):
+            shutil.rmtree(self.folder.root / name)
+            shutil.copytree(to.folder.root / name, self.folder.root / name)
+
+    def copied(self, base: Path) -> "Ledger":
+        """The same in another folder."""
+        shutil.copytree(self.folder.root, base / "p")
+        return Ledger(self.pipeline, Folder(base / "p"), self.kafka)
+
     def tamper(self, micro_batch: int, change: Callable[[pa.Table], pa.Table], kind: str = "events", *, sign: bool = False) -> None:
         """Change a published file behind its entry's back, or sign it: then the entry says what the file now is."""
         (path,) = (self.folder.root / kind / f"micro_batch={micro_batch}").glob("*.parquet")
@@ -178,8 +197,14 @@ class Ledger:
             digest=f"{sum(fingerprint(*record) for record in mine) % DIGEST_MODULUS:032x}",
         )
         documents.write(self.folder.receipt(run), made)
-        documents.write(self.folder.streamed, Streamed(run="run", started_at=LATER, ended_at=LATER))
+        documents.write(self.folder.streamed, self.streamed)
         return made
+
+    @property
+    def streamed(self) -> Streamed:
+        """A stream that had before it what is complete now."""
+        names = sorted(receipt.run for receipt in completed_receipts(self.folder))
+        return Streamed(run="run", started_at=LATER, ended_at=LATER, receipts=names)
 
     def verify(self, scope: Scope | None = None) -> dict[str, list[str]]:
         """Verify, as the DAG does unless a scope is given; what does not hold, with the findings' texts."""

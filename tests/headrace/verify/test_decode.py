@@ -40,6 +40,12 @@ def test_parse_is_strict(text: str) -> None:
         parse(text)
 
 
+def test_a_document_cut_off_within_an_escaped_one_is_judged_in_one_pass() -> None:
+    """Each quote in a string that has no end must not lead to another search for one: this would take hours."""
+    inner = '{\\"a\\":[{\\"b\\":[1,2]}]}' * 40_000
+    assert decoder(JSON_CONTRACT)(f'{{"id":1,"payload":"{inner}'.encode()) == (Reason.NOT_JSON, (None,) * 6)
+
+
 def test_a_block_keeps_its_order() -> None:
     """Row by row, the table says what became of the values."""
     values = [b"important %d" % number if number % 3 else b"\xff" for number in range(10_000)]

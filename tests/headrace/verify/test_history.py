@@ -1,0 +1,239 @@
+"""What verify remembers from one run to the next, and what may have happened in between: restores, resets, retries, repairs, lost records."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from headrace import documents
+from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, RefusedError
+from headrace.ledger.entries import entries
+from headrace.ledger.guard import Cluster
+from headrace.ledger.identity import discard_unwritten, read_identity
+from headrace.ledger.opening import check_last_records, check_receipts, open_ledger
+from headrace.ledger.progress import completed_receipts, read_verified, roll_back
+from headrace.ledger.receipts import Receipt, ReceiptState
+from headrace.verify.check import Verification
+from headrace.verify.conclude import conclude
+from headrace.verify.scope import Scope, of_run, since_verified
+from ledgers import MOMENT, Ledger, batch, forged, others
+
+THERE = Cluster({"t": "id-t"}, {"t": {0: 0}}, {"t": {0: 15}})
+
+
+def test_a_batch_that_was_finished_after_a_part_of_it_was_verified_is_green(tmp_path: Path) -> None:
+    """A producer broke off, what had landed was published and verified, and a retry sent the rest."""
+    one = Ledger.made(tmp_path, batch("run", 20), [10])
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    one.receipt("run", 0, 19)
+    assert since_verified(one.folder).micro_batches == [1]
+    assert one.verify() == {}
+
+
+def test_what_is_published_anew_after_a_restore_is_verified_anew(tmp_path: Path) -> None:
+    """Ledger and checkpoint of an older point in time: until the next stream that is red, and then nothing new is passed over."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    assert one.verify() == {}
+    before = one.copied(tmp_path / "before")
+    one.publish(1, 10, 20)
+    one.publish(2, 20, 30)
+    assert one.verify() == {}
+    one.rolled_back(before)
+    assert "I5" in one.verify()
+    identity = read_identity(one.folder)
+    assert identity is not None
+    roll_back(one.folder, identity, entries(one.folder))
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    one.tamper(1, forged, sign=True)
+    assert "I4" in one.verify()
+
+
+def test_nothing_is_verified_on_another_checkpoint(tmp_path: Path) -> None:
+    """Whoever removes events, checkpoint and identity by hand starts over, whatever `verified.json` says of the ledger before."""
+    one = Ledger.made(tmp_path, others(40), [10, 20, 30])
+    assert one.verify() == {}
+    other = Ledger.made(tmp_path / "other", others(40), [10])
+    one.rolled_back(other)
+    identity = read_identity(one.folder)
+    assert identity is not None
+    documents.write(one.folder.identity, msgspec.structs.replace(identity, checkpoint="c2"))
+    assert since_verified(one.folder).micro_batches == [0]
+
+
+def test_an_entry_changed_after_it_was_verified_is_red(tmp_path: Path) -> None:
+    """Entries are final: also one that balances and that no run would look at again."""
+    one = Ledger.made(tmp_path, others(40), [10, 20])
+    assert one.verify() == {}
+    entry = one.folder.events / "micro_batch=0" / "_entry.json"
+    documents.write(entry, msgspec.structs.replace(entries(one.folder)[0], run="another"))
+    assert "I8" in one.verify()
+
+
+def test_an_older_green_does_not_settle_a_newer_red(tmp_path: Path) -> None:
+    """The report task of a run that was green may be cleared after another run was red."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    scope = since_verified(one.folder)
+    old = one.look(scope)
+    assert one.conclude(old, scope) == {}
+    one.tamper(0, forged)
+    assert "I8" in one.verify(one.everything)
+    with pytest.raises(BrokenInvariantError, match="newer than this one"):
+        conclude(one.folder, one.pipeline, scope, old)
+    assert 0 in read_verified(one.folder).owed_micro_batches
+    assert "I8" in one.verify()
+
+
+def test_a_report_of_another_scope_moves_nothing(tmp_path: Path) -> None:
+    """`collect` may be cleared without `check`: then the report is not about what `collect` found."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    old = one.look()
+    one.publish(1, 10, 20)
+    with pytest.raises(LedgerError, match="not about what this run is to check"):
+        one.conclude(old, since_verified(one.folder))
+    assert read_verified(one.folder).micro_batch == -1
+
+
+def test_a_reset_while_verify_looks_moves_nothing(tmp_path: Path) -> None:
+    """What was checked is not what is there now."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    scope = since_verified(one.folder)
+    report = one.look(scope)
+    identity = read_identity(one.folder)
+    assert identity is not None
+    documents.write(one.folder.identity, msgspec.structs.replace(identity, checkpoint="c2"))
+    with pytest.raises(LedgerError, match="was reset while"):
+        one.conclude(report, scope)
+    assert not one.folder.verified.exists()
+
+
+def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -> None:
+    """Kafka lost the end of a partition, and somebody filled it before the next stream: no end offset tells."""
+    one = Ledger.made(tmp_path, batch("a", 10), [10])
+    one.receipt("a", 0, 9)
+    assert one.verify() == {}
+    last_records = read_verified(one.folder).last_records
+    assert check_last_records(one.kafka, THERE, last_records) == []  # type: ignore[arg-type]
+    one.kafka.records = [*batch("a", 10)[:5], *batch("b", 10)]
+    assert check_last_records(one.kafka, THERE, last_records) == last_records  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match="Kafka lost the end of this partition"):
+        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    one.publish(1, 10, 15)
+    assert "I6" in one.verify()
+
+
+def test_a_file_put_back_after_its_records_aged_out_is_green(tmp_path: Path) -> None:
+    """It was verified while Kafka had the records, and checksums say that it is that file again."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    assert one.verify() == {}
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    content = path.read_bytes()
+    one.kafka.first = 10
+    path.unlink()
+    assert set(one.verify()) == {"I8"}
+    assert set(one.verify()) == {"I8"}
+    path.write_bytes(content)
+    assert one.verify() == {}
+    assert read_verified(one.folder).owed_micro_batches == {}
+
+
+def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> None:
+    """It is a mistake to ask, and leaves no mark: the DAG's runs stay green."""
+    one = Ledger.made(tmp_path, others(20), [10])
+    receipt = Receipt(
+        pipeline="p", run="x", state=ReceiptState.OPEN, seed=1, records=10, malformed=0.0, opened_at=MOMENT, start={"t": {0: 20}}
+    )
+    documents.write(one.folder.receipt("x"), receipt)
+    with pytest.raises(MistakeError, match="not complete yet"):
+        of_run(one.folder, "x")
+    documents.write(
+        one.folder.receipt("x"), msgspec.structs.replace(receipt, state=ReceiptState.COMPLETE, completed_at=MOMENT, digest="0" * 32)
+    )
+    with pytest.raises(MistakeError, match="waits for a stream"):
+        of_run(one.folder, "x")
+    assert one.verify() == {}
+
+
+@pytest.mark.parametrize("hidden_from", [10, None])
+def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(tmp_path: Path, hidden_from: int | None) -> None:
+    """Whether the transaction that hid it is still open or has ended meanwhile."""
+    one = Ledger.made(tmp_path, [*others(10), *batch("run", 10)], [10])
+    one.receipt("run", 10, 19)
+    one.kafka.hidden_from = hidden_from
+    with pytest.raises(HiddenError, match="still open at offset 10" if hidden_from else "it has ended"):
+        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))  # type: ignore[arg-type]
+
+
+def test_micro_batches_published_while_verify_looks_are_the_next_runs(tmp_path: Path) -> None:
+    """However many they are, with their quarantine."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    verification = Verification(one.folder, one.pipeline, one.kafka, one.everything)  # type: ignore[arg-type]
+    one.publish(1, 10, 20)
+    one.publish(2, 20, 30)
+    assert verification.run("verify").state == "green"
+
+
+def test_a_mark_that_moved_while_verify_looks_is_not_beyond_the_ledger(tmp_path: Path) -> None:
+    """Another run may publish and verify between two looks of this one."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    scope = one.everything
+    verification = Verification(one.folder, one.pipeline, one.kafka, scope)  # type: ignore[arg-type]
+    one.publish(1, 10, 20)
+    assert one.verify() == {}
+    report = verification.run("slow")
+    assert one.conclude(report, scope) == {}
+    assert read_verified(one.folder).micro_batch == 1
+
+
+def with_headers(keys: list[str]) -> Callable[[pa.Table], pa.Table]:
+    """A change that gives every row the same headers."""
+
+    def change(table: pa.Table) -> pa.Table:
+        index = table.column_names.index("_headers")
+        kind = table.schema.field(index).type
+        return table.set_column(index, "_headers", pa.array([[{"key": key, "value": b"v"} for key in keys]] * len(table), kind))
+
+    return change
+
+
+@pytest.mark.parametrize(("published", "told", "is_green"), [
+    (["trace"], [("trace", b"v")], True),
+    (["trace"], [("other", b"v")], False),
+    (["a\0b"], [("a", b"v")], True),
+    (["caf\ufffd"], None, True),
+])  # fmt: skip
+def test_header_names_are_compared_as_far_as_they_can_be_told(
+    tmp_path: Path,
+    published: list[str],
+    told: list[tuple[str, bytes | None]] | None,
+    is_green: bool,  # noqa: FBT001
+) -> None:
+    """One record whose header's name is no text for this client must not stop verify, nor make it red."""
+    one = Ledger.made(tmp_path, others(10), [10])
+    one.tamper(0, with_headers(published), "quarantine", sign=True)
+    one.kafka.headers = told
+    assert (one.verify() == {}) == is_green
+
+
+@pytest.mark.parametrize(("log", "number"), [("commits", 1), ("offsets", 2)])
+def test_what_a_power_cut_left_of_the_checkpoint_is_discarded(tmp_path: Path, log: str, number: int) -> None:
+    """A name without content; a file with content, and any older one, is left alone."""
+    one = Ledger.made(tmp_path, others(40), [10, 20])
+    path = one.folder.checkpoint / log / str(number)
+    path.write_text("")
+    older = one.folder.checkpoint / log / "0"
+    older.write_text("")
+    discard_unwritten(one.folder.checkpoint, 1)
+    assert (path.exists(), older.exists()) == (False, True)
+    path.write_text("v1")
+    discard_unwritten(one.folder.checkpoint, 1)
+    assert path.exists()
+
+
+def test_a_scope_of_another_ledger_is_told(tmp_path: Path) -> None:
+    """The scope names the checkpoint that it was made for."""
+    one = Ledger.made(tmp_path, others(10), [10])
+    assert since_verified(one.folder) == Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=True)
