@@ -1,17 +1,11 @@
 """One Kafka broker: a single KRaft node on 127.0.0.1 that keeps its log between starts."""
 
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.errors import BrokerError
 from headrace.local import jars, ports, shared
-
-READY_WITHIN = 60.0
-"""Seconds; it takes three on two idle cores."""
 
 CLUSTER_ID = "headrace-embedded-node"
 """16 bytes in URL-safe base64, as Kafka wants it. Fixed: the folder is the identity."""
@@ -60,11 +54,6 @@ class Broker:
     java_home: Path
 
     @property
-    def log_file(self) -> Path:
-        """Where `broker` puts what the process prints."""
-        return self.home / "broker.log"
-
-    @property
     def command(self) -> list[str]:
         """The command that runs the broker in the foreground, after `prepare`."""
         return self._java("-Xmx512m", "kafka.Kafka", str(self.home / "server.properties"))
@@ -96,34 +85,6 @@ class Broker:
         ]
 
 
-@contextmanager
-def broker(home: Path, port: int, jars_folder: Path, java_home: Path) -> Iterator[Broker]:
-    """Run a broker of one's own, ready when the block starts and gone when it ends."""
-    one = Broker(home, port, jars_folder, java_home)
-    ports.require_free(listened_ports(port))
-    one.prepare()
-    with one.log_file.open("ab") as log:
-        process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        _wait(process, one)
-        yield one
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        process.kill()
-        process.wait()
-
-
 def listened_ports(port: int) -> list[ports.Port]:
     """Return what a broker at `port` listens on."""
     return [ports.Port(port, "Kafka", "HEADRACE_KAFKA_PORT"), ports.Port(port + 1, "Kafka's controller", "HEADRACE_KAFKA_PORT")]
-
-
-def _wait(process: subprocess.Popen[bytes], one: Broker) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while not ports.answers(one.port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            tail = "\n".join(one.log_file.read_text(errors="replace").splitlines()[-20:])
-            raise BrokerError(f"The Kafka broker did not start within {READY_WITHIN:.0f} s; the end of {one.log_file}:\n{tail}")
-        time.sleep(0.1)

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Producer
 from pyspark.sql import SparkSession
 
+import brokers
 from headrace.contract.pipeline import Pipeline
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
-from headrace.local import kafka
 from headrace.local.layout import Layout
 from headrace.report.model import Report
 from headrace.settings import ROOT
@@ -61,7 +61,7 @@ def test_the_embedded_stack_gives_the_same(stack: Stack, layout: Layout, spark: 
     assert spark
     there = entries(stack.folder())[0]
     port = int(stack.environment["HEADRACE_SPARK_PORT"]) + 1
-    with kafka.broker(tmp_path / "broker", port, layout.jars, layout.java_home):
+    with brokers.broker(tmp_path / "broker", port, layout.jars, layout.java_home):
         pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
         here = Slice(pipeline, Folder(tmp_path / "data" / pipeline.name), f"127.0.0.1:{port}")
         here.kafka.create(pipeline.topics)

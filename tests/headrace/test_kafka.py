@@ -28,4 +28,4 @@ class Record:
 ])  # fmt: skip
 def test_headers_that_the_client_can_not_tell_stop_nothing(headers: Any, told: Any) -> None:
     """Producers may write any bytes as a header's name, and the client takes only text."""
-    assert kafka._headers(Record(headers)) == told  # type: ignore[arg-type]  # noqa: SLF001
+    assert kafka._headers(Record(headers)) == told  # noqa: SLF001

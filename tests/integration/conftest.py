@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from headrace.local import kafka
+import brokers
 from headrace.local.layout import Layout
 from slices import TEXT, Slice
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker's bootstrap address."""
     port = free_port()
-    with kafka.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home):
+    with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home):
         yield f"127.0.0.1:{port}"
 
 

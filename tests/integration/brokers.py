@@ -1,0 +1,37 @@
+"""A broker of the embedded stack's kind, for tests alone."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from headrace.local import ports
+from headrace.local.kafka import Broker, listened_ports
+
+READY_WITHIN = 60.0
+"""Seconds; it takes three on two idle cores."""
+
+
+@contextmanager
+def broker(home: Path, port: int, jars_folder: Path, java_home: Path) -> Iterator[None]:
+    """Run a broker of one's own, ready when the block starts and gone when it ends."""
+    one = Broker(home, port, jars_folder, java_home)
+    ports.require_free(listened_ports(port))
+    one.prepare()
+    log = home / "broker.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        deadline = time.monotonic() + READY_WITHIN
+        while not ports.answers(port):
+            assert process.poll() is None, log.read_text(errors="replace")
+            assert time.monotonic() < deadline, log.read_text(errors="replace")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        process.kill()
+        process.wait()
