@@ -44,14 +44,14 @@ check: venv ## Check style, types and locks
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/python -m headrace.local.lock --check
+	@$(BIN)/python -m headrace.local.requirements --check
 	@$(BIN)/python -m headrace.schemas --check
 
 docs: venv ## Write the generated documentation anew
 	@$(BIN)/python -m headrace.schemas
 
 lock: venv ## Bring the locks up to date with pyproject.toml, keeping what is pinned
-	@$(BIN)/python -m headrace.local.lock
+	@$(BIN)/python -m headrace.local.requirements
 
 # Python 3.11 is what everything is tested with.
 venv: ## Set up .venv, and nothing else

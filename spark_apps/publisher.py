@@ -12,7 +12,7 @@ from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.ledger import publish
-from headrace.ledger.entries import Entry, entries, positions
+from headrace.ledger.entries import DataFile, Entry, entries, positions
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
 from headrace.ledger.ranges import OffsetRange, between
@@ -21,8 +21,16 @@ from spark_apps.judge import POSITION, judge
 
 log = logging.getLogger("headrace")
 
+ROLLED_BACK = "Nothing was published. One of them was rolled back: put both back from one point in time, or `headrace reset` the pipeline."
+
 RECORDS_PER_TASK = 250_000
 """A micro-batch of fewer records is written as one file, not as one for each Kafka partition."""
+
+FILE_BYTES = 128 << 20
+"""About how large a file may become."""
+
+FIRST_ROWS_PER_FILE = 1_000_000
+"""Rows of a file as long as it is not known how large they are."""
 
 
 class Publisher:
@@ -58,7 +66,7 @@ class Publisher:
 
         log.info("micro-batch %d: reading %s offsets of %s", micro_batch, f"{sum(map(len, ranges)):,}", plural(len(ranges), "partition"))
         staging = publish.stage(self.folder, micro_batch)
-        counts = write(judge(records, self.contract), self.contract, ranges, staging) if ranges else {}
+        counts = write(judge(records, self.contract), self.contract, ranges, staging, ledger[-10:]) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         entry = Entry(
             micro_batch=micro_batch,
@@ -76,17 +84,31 @@ class Publisher:
         log.info("%s", described(entry))
 
 
-def write(judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging) -> publish.Counts:
-    """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any."""
+def write(
+    judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging, before: Sequence[Entry]
+) -> publish.Counts:
+    """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any.
+
+    before  entries whose files tell how many rows make a file of a sensible size
+    """
     judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
     tally = Tally(judged, ranges)
     kept = F.col("_verdict") == Verdict.KEPT
-    tally.records.where(kept).select(*POSITION, *contract.columns).write.parquet(str(staging.events))
+    rows = rows_per_file([file for entry in before for file in entry.events])
+    tally.records.where(kept).select(*POSITION, *contract.columns).write.option("maxRecordsPerFile", rows).parquet(str(staging.events))
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
         unusable = judged.where(F.col("_reason").isNotNull())
-        unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason")).write.parquet(str(staging.quarantine))
+        whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"))
+        rows = rows_per_file([file for entry in before for file in entry.quarantine])
+        whole.write.option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
     return counts
+
+
+def rows_per_file(files: Sequence[DataFile]) -> int:
+    """How many rows make a file of about `FILE_BYTES`, by what those of other files take up."""
+    rows = sum(file.rows for file in files)
+    return max(1, FILE_BYTES * rows // sum(file.bytes for file in files)) if rows else FIRST_ROWS_PER_FILE
 
 
 class Tally:
@@ -120,7 +142,7 @@ class Tally:
             place, verdict = divmod(item, len(self._VERDICTS))
             counts[(*self._places[place], self._VERDICTS[verdict])] = count
         if sum(counts.values()) != observed["records"]:
-            raise LedgerError(f"{observed['records']} records were read and {sum(counts.values())} have a verdict. Nothing was published.")
+            raise LedgerError(f"{observed['records']} records were read and {sum(counts.values())} have a verdict. {publish.UNPUBLISHED}")
         return counts
 
 
@@ -128,7 +150,9 @@ def adopt_checkpoint(folder: Folder) -> Identity:
     """The identity, which from the first micro-batch on names the checkpoint that Spark made."""
     identity = read_identity(folder)
     if identity is None:
-        raise LedgerError(f"{folder.identity} was removed while the stream was running. Nothing was published.")
+        raise LedgerError(
+            f"{folder.identity} was removed while the stream was running. Nothing was published. Put it back, and clear the task."
+        )
     if identity.checkpoint is None:
         identity = msgspec.structs.replace(identity, checkpoint=checkpoint_id(folder.checkpoint))
         documents.sync(folder.checkpoint / "metadata")  # Spark leaves that to the system; without it the ledger would be nobody's
@@ -140,13 +164,11 @@ def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batc
     """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
     before = [entry for entry in ledger if entry.micro_batch < micro_batch]
     if len(before) != micro_batch:
-        raise LedgerError(
-            f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. Nothing was published."
-        )
+        raise LedgerError(f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. {ROLLED_BACK}")
     try:
         return between(positions(identity.start, before), planned_positions(folder.checkpoint, micro_batch))
     except ValueError as error:
-        raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. Nothing was published.") from error
+        raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}") from error
 
 
 def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
@@ -155,7 +177,7 @@ def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
         planned, accounted = (", ".join(map(str, those)) for those in (ranges, entry.ranges))
         raise LedgerError(
             f"Checkpoint and ledger disagree: micro-batch {entry.micro_batch} is planned as {planned}, its entry accounts for {accounted}. "
-            "Nothing was published. One of them was rolled back: put both back from one point in time, or `headrace reset` the pipeline."
+            f"{ROLLED_BACK}"
         )
 
 

@@ -24,6 +24,8 @@ from headrace.ledger.ranges import OffsetRange
 Counts = Mapping[tuple[str, int, Verdict], int]
 """Records per topic, partition and verdict."""
 
+UNPUBLISHED = "Nothing was published. Clear the task; if it comes to this again, keep the folder as it is and report it as a bug."
+
 EMPTY = "micro_batch=-1/empty.parquet"
 """A file with the schema and no rows, so that readers don't raise before the first micro-batch."""
 
@@ -136,22 +138,20 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
             gaps=len(offset_range) - kept - filtered - quarantined,
         )
         if not account.balances:
-            raise LedgerError(f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. Nothing was published.")
+            raise LedgerError(f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. {UNPUBLISHED}")
         for what, wanted, files in (("kept", kept, events), ("quarantined", quarantined, quarantine)):
             own = [span for file in files for span in file.spans if (span.topic, span.partition) == (topic, partition)]
             if sum(span.rows for span in own) != wanted:
                 raise LedgerError(
-                    f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. Nothing was published."
+                    f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. {UNPUBLISHED}"
                 )
             if any(span.lowest_offset not in offset_range or span.highest_offset not in offset_range for span in own):
-                raise LedgerError(f"{offset_range}: a staged file holds an offset outside of it. Nothing was published.")
+                raise LedgerError(f"{offset_range}: a staged file holds an offset outside of it. {UNPUBLISHED}")
         accounts.append(account)
     written = sum(file.rows for file in (*events, *quarantine))
     claimed = sum(account.kept + account.quarantined for account in accounts)
     if written != claimed or sum(counts.values()) != sum(account.read for account in accounts):
-        raise LedgerError(
-            f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. Nothing was published."
-        )
+        raise LedgerError(f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. {UNPUBLISHED}")
     return accounts
 
 

@@ -86,6 +86,18 @@ def test_json_with_every_kind_of_malformed_record(new_slice: Callable[..., Slice
     }  # fmt: skip
 
 
+def test_large_files_are_split(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what rows took up before: a tenth of the last file's size makes about ten files, and all of them are accounted for."""
+    one = new_slice(JSON)
+    one.ingest("first", records=500, malformed=0.1)
+    (file,) = one.ledger[0].events
+    monkeypatch.setattr("spark_apps.publisher.FILE_BYTES", file.bytes // 10)
+    one.ingest("second", records=500, malformed=0.1, seed=2)
+    assert broken(one.verify()) == {}
+    assert len(one.ledger[1].events) >= 9
+    assert len(one.ledger[1].quarantine) > 1
+
+
 def test_nothing_kept_is_published_and_green(new_slice: Callable[..., Slice]) -> None:
     """A micro-batch of unusable records is an entry, and the readers see no rows."""
     one = new_slice()
@@ -165,6 +177,19 @@ def one_large(one: Slice) -> bytes:
     end = one.kafka.end([one.topic])[one.topic]
     blocks = (block for partition, until in end.items() for block in one.kafka.read(OffsetRange(one.topic, partition, 0, until)))
     return max((value for block in blocks for value in block.values if value), key=len)
+
+
+def test_a_moment_before_1970_is_null_for_both_engines(new_slice: Callable[..., Slice]) -> None:
+    """The first moment of the year 1, which some clients write for "none", lies on another day in Spark's calendar than in Python's."""
+    one = new_slice()
+    one.write([(b"k", b"important"), (b"k", b"\xff")], timestamp=-62_135_596_800_000)
+    one.write([(b"k", b"important")], timestamp=1)
+    one.stream("run")
+    report = one.verify()
+    assert broken(report) == {}
+    found = duckdb.connect().execute(f"SELECT epoch_ms(_timestamp) FROM '{one.folder.events}/**/*.parquet' ORDER BY 1").fetchall()
+    assert found == [(1,), (None,)]
+    assert len(report.samples) == 2
 
 
 def test_an_unusable_record_is_kept_whole(new_slice: Callable[..., Slice]) -> None:

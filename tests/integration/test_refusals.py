@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BusyError, LedgerError, RefusedError, TopicDiffersError
 from headrace.reset import aside, reset
 from slices import JSON, TEXT, Slice, broken
+from spark_apps import filter_stream
 
 
 def admin(one: Slice) -> AdminClient:
@@ -94,15 +95,27 @@ def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
     assert broken(one.verify()) == {}
 
 
+def with_topic(one: Slice, topic: str) -> Slice:
+    """The pipeline with another topic in its file."""
+    section = f'[[topics]]\nname = "{topic}"\npartitions = 1\nreplication_factor = 1\n\n[demo]'
+    one.pipeline.path.write_text(one.pipeline.path.read_text().replace("[demo]", section))
+    return Slice(Pipeline.load(one.pipeline.path), one.folder, one.servers)
+
+
 def test_a_topic_that_joins_must_be_complete(one: Slice) -> None:
     """A topic added to the file is read from offset 0; one whose first records are gone is refused before the checkpoint is touched."""
-    late = f"{one.topic}-late"
+    late, gone = f"{one.topic}-late", f"{one.topic}-gone"
     client = admin(one)
-    settled(client.create_topics([NewTopic(late, 1, 1)]))
+    settled(client.create_topics([NewTopic(late, 1, 1), NewTopic(gone, 1, 1)]))
     text = one.pipeline.path.read_text()
-    added = f"{text}\n".replace("[demo]", f'[[topics]]\nname = "{late}"\npartitions = 1\nreplication_factor = 1\n\n[demo]')
-    one.pipeline.path.write_text(added)
-    joined = Slice(Pipeline.load(one.pipeline.path), one.folder, one.servers)
+    producer = Producer({"bootstrap.servers": one.servers})
+    for _ in range(10):
+        producer.produce(gone, b"important")
+    assert producer.flush(30) == 0
+    settled(client.delete_records([TopicPartition(gone, 0, 4)]))
+    refused(with_topic(one, gone), "is new to this pipeline and starts at offset 4")
+    one.pipeline.path.write_text(text)
+    joined = with_topic(one, late)
     joined.kafka.end([late])
     joined.ingest("both", records=40)
     assert {account.topic for account in joined.ledger[-1].accounts} == {one.topic, late}
@@ -128,20 +141,37 @@ def test_a_missing_identity_is_refused(one: Slice) -> None:
     refused(one, r"no identity.json")
 
 
-@pytest.mark.parametrize("log", ["commits", "offsets"])
-def test_a_checkpoint_rolled_back_is_refused(one: Slice, log: str) -> None:
+def forget_last(one: Slice, *logs: str) -> None:
+    """Remove micro-batch 1 from logs of the checkpoint, with Hadoop's checksums."""
+    for log in logs:
+        for name in ("1", ".1.crc"):
+            (one.folder.checkpoint / log / name).unlink(missing_ok=True)
+
+
+def test_a_checkpoint_rolled_back_is_refused(one: Slice) -> None:
     """Without its last plan a checkpoint would plan another range under the same id."""
-    for name in ("offsets", "commits") if log == "offsets" else ("commits",):
-        for path in (one.folder.checkpoint / name).glob("*1"):
-            path.unlink()
-    for path in one.folder.checkpoint.glob("*/.1.crc"):
-        path.unlink()
-    if log == "commits":
-        one.produce("third", records=10)
-        one.stream("third")
-        assert broken(one.verify()) == {}
-    else:
-        refused(one, "Checkpoint and ledger disagree")
+    forget_last(one, "offsets", "commits")
+    refused(one, "Checkpoint and ledger disagree")
+
+
+@pytest.mark.parametrize("log", ["commits", "offsets"])
+def test_what_a_power_cut_left_empty_is_made_again(one: Slice, log: str) -> None:
+    """Spark can't read a file that has a name and no content: not the note that a micro-batch is done, nor a plan nothing was published by."""
+    path = one.folder.checkpoint / log / ("1" if log == "commits" else "2")
+    path.write_text("")
+    one.produce("third", records=10)
+    one.stream("third")
+    assert broken(one.verify()) == {}
+    assert len(one.ledger) == 3
+
+
+def test_a_commit_that_is_missing_is_made_again(one: Slice) -> None:
+    """The plan is there: the micro-batch is planned as before, found published, and passed over."""
+    forget_last(one, "commits")
+    one.produce("third", records=10)
+    one.stream("third")
+    assert broken(one.verify()) == {}
+    assert len(one.ledger) == 3
 
 
 def test_a_ledger_rolled_back_is_refused(one: Slice) -> None:
@@ -166,8 +196,9 @@ def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Calla
         Slice(Pipeline.load(path), one.folder, one.servers).stream("third")
 
 
-def test_two_streams_at_once_are_refused(one: Slice) -> None:
+def test_two_streams_at_once_are_refused(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second says who holds the lock."""
+    monkeypatch.setattr(filter_stream, "LOCK_PATIENCE", 0.0)
     with one.folder.locked("a test"), pytest.raises(BusyError, match="in use by a test"):
         one.stream()
 
