@@ -87,3 +87,15 @@ def without(whole: OffsetRange, taken: Iterable[OffsetRange]) -> list[OffsetRang
     if at < whole.until_offset:
         left.append(OffsetRange(whole.topic, whole.partition, at, whole.until_offset))
     return left
+
+
+def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+    """The same offsets of one topic-partition as ranges that do not overlap."""
+    apart: list[OffsetRange] = []
+    for each in sorted(ranges):
+        if apart and each.from_offset <= apart[-1].until_offset:
+            last = apart.pop()
+            apart.append(OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset)))
+        else:
+            apart.append(each)
+    return apart

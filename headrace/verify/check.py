@@ -10,10 +10,10 @@ from headrace.contract.pipeline import Pipeline
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, logged, read_identity
-from headrace.ledger.opening import check_last_records, record_fingerprint, survey
+from headrace.ledger.identity import logged, read_identity
+from headrace.ledger.opening import check_last_records, record_fingerprint
 from headrace.ledger.progress import LastRecord, due_receipts, entries_sha256, read_verified, sha256_of
-from headrace.ledger.ranges import OffsetRange, Positions, advance, without
+from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, without
 from headrace.ledger.receipts import receipts
 from headrace.report.model import Report, State, Wanting
 from headrace.settings import shown
@@ -21,6 +21,7 @@ from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
 from headrace.verify.files import check_chain, check_files, readable_entries
 from headrace.verify.findings import Findings, Invariant
+from headrace.verify.readable import Readable
 from headrace.verify.records import PublishedRows
 from headrace.verify.scope import Scope
 
@@ -101,7 +102,7 @@ class Verification:
         there = Readable(self.kafka, self.identity, sorted(topics | {last.topic for last in self.verified.last_records}))
         self._check_last_records(there)
         covered = [offset_range for entry in chosen for offset_range in self._judge_again(entry, there, batches)]
-        for topic in topics & set(there.cluster.compacted) if there.cluster else ():
+        for topic in sorted(topics.intersection(there.cluster.compacted)) if there.cluster else ():
             what = "the topic is compacted (cleanup.policy): a record that Kafka removed by its key looks like a gap"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
@@ -115,13 +116,13 @@ class Verification:
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
         for ranges in rest.values():
-            for hole in _merged(ranges):
+            for hole in merged(ranges):
                 for offset_range in without(hole, covered):
                     for block in self.kafka.read(offset_range):
                         batches.take(block, self.findings)
         return unreadable
 
-    def _judge_again(self, entry: Entry, there: "Readable", batches: Batches) -> list[OffsetRange]:
+    def _judge_again(self, entry: Entry, there: Readable, batches: Batches) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read."""
         were_read = []
         rows = PublishedRows(self.folder, entry, self.findings)
@@ -172,7 +173,7 @@ class Verification:
                 "removed or rolled back. The next ingest publishes it anew from Kafka, as far as Kafka still has it",
             )
 
-    def _check_last_records(self, there: "Readable") -> None:
+    def _check_last_records(self, there: Readable) -> None:
         for last in check_last_records(self.kafka, there.cluster, self.verified.last_records) if there.cluster else []:
             self.findings.add(
                 Invariant.BALANCE,
@@ -205,39 +206,3 @@ class Verification:
             except ValueError:
                 break  # I5 tells it
         return at
-
-
-class Readable:
-    """Which offset ranges can still be read from the topics that the ledger knows."""
-
-    def __init__(self, kafka: Kafka, identity: Identity | None, topics: list[str]) -> None:
-        self.cluster = survey(kafka, topics) if topics else None
-        self.known = identity.topics if identity else {}
-
-    def lost(self, offset_range: OffsetRange) -> str | None:
-        """Why a range can't be read, or `None` if it can."""
-        topic, partition = offset_range.topic, offset_range.partition
-        if self.cluster is None or topic not in self.cluster.topics:
-            return f"topic {topic} is gone"
-        if self.known.get(topic, self.cluster.topics[topic]) != self.cluster.topics[topic]:
-            return f"topic {topic} was deleted and made anew"
-        earliest, end = self.cluster.earliest[topic].get(partition), self.cluster.end[topic].get(partition)
-        if earliest is None or end is None:
-            return f"{topic}-{partition} is gone"
-        if earliest > offset_range.from_offset:
-            return f"offsets before {earliest} have aged out of Kafka"
-        if end < offset_range.until_offset:
-            return f"the partition ends at offset {end}"
-        return None
-
-
-def _merged(ranges: list[OffsetRange]) -> list[OffsetRange]:
-    """The same offsets as ranges that do not overlap."""
-    merged: list[OffsetRange] = []
-    for each in sorted(ranges):
-        if merged and each.from_offset <= merged[-1].until_offset:
-            last = merged.pop()
-            merged.append(OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset)))
-        else:
-            merged.append(each)
-    return merged

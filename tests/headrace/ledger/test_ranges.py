@@ -1,10 +1,12 @@
 """Ranges join, or say where they don't."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ledger.ranges import OffsetRange, advance, between, without
+from headrace.ledger.ranges import OffsetRange, advance, between, merged, without
 
 POSITIONS = st.dictionaries(st.sampled_from(["a", "b"]), st.dictionaries(st.integers(0, 3), st.integers(0, 50), min_size=1), min_size=1)
 
@@ -51,3 +53,14 @@ def test_what_is_left_and_what_is_taken_make_the_whole(cuts: list[tuple[int, int
     left = without(whole, taken)
     for offset in range(40):
         assert (offset in whole and not any(offset in each for each in taken)) == any(offset in each for each in left)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10))))
+def test_merged_ranges_hold_the_same_offsets_and_do_not_touch(ends: list[tuple[int, int]]) -> None:
+    """Whatever overlaps or joins becomes one."""
+    ranges = [OffsetRange("a", 0, start, start + length) for start, length in ends]
+    apart = merged(ranges)
+    assert {offset for each in apart for offset in range(each.from_offset, each.until_offset)} == {
+        offset for each in ranges for offset in range(each.from_offset, each.until_offset)
+    }
+    assert all(one.until_offset < following.from_offset for one, following in itertools.pairwise(apart))
