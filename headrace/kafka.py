@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeVar
@@ -12,7 +13,7 @@ from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, N
 
 from headrace.contract.pipeline import Topic
 from headrace.errors import BrokerError, MistakeError, TopicDiffersError
-from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.ledger.ranges import OffsetRange, Positions, flat
 
 T = TypeVar("T")
 
@@ -198,18 +199,7 @@ class Kafka:
         Raises `BrokerError` if the range is not there to be read to its end.
         """
         at, until = offset_range.from_offset, offset_range.until_offset
-        consumer = Consumer(
-            {
-                **self.config,
-                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
-                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
-            }
-        )
-        try:
+        with self._consumer(committed=committed) as consumer:
             consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
             silent_since = time.monotonic()
             while at < until:
@@ -224,9 +214,50 @@ class Kafka:
                     else:
                         raise BrokerError(f"{offset_range} can't be read at offset {at}: {error.str()}")
                 if records:
-                    yield _block(offset_range, records)
+                    yield _block(offset_range.topic, offset_range.partition, records)
                 if time.monotonic() - silent_since > PATIENCE:
                     raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
+
+    def read_at(self, positions: Positions) -> Iterator[Block]:
+        """The record at each of the positions, one block each; none where a committed reader finds none.
+
+        One client asks for all of them, and fetches no more than it must. Raises `BrokerError` if one of them is not answered.
+        """
+        wanted = {(topic, partition): offset for topic, partition, offset in flat(positions)}
+        with self._consumer(committed=True, **{"queued.min.messages": 1, "fetch.message.max.bytes": 1}) as consumer:
+            consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in wanted.items()])
+            silent_since = time.monotonic()
+            while wanted:
+                for message in consumer.consume(len(wanted), timeout=0.1):
+                    silent_since = time.monotonic()
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
+                        raise BrokerError(f"{message.topic()}-{message.partition()} can't be read: {error.str()}")
+                    place = (message.topic(), message.partition())
+                    offset = wanted.pop(place, None)  # what comes behind is not asked for
+                    if error is None and message.offset() == offset:
+                        yield _block(*place, [message])
+                if time.monotonic() - silent_since > PATIENCE:
+                    raise BrokerError(
+                        f"{', '.join(f'{topic}-{partition}' for topic, partition in wanted)}: no answer for {PATIENCE:.0f} s."
+                    )
+
+    @contextmanager
+    def _consumer(self, *, committed: bool, **settings: object) -> Iterator[Consumer]:
+        consumer = Consumer(
+            {
+                **self.config,
+                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
+                **settings,
+            }
+        )
+        try:
+            yield consumer
         finally:
             consumer.close()
 
@@ -281,10 +312,10 @@ class Kafka:
         return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")
 
 
-def _block(offset_range: OffsetRange, records: list[Message]) -> Block:
+def _block(topic: str, partition: int, records: list[Message]) -> Block:
     return Block(
-        topic=offset_range.topic,
-        partition=offset_range.partition,
+        topic=topic,
+        partition=partition,
         offsets=[record.offset() for record in records],
         timestamps=[record.timestamp()[1] for record in records],
         keys=[record.key() for record in records],
