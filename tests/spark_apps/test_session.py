@@ -1,0 +1,22 @@
+"""The session's settings."""
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_apps.session import spark_session
+
+pytestmark = pytest.mark.enable_socket
+
+
+@pytest.mark.parametrize(
+    "setting", ["sasl.jaas.config", "ssl.keystore.key", "ssl.key.password", "ssl.keystore.certificate.chain", "ssl.truststore.password"]
+)
+def test_spark_shows_no_login_and_no_key(spark: SparkSession, setting: str) -> None:
+    """What opens Kafka is left out wherever Spark prints options; an address is not."""
+    assert spark
+    session = spark_session("redaction")
+    options = {f"kafka.{setting}": "opens everything", "kafka.bootstrap.servers": "broker:9092"}
+    java = session._jvm.PythonUtils.toScalaMap(options)  # noqa: SLF001  there is no other way to what Spark's plans go through
+    shown = session._jsparkSession.sessionState().conf().redactOptions(java)  # noqa: SLF001
+    assert "opens everything" not in shown.toString()
+    assert "broker:9092" in shown.toString()
