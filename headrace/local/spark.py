@@ -17,6 +17,8 @@ def prepare(folder: Path, connector: str) -> None:
     """Write SPARK_CONF_DIR: the shared settings, and those of this machine. `connector` is the class path of the Kafka connector."""
     folder.mkdir(parents=True, exist_ok=True)
     here = {
+        # Driver and executor are one process here.
+        "spark.driver.memory": "1g",
         # On the class path from the start: `--jars` would copy and load them anew each time.
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,

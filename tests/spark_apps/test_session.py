@@ -1,5 +1,7 @@
 """The session's settings."""
 
+from typing import Any, cast
+
 import pytest
 from pyspark.sql import SparkSession
 
@@ -16,7 +18,7 @@ def test_spark_shows_no_login_and_no_key(spark: SparkSession, setting: str) -> N
     assert spark
     session = spark_session("redaction")
     options = {f"kafka.{setting}": "opens everything", "kafka.bootstrap.servers": "broker:9092"}
-    java = session._jvm.PythonUtils.toScalaMap(options)  # noqa: SLF001  there is no other way to what Spark's plans go through
-    shown = session._jsparkSession.sessionState().conf().redactOptions(java)  # noqa: SLF001
+    jvm, there = cast("Any", session)._jvm, cast("Any", session)._jsparkSession  # noqa: SLF001  what Spark's plans go through is not in Python
+    shown = there.sessionState().conf().redactOptions(jvm.PythonUtils.toScalaMap(options))
     assert "opens everything" not in shown.toString()
     assert "broker:9092" in shown.toString()
