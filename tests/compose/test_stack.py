@@ -15,11 +15,12 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from headrace.ledger.entries import entries
+from headrace.ledger.folder import Folder
 from headrace.local.layout import Layout
 from headrace.local.rest import UNFINISHED_TASK
 from headrace.report.model import Report
 from headrace.settings import ROOT
-from scheduler import Scheduler, running
+from scheduler import running
 from tests.compose.containers import LABEL, PROJECT, Stack, ended, finished, free_ports, run_in, wait_until
 
 PIPELINES = ("important_messages", "shop_orders")
@@ -90,17 +91,18 @@ def test_containers_know_whom_they_run_as(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def embedded(stack: Stack, batches: dict[str, Report], layout: Layout) -> Iterator[Scheduler]:
-    """The embedded stack, with the same batches ingested by runs of the same names."""
+def embedded(stack: Stack, batches: dict[str, Report], layout: Layout) -> Iterator[dict[str, tuple[Folder, Report]]]:
+    """What the embedded stack makes of the same batches, ingested by runs of the same names: the folders, and its reports."""
     assert batches
     (kafka,), (ui,) = free_ports(1, following=1), free_ports(1, following=3)
-    with tempfile.TemporaryDirectory(prefix="hr-") as base, running(Path(base), layout, kafka, ui) as embedded:
-        for pipeline in PIPELINES:
-            embedded.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
-            embedded.airflow.trigger(f"{pipeline}_ingest", entries(stack.folder(pipeline))[0].run, BATCH)
-        for pipeline in PIPELINES:
-            embedded.account_of(pipeline, entries(stack.folder(pipeline))[0].run)
-        yield embedded
+    runs = {pipeline: entries(stack.folder(pipeline))[0].run for pipeline in PIPELINES}
+    with tempfile.TemporaryDirectory(prefix="hr-") as base:
+        with running(Path(base), layout, kafka, ui) as scheduler:
+            for pipeline, run in runs.items():
+                scheduler.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
+                scheduler.airflow.trigger(f"{pipeline}_ingest", run, BATCH)
+            made = {pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run)) for pipeline, run in runs.items()}
+        yield made
 
 
 def figures(report: Report) -> object:
@@ -122,14 +124,16 @@ def rows(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_embedded_stack_gives_the_same(stack: Stack, embedded: Scheduler, batches: dict[str, Report], pipeline: str) -> None:
+def test_the_embedded_stack_gives_the_same(
+    stack: Stack, embedded: dict[str, tuple[Folder, Report]], batches: dict[str, Report], pipeline: str
+) -> None:
     """The same rows at the same offsets, the same counts per partition, and the same figures in the report."""
-    here, there = embedded.folder(pipeline), stack.folder(pipeline)
+    (here, report), there = embedded[pipeline], stack.folder(pipeline)
     assert rows(here.events) == rows(there.events) != []
     assert rows(here.quarantine) == rows(there.quarantine) != []
     ours, theirs = entries(here)[0], entries(there)[0]
     assert (ours.ranges, ours.accounts) == (theirs.ranges, theirs.accounts)
-    assert figures(embedded.account_of(pipeline, ours.run)) == figures(batches[pipeline])
+    assert figures(report) == figures(batches[pipeline])
 
 
 def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
@@ -155,8 +159,8 @@ def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
     "line", [line for line in DOCUMENTED if not ELSEWHERE.search(line)], ids=lambda line: line.partition(" #")[0].strip()
 )
 def test_a_documented_command_works_as_written(stack: Stack, line: str) -> None:
-    """Whatever is in the docs to be copied."""
-    assert as_written(stack, line).strip()
+    """Whatever is in the docs to be copied ends without an error."""
+    as_written(stack, line)
 
 
 def test_host_verbs_know_the_stack(stack: Stack) -> None:
