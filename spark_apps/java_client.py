@@ -17,6 +17,9 @@ LOGIN_MODULES = {
 SECURITY = ("sasl.", "ssl.", "security.", "enable.sasl.", "enable.ssl.", "oauthbearer", "https.")
 """What begins like this decides who may read: it is translated or refused, never left out. The rest is librdkafka's own tuning."""
 
+TRUE = {"true", "t", "1"}
+"""What librdkafka takes for yes, in any case."""
+
 
 def java_client(config: Mapping[str, str]) -> dict[str, str]:
     """Translate a connection's settings. Files are read here: executors on other machines do not have them.
@@ -57,12 +60,17 @@ def _tls(given: dict[str, str]) -> dict[str, str]:
     if authorities := _pem(given, "ssl.ca"):
         java |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": authorities}
     certificate, key = _pem(given, "ssl.certificate"), _pem(given, "ssl.key")
+    if bool(certificate) != bool(key):
+        there, missing = ("ssl.certificate", "ssl.key") if certificate else ("ssl.key", "ssl.certificate")
+        raise MistakeError(f"kafka_default: {there} is set and {missing} is not; a client's certificate and its key belong together.")
     if certificate and key:
         java |= {"ssl.keystore.type": "PEM", "ssl.keystore.certificate.chain": certificate, "ssl.keystore.key": key}
     if password := given.pop("ssl.key.password", None):
         java["ssl.key.password"] = password
     if (check := given.pop("ssl.endpoint.identification.algorithm", None)) is not None:
         java["ssl.endpoint.identification.algorithm"] = "" if check == "none" else check
+    if given.get("enable.ssl.certificate.verification", "").lower() in TRUE:
+        del given["enable.ssl.certificate.verification"]  # Java always does
     return java
 
 

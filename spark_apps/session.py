@@ -10,6 +10,8 @@ SETTINGS = {
     "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
     # Values that cannot be converted raise; the contract's filters are made so that none can.
     "spark.sql.ansi.enabled": "true",
+    # What Spark must not show in plans and logs: its own default, and the settings of Kafka's Java client that hold a login or a key.
+    "spark.redaction.regex": r"(?i)secret|password|passwd|token|access[.]?key|\.jaas\.|\.keystore\.",
     # The ledger says what is complete.
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }

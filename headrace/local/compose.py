@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.errors import SurroundingsError
@@ -30,6 +31,18 @@ NEEDED = (
 ONCE = "airflow-init"
 """The service that runs to its end; all others go on running."""
 
+REACH_EACH = """
+import sys
+from headrace.errors import HeadraceError
+from headrace.kafka import Kafka
+from headrace.settings import Settings
+try:
+    Kafka(Settings.from_environment().kafka_config).check_listeners()
+except HeadraceError as error:
+    sys.exit(str(error))
+"""
+"""Run in a container: a client that asks one broker for its topics never goes to the addresses that the others, or it, advertise."""
+
 ANSWERS_WITHIN = 60
 """Seconds for one command of docker's."""
 
@@ -48,7 +61,14 @@ def secrets() -> dict[str, str]:
 def services() -> list[dict[str, Any]]:
     """Return what docker says of each container, also of one that has ended. Raises `SurroundingsError` if it can't be asked."""
     answer = docker("compose", "ps", "--all", "--format", "json")
-    return [json.loads(line) for line in answer.splitlines()]
+    # One list, before compose 2.21; a line for each container since.
+    found: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else [json.loads(line) for line in answer.splitlines()]
+    return found
+
+
+def absent(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the services of docker-compose.yml that have no container among those."""
+    return sorted(set(docker("compose", "config", "--services").split()) - {service["Service"] for service in found})
 
 
 def state(service: dict[str, Any]) -> str:
@@ -122,6 +142,8 @@ def check_services(_: Settings) -> str:
         raise SurroundingsError("not running; `docker compose up -d --wait` starts it.")
     if bad := [f"{service['Service']} is {state(service)}" for service in found if not is_well(service)]:
         raise SurroundingsError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
+    if missing := absent(found):
+        raise SurroundingsError(f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing.")
     return f"{len(found)} are well"
 
 
@@ -136,7 +158,7 @@ def check_external(settings: Settings) -> str:
 def check_internal(_: Settings) -> str:
     """The listener for containers: what Kafka advertises there can be reached from a container."""
     try:
-        docker("compose", "exec", "-T", "scheduler", "headrace", "topics", "list")
+        docker("compose", "exec", "-T", "scheduler", "python", "-c", REACH_EACH)
     except SurroundingsError as error:
         raise SurroundingsError(f"from within the service scheduler: {error}") from error
     return "Kafka at kafka:29092 answers containers at the address that it advertises"

@@ -14,7 +14,6 @@ from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import archive
 from headrace.local.console import Say
-from headrace.local.layout import Layout
 from headrace.local.login import login
 from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
 from headrace.report.model import ReceiptState, Report
@@ -123,7 +122,7 @@ class _Demo:
                     others = f" Files with errors: {', '.join(sorted(errors))}." if errors else ""
                     raise SurroundingsError(
                         f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSED_WITHIN:.0f} s."
-                        f"{others} What it says: {Layout.of(self.settings).log('dag-processor')}."
+                        f"{others} `headrace status` shows whether the dag-processor runs, and where its log is."
                     )
                 time.sleep(EVERY)
 
@@ -150,7 +149,7 @@ class _Demo:
                 if time.monotonic() - since > STALLED_AFTER:
                     raise SurroundingsError(
                         f"{run.dag} has not moved on for {STALLED_AFTER / 60:.0f} minutes; it goes on without being watched. "
-                        "`make status` shows whether the services run."
+                        "`headrace status` shows whether the services run."
                     )
                 show([task.name for task in tasks if task.state == "running"])
                 time.sleep(EVERY)

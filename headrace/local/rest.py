@@ -148,7 +148,7 @@ class Airflow:
                     return answer
                 trouble = f"{answer.status_code} {answer.text[:200]}"
             if time.monotonic() > deadline:
-                raise SurroundingsError(f"Airflow's API does not answer {method} {path} ({trouble}); `make status` shows what runs.")
+                raise SurroundingsError(f"Airflow's API does not answer {method} {path} ({trouble}); `headrace status` shows what runs.")
             time.sleep(0.5)
 
     @staticmethod

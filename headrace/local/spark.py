@@ -22,6 +22,8 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     here = {
         "spark.driver.extraJavaOptions": java_options(folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""),
+        # Driver and executor are one process here.
+        "spark.driver.memory": "1g",
         # On the class path from the start: `--jars` would copy and load them anew each time.
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,

@@ -44,4 +44,7 @@ def _show_containers(settings: Settings, say: Say) -> bool:
     say.console.print(table)
     say.line(f"Airflow's UI: {settings.ui_url}, user {access.user}, password in {access.where}")
     say.line(f"Kafka: {settings.bootstrap_servers}. Logs: docker compose logs. Stop it all with `{access.stopped_by}`.")
-    return bool(found) and all(map(compose.is_well, found))
+    missing = compose.absent(found)
+    if missing:
+        say.line(f"Without a container: {', '.join(missing)}. `docker compose up -d --wait` starts what is missing.")
+    return bool(found) and not missing and all(map(compose.is_well, found))

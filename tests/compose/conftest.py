@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.containers import LABEL, Stack
+from tests.compose.containers import IMAGES, Stack, free_ports
 
 HERE = Path(__file__).parent
 TOOLS = "HEADRACE_CONTAINER_TOOLS"
 """Names a folder with start-engine, install-compose, build-images and stop-engine, for machines that reach no image registry."""
+
+
+def pytest_configure() -> None:
+    """Told to end, as by `timeout`, pytest takes the stack down first; told twice, it goes on with that."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,16 +50,18 @@ def engine() -> Iterator[None]:
             path.chmod(path.stat().st_mode | 0o200)
         is_ours = not answers()
         state = f"{folder}/engine"
-        if is_ours:
-            for line in run(str(made / "start-engine"), state).splitlines():
-                name, _, value = line.removeprefix("export ").partition("=")
-                patch.setenv(name, value)
-        patch.setenv("HEADRACE_BUILD_NETWORK", "host")
-        run(str(made / "install-compose"))
-        run(str(made / "build-images"))
-        yield
-        if is_ours:
-            run(str(made / "stop-engine"), state, "--purge")
+        try:
+            if is_ours:
+                for line in run(str(made / "start-engine"), state).splitlines():
+                    name, _, value = line.removeprefix("export ").partition("=")
+                    patch.setenv(name, value)
+            patch.setenv("HEADRACE_BUILD_NETWORK", "host")
+            run(str(made / "install-compose"))
+            run(str(made / "build-images"))
+            yield
+        finally:
+            if is_ours:
+                run(str(made / "stop-engine"), state, "--purge")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +70,7 @@ def checkout(engine: None) -> Iterator[Stack]:
     assert engine is None
     with tempfile.TemporaryDirectory(prefix="headrace-compose-") as folder:
         names = ("HEADRACE_KAFKA_PORT", "HEADRACE_UI_PORT", "HEADRACE_SPARK_PORT")
-        yield Stack.copied(Path(folder), {name: free_port() for name in names})
+        yield Stack.copied(Path(folder), dict(zip(names, free_ports(len(names)), strict=True)))
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +89,10 @@ def stack(checkout: Stack) -> Iterator[Stack]:
         assert done.returncode == 0, done.stdout[-4000:]
         yield checkout
     finally:
-        checkout.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
-        left = checkout.docker("ps", "--all", "--quiet", "--filter", LABEL).split()
-        if left:
+        checkout.compose("down", "--volumes", "--remove-orphans", "--timeout", "2", check=False)
+        if left := checkout.containers():
             checkout.docker("rm", "--force", "--volumes", *left)
+        checkout.docker("rmi", *IMAGES.values(), check=False)
 
 
 def answers() -> bool:
@@ -94,9 +106,3 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, f"{command[0]}:\n{done.stderr[-4000:]}"
     return done.stdout
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

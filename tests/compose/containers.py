@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from headrace.settings import ROOT
 
 PROJECT = "headrace-test"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
+IMAGES = {"HEADRACE_SPARK_IMAGE": f"{PROJECT}/spark:1", "HEADRACE_AIRFLOW_IMAGE": f"{PROJECT}/airflow:1"}
+"""Images of their own, so that those of the user's stack stay as they are."""
+SOMEBODY = 12345
+"""Who calls sudo, where root runs the tests: a user whom no image knows, as is that of most people."""
 PATIENCE = 420.0
 """Seconds for a run, its retries included; most take half a minute."""
 
@@ -38,7 +43,7 @@ class Stack:
 
     @classmethod
     def copied(cls, root: Path, ports: Mapping[str, int]) -> "Stack":
-        """Copy what git knows or would add. Containers run as another user, so the copy may be read by all."""
+        """Copy what git knows or would add, for its owner only, as with umask 077, and without schedules: a tick would be one run more."""
         names = subprocess.run(
             ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.split("\0")
@@ -46,10 +51,17 @@ class Stack:
             if (ROOT / name).is_file():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, root / name)
-        root.chmod(0o755)
+        for path in root.glob("dags/*.toml"):
+            path.write_text(re.sub(r"^schedule .*\n", "", path.read_text(), flags=re.MULTILINE))
+        owner = int(os.environ.get("SUDO_UID") or 0) or SOMEBODY if os.geteuid() == 0 else os.geteuid()
+        for path in (root, *root.rglob("*")):
+            path.chmod(path.stat().st_mode & 0o700)
+            os.chown(path, owner, -1)
         own = {
             **{name: str(port) for name, port in ports.items()},
+            **IMAGES,
             "COMPOSE_PROJECT_NAME": PROJECT,
+            "SUDO_UID": str(owner),
             "HEADRACE_DATA": str(root / "data"),
             "HEADRACE_HOME": str(root / ".headrace"),
             "PYTHONPATH": str(root),
@@ -102,22 +114,44 @@ class Stack:
 
     def headrace(self, *arguments: str, check: bool = True) -> str:
         """Run the copy's `headrace` on the host, as a user would."""
-        process = self.started(*arguments)
-        said, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0 or not check, f"headrace {' '.join(arguments)} exits {process.returncode}:\n{said[-4000:]}"
-        return said
+        return finished(self.started(*arguments), check=check)
 
-    def started(self, *arguments: str) -> subprocess.Popen[str]:
+    def started(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the copy's `headrace`."""
         command = [sys.executable, "-m", "headrace.cli", *arguments]
-        return subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        environment = {**self.environment, **(more or {})}
+        return subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def ingesting(self, pipeline: str = "important_messages", **params: object) -> subprocess.Popen[str]:
+        """Start a pipeline's run, and follow it to its report."""
+        options = [part for name, value in params.items() for part in (f"--{name}", str(value))]
+        return self.started("run", pipeline, *options, "--wait")
+
+    def ingested(self, process: subprocess.Popen[str], pipeline: str = "important_messages") -> Report:
+        """The green report of a run that was started."""
+        said = finished(process)
+        assert "Green: " in said
+        return self.report(run_in(said), pipeline)
 
     def ingest(self, pipeline: str = "important_messages", **params: object) -> Report:
         """Run a pipeline to its green report."""
-        options = [part for name, value in params.items() for part in (f"--{name}", str(value))]
-        said = self.headrace("run", pipeline, *options, "--wait")
-        assert "Green: " in said
-        return self.report(run_in(said), pipeline)
+        return self.ingested(self.ingesting(pipeline, **params), pipeline)
+
+    def user(self, service: str) -> tuple[str, str]:
+        """A container's user: id and name, as the container itself knows them."""
+        number, _, name = (
+            self.compose("exec", "-T", service, "sh", "-c", 'echo "$(id -u) $(getent passwd $(id -u))"').strip().partition(" ")
+        )
+        return number, name.partition(":")[0]
+
+    def containers(self) -> list[str]:
+        """Ids of all containers, also of those that have ended."""
+        return self.docker("ps", "--all", "--quiet", "--filter", LABEL).split()
+
+    def volumes(self) -> set[str]:
+        """Names of all volumes that containers use."""
+        shape = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}'
+        return set(self.docker("inspect", "--format", shape, *self.containers()).split())
 
     def report(self, run: str, pipeline: str = "important_messages") -> Report:
         """The newest report that covers an ingest run."""
@@ -154,6 +188,28 @@ def run_in(said: str) -> str:
     found = re.search(r"Started \w+, run (\S+)\.\n", said)
     assert found, said
     return found[1]
+
+
+def finished(process: subprocess.Popen[str], *, check: bool = True) -> str:
+    """What a `headrace` says by its end."""
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 or not check, f"{process.args!r} exits {process.returncode}:\n{said[-4000:]}"
+    return said
+
+
+def free_ports(number: int, following: int = 0) -> list[int]:
+    """Ports of 127.0.0.1, all of them different, that are free, as are so many after each."""
+    found: list[int] = []
+    with ExitStack() as held:
+        while len(found) < number:
+            first = int(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            try:
+                for port in range(first + 1, first + 1 + following):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            found.append(first)
+    return found
 
 
 def wait_until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:

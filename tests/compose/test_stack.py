@@ -1,28 +1,51 @@
 """The compose stack, from the first start to the last trace removed. Tests run in this order; the stack keeps its history."""
 
+import hashlib
 import json
+import re
+import shlex
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
-from confluent_kafka import Producer
-from pyspark.sql import SparkSession
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-import brokers
-from headrace.contract.pipeline import Pipeline
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local.layout import Layout
+from headrace.local.rest import UNFINISHED_TASK
 from headrace.report.model import Report
 from headrace.settings import ROOT
-from slices import Slice, broken
-from tests.compose.containers import LABEL, Stack, ended, run_in, wait_until
+from scheduler import running
+from tests.compose.containers import LABEL, PROJECT, Stack, ended, finished, free_ports, run_in, wait_until
 
-SEED = 7
-RECORDS = 20_000
-LONG = 400_000
+PIPELINES = ("important_messages", "shop_orders")
+BATCH: dict[str, Any] = {"records": 20_000, "malformed": 0.02, "seed": 7}
+LONG = 200_000
 """Enough for a run to be caught in the middle."""
+
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTED = [
+    line
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for block in SHELL.findall(page.read_text())
+    for line in block.splitlines()
+    if line.startswith("docker ")
+]
+"""Docker's commands in the docs, with their comments."""
+SUBMIT = next(line for line in DOCUMENTED if "spark-submit" in line)
+ELSEWHERE = re.compile(r"compose (up|down|-f)|Ctrl-C|spark-submit")
+"""Those that start or stop the stack, go on until they are stopped, or publish: other tests run them."""
+
+
+def as_written(stack: Stack, line: str) -> str:
+    """Run a command of the docs; only the project has another name."""
+    words = shlex.split(line.replace("headrace_default", f"{PROJECT}_default"), comments=True)
+    return stack.docker(*words[1:])
 
 
 def test_without_secrets_it_says_what_to_do(checkout: Stack) -> None:
@@ -31,14 +54,55 @@ def test_without_secrets_it_says_what_to_do(checkout: Stack) -> None:
     assert "make compose-up" in said
 
 
-def test_a_demo_is_green_and_ran_on_the_workers(stack: Stack) -> None:
-    """Both DAGs of both pipelines; the executors were the cluster's, not the driver's own."""
-    for pipeline in ("important_messages", "shop_orders"):
-        report = stack.ingest(pipeline, records=RECORDS, malformed=0.02, seed=SEED)
-        assert sum(account.landed for account in report.receipts) >= RECORDS
-        assert sum(reason.count for reason in report.quarantine) > 0
-        run = entries(stack.folder(pipeline))[0].run
-        assert stack.executors(f"{pipeline} {run}") == [1]
+@pytest.fixture(scope="module")
+def batches(stack: Stack) -> dict[str, Report]:
+    """Both pipelines at once, each with its first batch: two drivers beside each other, and a cluster with room for one application."""
+    started = {pipeline: stack.ingesting(pipeline, **BATCH) for pipeline in PIPELINES}
+    return {pipeline: stack.ingested(process, pipeline) for pipeline, process in started.items()}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_demo_is_green_and_ran_on_the_workers(stack: Stack, batches: dict[str, Report], pipeline: str) -> None:
+    """Both DAGs; the executors were the cluster's, not the driver's own."""
+    report = batches[pipeline]
+    assert sum(account.landed for account in report.receipts) == BATCH["records"]
+    assert sum(reason.count for reason in report.quarantine) > 0
+    run = entries(stack.folder(pipeline))[0].run
+    assert stack.executors(f"{pipeline} {run}") == [1]
+
+
+def test_two_runs_at_once_fit_into_the_limits(stack: Stack, batches: dict[str, Report]) -> None:
+    """No process was killed for want of memory, and no container had to start again."""
+    assert batches
+    said = stack.docker("inspect", "--format", "{{.State.OOMKilled}} {{.RestartCount}}", *stack.containers())
+    assert set(said.splitlines()) == {"false 0"}
+
+
+def test_containers_know_whom_they_run_as(stack: Stack) -> None:
+    """None is root, and those that write into data/ are the owner of the checkout, with a name, which Hadoop asks for."""
+    services = ("kafka", "spark-master", "spark-worker", "api-server", "scheduler", "dag-processor", "triggerer")
+    users = {service: stack.user(service) for service in services}
+    assert {number for number, _ in users.values()}.isdisjoint({"0"})
+    owner = stack.secrets["HEADRACE_UID"]
+    assert owner == str((stack.root / "data").stat().st_uid)
+    for service in ("spark-master", "spark-worker", "scheduler"):
+        assert users[service][0] == owner, service
+        assert users[service][1], service
+
+
+@pytest.fixture(scope="module")
+def embedded(stack: Stack, batches: dict[str, Report], layout: Layout) -> Iterator[dict[str, tuple[Folder, Report]]]:
+    """What the embedded stack makes of the same batches, ingested by runs of the same names: the folders, and its reports."""
+    assert batches
+    (kafka,), (ui,) = free_ports(1, following=1), free_ports(1, following=3)
+    runs = {pipeline: entries(stack.folder(pipeline))[0].run for pipeline in PIPELINES}
+    with tempfile.TemporaryDirectory(prefix="hr-") as base:
+        with running(Path(base), layout, kafka, ui) as scheduler:
+            for pipeline, run in runs.items():
+                scheduler.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
+                scheduler.airflow.trigger(f"{pipeline}_ingest", run, BATCH)
+            made = {pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run)) for pipeline, run in runs.items()}
+        yield made
 
 
 def figures(report: Report) -> object:
@@ -53,32 +117,27 @@ def figures(report: Report) -> object:
     )
 
 
-ROWS = "SELECT _topic, _partition, _offset, _key, value FROM '{}/**/*.parquet' ORDER BY ALL"
+def rows(folder: Path) -> list[tuple[Any, ...]]:
+    """The rows of the first micro-batch, all but the time at which the broker took them."""
+    files = f"'{folder}/micro_batch=0/*.parquet'"
+    return duckdb.connect().execute(f"SELECT * EXCLUDE (_timestamp) FROM read_parquet({files}, hive_partitioning=false) ORDER BY _topic, _partition, _offset").fetchall()  # fmt: skip
 
 
-def test_the_embedded_stack_gives_the_same(stack: Stack, layout: Layout, spark: SparkSession, tmp_path: Path) -> None:
-    """The same seeded batch, run by the same name: the same rows at the same offsets, the same counts, the same figures."""
-    assert spark
-    there = entries(stack.folder())[0]
-    port = int(stack.environment["HEADRACE_SPARK_PORT"]) + 1
-    with brokers.broker(tmp_path / "broker", port, layout.jars, layout.java_home):
-        pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
-        here = Slice(pipeline, Folder(tmp_path / "data" / pipeline.name), f"127.0.0.1:{port}")
-        here.kafka.create(pipeline.topics)
-        here.ingest(there.run, records=RECORDS, malformed=0.02, seed=SEED)
-        report = here.verify()
-    assert broken(report) == {}
-    for kind in ("events", "quarantine"):
-        query = ROWS if kind == "events" else ROWS.replace("value FROM", "_value, reason FROM")
-        ours, theirs = (duckdb.connect().execute(query.format(folder.root / kind)).fetchall() for folder in (here.folder, stack.folder()))
-        assert ours == [row for row in theirs if row[2] < there.ranges[row[1]].until_offset]
-        assert len(ours) > 0
-    assert here.ledger[0].accounts == there.accounts
-    assert figures(report) == figures(stack.report(there.run))
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_embedded_stack_gives_the_same(
+    stack: Stack, embedded: dict[str, tuple[Folder, Report]], batches: dict[str, Report], pipeline: str
+) -> None:
+    """The same rows at the same offsets, the same counts per partition, and the same figures in the report."""
+    (here, report), there = embedded[pipeline], stack.folder(pipeline)
+    assert rows(here.events) == rows(there.events) != []
+    assert rows(here.quarantine) == rows(there.quarantine) != []
+    ours, theirs = entries(here)[0], entries(there)[0]
+    assert (ours.ranges, ours.accounts) == (theirs.ranges, theirs.accounts)
+    assert figures(report) == figures(batches[pipeline])
 
 
 def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
-    """A producer on the host comes through EXTERNAL, one in a container through INTERNAL; each record is accounted for."""
+    """A producer on the host comes through EXTERNAL, one in a container through INTERNAL; submitted by hand, as the docs say, all of it is accounted for."""
     before = sum(len(each) for entry in entries(stack.folder()) for each in entry.ranges)
     producer = Producer({"bootstrap.servers": stack.external})
     for number in range(100):
@@ -88,94 +147,230 @@ def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
     said = stack.compose("exec", "-T", "scheduler", *command, check=False)
     inside = said.count("test-topic-")
     assert inside > 0, said
-    report = stack.ingest(records=0)
+    assert f"{100 + inside} read = " in as_written(stack, SUBMIT)
+    newest = entries(stack.folder())[-1]
+    assert stack.executors(f"important_messages {newest.run}") == [1]
     now = sum(len(each) for entry in entries(stack.folder()) for each in entry.ranges)
     assert now - before == 100 + inside
-    assert sum(each.kept + each.filtered + each.quarantined for each in report.balance) == 100 + inside
-
-
-def test_host_verbs_know_the_stack(stack: Stack) -> None:
-    """Status, doctor, verify and the topics work from the host as in the embedded stack."""
-    assert "spark-worker" in stack.headrace("status")
-    assert "BAD" not in stack.headrace("doctor", "--compose")
-    assert "test-topic" in stack.headrace("topics", "list")
     assert "Green" in stack.headrace("verify", "important_messages")
 
 
+@pytest.mark.parametrize(
+    "line", [line for line in DOCUMENTED if not ELSEWHERE.search(line)], ids=lambda line: line.partition(" #")[0].strip()
+)
+def test_a_documented_command_works_as_written(stack: Stack, line: str) -> None:
+    """Whatever is in the docs to be copied ends without an error."""
+    as_written(stack, line)
+
+
+def test_host_verbs_know_the_stack(stack: Stack) -> None:
+    """Status and the topics work from the host as in the embedded stack."""
+    assert "spark-worker" in stack.headrace("status")
+    assert "test-topic" in stack.headrace("topics", "list")
+
+
+OVERRIDE = "docker-compose.override.yml"
+
+
+def test_an_override_changes_a_connection(stack: Stack) -> None:
+    """The file that the docs show is one that compose reads by itself, and the tasks see the connection in it."""
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "growing.md").read_text(), re.MULTILINE | re.DOTALL)
+    override = stack.root / OVERRIDE
+    override.write_text(example)
+    try:
+        configured = json.loads(stack.docker("compose", "config", "--format", "json"))["services"]
+    finally:
+        override.unlink()
+    before = json.loads(stack.docker("compose", "config", "--format", "json"))["services"]["scheduler"]["environment"]
+    now = configured["scheduler"]["environment"]
+    changed = {name for name in now if now[name] != before.get(name)}
+    assert changed == {"AIRFLOW_CONN_SPARK_DEFAULT"}
+    assert json.loads(now["AIRFLOW_CONN_SPARK_DEFAULT"])["host"] == "spark://master.example.com"
+
+
+def advertise(stack: Stack, internal: str, external: str) -> None:
+    """Let the broker send its clients to these addresses."""
+    (stack.root / OVERRIDE).write_text(
+        json.dumps({"services": {"kafka": {"environment": {"KAFKA_ADVERTISED_LISTENERS": f"INTERNAL://{internal},EXTERNAL://{external}"}}}})
+    )
+    stack.docker("compose", "up", "--detach", "--wait", "--no-deps", "kafka")
+
+
+def amiss(stack: Stack, **environment: str) -> dict[str, str]:
+    """What doctor finds wrong: check and message."""
+    said = finished(stack.started("doctor", "--compose", more=environment), check=False)
+    found = re.findall(r"^BAD +(\S+) +((?:.|\n(?!ok |BAD ))*)", said, re.MULTILINE)
+    return {name: " ".join(message.split()) for name, message in found}
+
+
 def test_doctor_tells_faults_apart(stack: Stack) -> None:
-    """A service that is down, and secrets that are gone or open to others, are told as such."""
-    stack.compose("stop", "triggerer")
-    assert "triggerer is exited" in stack.headrace("doctor", "--compose", check=False)
-    stack.up()
+    """Two rounds of several faults at once, each under its own name and none under another's; then all is well again."""
     env = stack.root / ".env"
     env.chmod(0o644)
-    assert "others can read" in stack.headrace("doctor", "--compose", check=False)
+    stack.compose("stop", "triggerer")
+    advertise(stack, internal="kafka:29092", external="kafka.invalid:9092")
+    found = amiss(stack, HEADRACE_KAFKA_IMAGE="apache/kafka:3.9.0")
+    assert found.keys() == {"secrets", "versions", "services", "EXTERNAL"}
+    assert "others can read" in found["secrets"]
+    assert "apache/kafka:3.9.0 is not kafka" in found["versions"]
+    assert "triggerer is exited" in found["services"]
+    assert "kafka.invalid:9092" in found["EXTERNAL"]
     env.chmod(0o600)
-    assert "BAD" not in stack.headrace("doctor", "--compose")
+    stack.compose("rm", "--force", "triggerer")
+    advertise(stack, internal="localhost:29092", external=f"localhost:{stack.environment['HEADRACE_KAFKA_PORT']}")
+    found = amiss(stack)
+    assert found.keys() == {"services", "INTERNAL"}
+    assert "without a container: triggerer" in found["services"]
+    assert "localhost:29092" in found["INTERNAL"]
+    (stack.root / OVERRIDE).unlink()
+    stack.up()
+    assert amiss(stack) == {}
+
+
+def test_doctor_misses_the_secrets(stack: Stack) -> None:
+    """Without .env nothing of it can be asked, and the first line says why."""
+    env = stack.root / ".env"
+    aside = env.rename(stack.root / "aside")
+    try:
+        assert "`make compose-up` writes it" in amiss(stack)["secrets"]
+    finally:
+        aside.rename(env)
+
+
+def landed(stack: Stack, topic: str, run: str) -> list[tuple[bytes, bytes]]:
+    """Key and value of each record of a run that is in Kafka, told by a client that shares nothing with Headrace."""
+    batch = hashlib.sha256(run.encode()).hexdigest()[:12].encode()
+    consumer = Consumer(
+        {
+            "bootstrap.servers": stack.external,
+            "group.id": "tests",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    found, unread = [], set(consumer.list_topics(topic, 30).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
+    while unread:
+        messages = consumer.consume(50_000, timeout=30)
+        assert messages, f"{topic} {unread} cannot be read to the end"
+        for message in messages:
+            if message.error() is None:
+                if (message.key() or b"").startswith(batch):
+                    found.append((message.key(), message.value()))
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()  # noqa: SLF001  that is its public name
+                unread.discard(message.partition())
+    consumer.close()
+    return found
 
 
 @pytest.mark.parametrize("victim", ["spark-worker", "kafka", "scheduler"])
 def test_a_kill_in_the_middle_of_a_run_loses_nothing(stack: Stack, victim: str) -> None:
     """After the restart the run, its retry or the next run is green, and every record is there once. Red in between is fine."""
-    running = stack.started("run", "important_messages", "--records", str(LONG), "--seed", str(SEED))
-    said, _ = running.communicate(timeout=120)
-    run = run_in(said)
+    run = run_in(stack.headrace("run", "important_messages", "--records", str(LONG), "--seed", "7"))
+    folder = stack.folder()
     with stack.airflow() as airflow:
         ingest = airflow.run("important_messages_ingest", run)
 
-        def is_streaming() -> bool:
-            return any(task.name == "stream_to_parquet" and task.state == "running" for task in airflow.tasks(ingest))
+        def application() -> list[Any]:
+            return [each for each in stack.cluster()["activeapps"] if each["name"] == f"important_messages {run}" and each["cores"] > 0]
 
-        wait_until("the stream is running", is_streaming)
-        wait_until("executors are at work", lambda: bool(stack.cluster()["activeapps"]))
+        wait_until("executors are at work", lambda: bool(application()))
         stack.compose("kill", victim)
+        assert [entry for entry in entries(folder) if entry.run == run] == [], "too late: it is published"
         stack.up()
+        (stream,) = [task for task in airflow.tasks(ingest) if task.name == "stream_to_parquet"]
         final = ended(airflow, ingest)
+    assert stream.state in UNFINISHED_TASK
     if final.state != "success":
         stack.ingest(records=0)
     assert "Green" in stack.headrace("verify", "important_messages", run)
-    folder = stack.folder()
-    prefix = json.loads(folder.receipt(run).read_text())["landings"]
-    assert sum(landing["count"] for landing in prefix) == LONG
-    positions = f"SELECT _topic, _partition, _offset, count(*) FROM '{folder.events}/**/*.parquet' GROUP BY ALL HAVING count(*) > 1"
-    assert duckdb.connect().execute(positions).fetchall() == []
+    records = landed(stack, "test-topic", run)
+    batch = hashlib.sha256(run.encode()).hexdigest()[:12]
+    assert sorted(key for key, _ in records) == [f"{batch}-{number:010}".encode() for number in range(LONG)]
+    keys = f"SELECT _key, count(*) FROM '{folder.events}/**/*.parquet' WHERE starts_with(_key::varchar, '{batch}') GROUP BY ALL"
+    assert dict(duckdb.connect().execute(keys).fetchall()) == {key: 1 for key, value in records if b"important" in value}
 
 
-def test_three_workers_share_the_work(stack: Stack) -> None:
-    """The cluster grows by one option."""
-    stack.up("--scale", "spark-worker=3", "--no-recreate")
+@pytest.fixture(scope="module")
+def guarded(stack: Stack) -> tuple[Report, str]:
+    """A run on three workers, with a broker that asks for a password; and the arguments of all processes while its stream ran."""
+    stack.overrides.append("docker/sasl.yml")
+    stack.up("--scale", "spark-worker=3")
     wait_until("three workers are alive", lambda: stack.cluster()["aliveworkers"] == 3)
-    report = stack.ingest(records=RECORDS, seed=SEED)
+    process = stack.ingesting(**BATCH)
+    wait_until("the stream is running", lambda: any("important_messages" in each["name"] for each in stack.cluster()["activeapps"]))
+    arguments = "".join(each(stack, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '") for each in (in_scheduler, in_workers))
+    return stack.ingested(process), arguments
+
+
+def in_scheduler(stack: Stack, *command: str) -> str:
+    """What a command prints where the tasks run."""
+    return stack.compose("exec", "-T", "scheduler", *command)
+
+
+def in_workers(stack: Stack, *command: str) -> str:
+    """What a command prints in all workers."""
+    return "".join(stack.compose("exec", "-T", "--index", str(index + 1), "spark-worker", *command) for index in range(3))
+
+
+def test_three_workers_share_the_work(stack: Stack, guarded: tuple[Report, str]) -> None:
+    """The cluster grows by one option."""
+    report, _ = guarded
     run = next(receipt.run for receipt in report.receipts)
     assert stack.executors(f"important_messages {run}", workers=3) == [1, 1, 1]
 
 
-def test_a_broker_that_asks_for_a_password(stack: Stack) -> None:
-    """With the right one all of it is green; with a wrong one preflight says so at once, and no log holds either."""
-    stack.overrides.append("docker/sasl.yml")
-    stack.up("--scale", "spark-worker=1")
-    assert stack.ingest(records=RECORDS, seed=SEED).state == "green"
-    stack.up("--scale", "spark-worker=1", more={"KAFKA_CLIENT_PASSWORD": "certainly-not-it"})
+def test_a_login_is_no_argument(stack: Stack, guarded: tuple[Report, str]) -> None:
+    """Arguments are seen by everybody on a machine; those of the stream and of its executors hold no secret."""
+    _, arguments = guarded
+    assert "filter_stream.py" in arguments
+    assert "CoarseGrainedExecutorBackend" in arguments
+    assert told(stack, arguments) == []
+
+
+WRONG = "certainly-not-it"
+
+
+def test_a_wrong_password_is_told_at_once(stack: Stack, guarded: tuple[Report, str]) -> None:
+    """Preflight is red and says whose login was refused, not with what."""
+    assert guarded
+    stack.up("--no-deps", "scheduler", more={"KAFKA_CLIENT_PASSWORD": WRONG})
     said = stack.headrace("run", "important_messages", "--wait", check=False)
     assert "preflight of important_messages_ingest is red" in said
     assert "refuses the login of user 'headrace'" in said
-    assert "certainly-not-it" not in said + logs(stack)
+    assert WRONG not in said
 
 
-def logs(stack: Stack) -> str:
-    """All that services and tasks ever logged."""
-    tasks = stack.compose("exec", "-T", "scheduler", "sh", "-c", "cat $(find /opt/airflow/logs -type f)")
-    return tasks + stack.compose("logs", "--no-color")
+def told(stack: Stack, *texts: str) -> list[str]:
+    """The names of the secrets that stand in a text."""
+    secrets = {name: value for name, value in stack.secrets.items() if name != "HEADRACE_UID"} | {"WRONG": WRONG}
+    assert len(secrets) == 7
+    return [name for name, value in secrets.items() if any(value in text for text in texts)]
 
 
-def test_secrets_stay_where_they_belong(stack: Stack) -> None:
-    """None is in a log, in an image, or readable by others."""
-    values = [value for name, value in stack.secrets.items() if name != "HEADRACE_UID"]
-    assert len(values) == 6
+def test_no_log_and_no_file_holds_a_secret(stack: Stack, guarded: tuple[Report, str]) -> None:
+    """Not what services, tasks and executors say, nor what is published, nor what the UI shows of a task's arguments."""
+    assert guarded
+    services = stack.compose("logs", "--no-color")
+    tasks = in_scheduler(stack, "sh", "-c", "cat $(find /opt/airflow/logs -type f)")
+    executors = in_workers(stack, "sh", "-c", "cat /tmp/spark-work/*/*/std*")
+    data = "".join(path.read_text(errors="replace") for path in (stack.root / "data").rglob("*") if path.is_file())
+    with stack.airflow() as airflow:
+        rendered = json.dumps(airflow.ask("GET", "/api/v2/dags/~/dagRuns/~/taskInstances?limit=1000"))
+    assert "micro-batch" in tasks
+    assert "Executor" in executors
+    assert '"schema"' in data
+    assert '"--pipeline"' in rendered
+    assert told(stack, services, tasks, executors, data, rendered) == []
+
+
+def test_secrets_are_in_no_image_and_their_file_is_private(stack: Stack) -> None:
+    """They come by the environment, from a file that only its owner reads."""
     assert (stack.root / ".env").stat().st_mode & 0o777 == 0o600
     images = set(stack.compose("config", "--images").split())
-    seen = logs(stack) + "".join(stack.docker("image", "inspect", image) + stack.docker("history", "--no-trunc", image) for image in images)
-    assert [value for value in values if value in seen] == []
+    assert told(stack, *(stack.docker("image", "inspect", image) + stack.docker("history", "--no-trunc", image) for image in images)) == []
 
 
 def test_only_this_machine_is_listened_to(stack: Stack) -> None:
@@ -185,25 +380,27 @@ def test_only_this_machine_is_listened_to(stack: Stack) -> None:
     assert Counter(bound) == {"127.0.0.1": 3}
 
 
-def test_nothing_runs_as_root_that_need_not(stack: Stack) -> None:
-    """Every process but PostgreSQL's start script has a user of its own."""
-    for service in ("kafka", "spark-master", "spark-worker", "api-server", "scheduler", "dag-processor", "triggerer"):
-        assert stack.compose("exec", "-T", service, "id", "-u").strip() != "0", service
-
-
 def test_down_keeps_the_data_and_down_v_leaves_nothing(stack: Stack) -> None:
     """What `down` leaves is taken up again; after `down -v` the pipeline refuses to go on as if nothing had happened."""
     stack.overrides.clear()
+    assert {name for name in stack.volumes() if not name.startswith(f"{PROJECT}_")} == set(), "a volume without a name outlives down"
     stack.compose("down", "--timeout", "20")
     stack.up()
     assert stack.ingest(records=100).state == "green"
-    stack.compose("down", "--volumes", "--timeout", "20")
-    for kind in ("ps --all", "network ls", "volume ls"):
-        assert stack.docker(*kind.split(), "--quiet", "--filter", LABEL).split() == [], kind
-    stack.up()
-    said = stack.headrace("run", "important_messages", "--wait", check=False)
+    down_v(stack)
+    stack.up("kafka", "spark-worker")
+    submit = shlex.split(SUBMIT, comments=True)[4:]
+    begin = 'headrace topics create important_messages && exec "$@"'
+    said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", begin, "bash", *submit, check=False)
     assert "was deleted and made anew" in said
     assert "headrace reset important_messages" in said
+    down_v(stack)
+
+
+def down_v(stack: Stack) -> None:
+    """Remove all that the stack is made of, and see that it is gone."""
+    used = stack.volumes()
     stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
     for kind in ("ps --all", "network ls", "volume ls"):
         assert stack.docker(*kind.split(), "--quiet", "--filter", LABEL).split() == [], kind
+    assert used.isdisjoint(stack.docker("volume", "ls", "--quiet").split())

@@ -56,6 +56,21 @@ def test_certificates_travel_as_text(tmp_path: Path) -> None:
     assert java_client({**SERVER, "ssl.ca.pem": "text"})["ssl.truststore.certificates"] == "text"
 
 
+@pytest.mark.parametrize("value", ["true", "True", "1"])
+def test_checking_certificates_needs_no_telling(value: str) -> None:
+    """Java always checks them, so asking for it, librdkafka's default, is no mistake."""
+    assert java_client({**SERVER, "enable.ssl.certificate.verification": value}) == SERVER
+
+
+@pytest.mark.parametrize(("there", "missing"), [("ssl.certificate", "ssl.key"), ("ssl.key", "ssl.certificate")])
+@pytest.mark.parametrize("kind", ["pem", "location"])
+def test_half_a_key_pair_is_refused(there: str, missing: str, kind: str, tmp_path: Path) -> None:
+    """The broker would see a client without a certificate; the message names the half that is there and the one that is not."""
+    (tmp_path / "half").write_text("text")
+    with pytest.raises(MistakeError, match=f"{there} is set and {missing} is not"):
+        java_client({**SERVER, f"{there}.{kind}": str(tmp_path / "half")})
+
+
 @pytest.mark.parametrize(
     "setting",
     [

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import BrokerMetadata
 
-from headrace.errors import SurroundingsError
-from headrace.local import compose
+from headrace.errors import BrokerError, SurroundingsError
+from headrace.kafka import Kafka
+from headrace.local import compose, ports
 from headrace.settings import Settings
 
 SETTINGS = Settings.from_environment({})
@@ -64,6 +66,82 @@ def test_an_image_of_another_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(compose, "docker", lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{'0' * 64}  lock\n")
     with pytest.raises(SurroundingsError, match=r"built from another requirements\.lock"):
         compose.check_versions(SETTINGS)
+
+
+HEALTHY = {"State": "running", "Health": "healthy", "ExitCode": 0}
+
+
+def containers(**health: str) -> list[dict[str, object]]:
+    """What docker says of containers: name and health."""
+    return [{**HEALTHY, "Service": name, "Health": each} for name, each in health.items()]
+
+
+@pytest.mark.parametrize("form", ["a line each", "one list"])
+def test_a_service_that_is_not_well_is_told(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its state; compose says it in one list or, since 2.21, in a line for each container."""
+    answers = containers(kafka="healthy", scheduler="unhealthy")
+    said = json.dumps(answers) if form == "one list" else "\n".join(map(json.dumps, answers))
+    monkeypatch.setattr(compose, "docker", lambda *_: said)
+    with pytest.raises(SurroundingsError, match=r"^scheduler is unhealthy; `docker compose logs"):
+        compose.check_services(SETTINGS)
+
+
+def test_a_service_without_a_container_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs may be well and still not all of it; none at all is another matter."""
+    told = {"ps": "\n".join(map(json.dumps, containers(kafka="healthy"))), "config": "kafka\nscheduler\ntriggerer\n"}
+    monkeypatch.setattr(compose, "docker", lambda *arguments: told[arguments[1]])
+    with pytest.raises(SurroundingsError, match="without a container: scheduler, triggerer"):
+        compose.check_services(SETTINGS)
+    told["config"] = "kafka\n"
+    assert compose.check_services(SETTINGS) == "1 are well"
+    told["ps"] = ""
+    with pytest.raises(SurroundingsError, match=r"^not running"):
+        compose.check_services(SETTINGS)
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that answers, and advertises an address that leads nowhere."""
+    broker = BrokerMetadata()
+    broker.host, broker.port = "elsewhere", 9092
+
+    def refuse(address: tuple[str, int], _: float) -> None:
+        raise ConnectionRefusedError(address)
+
+    monkeypatch.setattr(Kafka, "_brokers", lambda _: [broker])
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr(ports, "answers", lambda _: True)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_wrong_listener_for_the_host_is_told() -> None:
+    """The published port accepts, and what Kafka advertises behind it cannot be reached from here."""
+    with pytest.raises(BrokerError, match=r"elsewhere:9092 .* advertises"):
+        compose.check_external(SETTINGS)
+
+
+def test_a_port_that_nothing_listens_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no matter of what is advertised."""
+    monkeypatch.setattr(ports, "answers", lambda _: False)
+    with pytest.raises(SurroundingsError, match=f"nothing listens on {SETTINGS.bootstrap_servers}"):
+        compose.check_external(SETTINGS)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_wrong_listener_for_containers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the container says comes through in one line, without a traceback."""
+
+    def inside(*arguments: str) -> str:
+        assert arguments[:4] == ("compose", "exec", "-T", "scheduler")
+        try:
+            exec(arguments[-1], {})  # noqa: S102  as the container's Python would
+        except SystemExit as end:
+            raise SurroundingsError(f"it says: {end}") from None
+        return ""
+
+    monkeypatch.setattr(compose, "docker", inside)
+    with pytest.raises(SurroundingsError, match=r"^from within the service scheduler: it says: Kafka can't be reached at elsewhere:9092"):
+        compose.check_internal(SETTINGS)
 
 
 @pytest.mark.parametrize(
