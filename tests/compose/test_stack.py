@@ -237,9 +237,8 @@ def test_doctor_misses_the_secrets(stack: Stack) -> None:
         aside.rename(env)
 
 
-def landed(stack: Stack, topic: str, run: str) -> list[tuple[bytes, bytes]]:
-    """Key and value of each record of a run that is in Kafka, told by a client that shares nothing with Headrace."""
-    batch = hashlib.sha256(run.encode()).hexdigest()[:12].encode()
+def landed(stack: Stack, topic: str, batch: str) -> list[tuple[bytes, bytes]]:
+    """Key and value of each record of a batch that is in Kafka, told by a client that shares nothing with Headrace."""
     consumer = Consumer(
         {
             "bootstrap.servers": stack.external,
@@ -256,7 +255,7 @@ def landed(stack: Stack, topic: str, run: str) -> list[tuple[bytes, bytes]]:
         assert messages, f"{topic} {unread} cannot be read to the end"
         for message in messages:
             if message.error() is None:
-                if (message.key() or b"").startswith(batch):
+                if (message.key() or b"").startswith(batch.encode()):
                     found.append((message.key(), message.value()))
             else:
                 assert message.error().code() == KafkaError._PARTITION_EOF, message.error()  # noqa: SLF001  that is its public name
@@ -286,9 +285,9 @@ def test_a_kill_in_the_middle_of_a_run_loses_nothing(stack: Stack, victim: str) 
     if final.state != "success":
         stack.ingest(records=0)
     assert "Green" in stack.headrace("verify", "important_messages", run)
-    records = landed(stack, "test-topic", run)
-    batch = hashlib.sha256(run.encode()).hexdigest()[:12]
-    assert sorted(key for key, _ in records) == [f"{batch}-{number:010}".encode() for number in range(LONG)]
+    batch = hashlib.sha256(f"important_messages\0{run}".encode()).hexdigest()[:12] + "-"
+    records = landed(stack, "test-topic", batch)
+    assert sorted(key for key, _ in records) == [f"{batch}{number:010}".encode() for number in range(LONG)]
     keys = f"SELECT _key, count(*) FROM '{folder.events}/**/*.parquet' WHERE starts_with(_key::varchar, '{batch}') GROUP BY ALL"
     assert dict(duckdb.connect().execute(keys).fetchall()) == {key: 1 for key, value in records if b"important" in value}
 
