@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeVar
@@ -13,7 +12,7 @@ from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, N
 
 from headrace.contract.pipeline import Topic
 from headrace.errors import BrokerError, MistakeError, TopicDiffersError
-from headrace.ledger.ranges import OffsetRange, Positions, flat
+from headrace.ledger.ranges import OffsetRange, Positions
 
 T = TypeVar("T")
 
@@ -199,7 +198,18 @@ class Kafka:
         Raises `BrokerError` if the range is not there to be read to its end.
         """
         at, until = offset_range.from_offset, offset_range.until_offset
-        with self._consumer(committed=committed) as consumer:
+        consumer = Consumer(
+            {
+                **self.config,
+                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
+            }
+        )
+        try:
             consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
             silent_since = time.monotonic()
             while at < until:
@@ -217,47 +227,6 @@ class Kafka:
                     yield _block(offset_range.topic, offset_range.partition, records)
                 if time.monotonic() - silent_since > PATIENCE:
                     raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
-
-    def read_at(self, positions: Positions) -> Iterator[Block]:
-        """The record at each of the positions, one block each; none where a committed reader finds none.
-
-        One client asks for all of them, and fetches no more than it must. Raises `BrokerError` if one of them is not answered.
-        """
-        wanted = {(topic, partition): offset for topic, partition, offset in flat(positions)}
-        with self._consumer(committed=True, **{"queued.min.messages": 1, "fetch.message.max.bytes": 1}) as consumer:
-            consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in wanted.items()])
-            silent_since = time.monotonic()
-            while wanted:
-                for message in consumer.consume(len(wanted), timeout=0.1):
-                    silent_since = time.monotonic()
-                    error = message.error()
-                    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
-                        raise BrokerError(f"{message.topic()}-{message.partition()} can't be read: {error.str()}")
-                    place = (message.topic(), message.partition())
-                    offset = wanted.pop(place, None)  # what comes behind is not asked for
-                    if error is None and message.offset() == offset:
-                        yield _block(*place, [message])
-                if time.monotonic() - silent_since > PATIENCE:
-                    raise BrokerError(
-                        f"{', '.join(f'{topic}-{partition}' for topic, partition in wanted)}: no answer for {PATIENCE:.0f} s."
-                    )
-
-    @contextmanager
-    def _consumer(self, *, committed: bool, **settings: object) -> Iterator[Consumer]:
-        consumer = Consumer(
-            {
-                **self.config,
-                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
-                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
-                **settings,
-            }
-        )
-        try:
-            yield consumer
         finally:
             consumer.close()
 

@@ -14,7 +14,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_contract, joined
 from headrace.ledger.identity import Identity, discard_unwritten, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
-from headrace.ledger.ranges import Positions
+from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import Receipt
 
 
@@ -115,17 +115,18 @@ def check_last_records(kafka: Kafka, cluster: Cluster, last_records: Sequence[La
     A broker that lost its end (a power cut, an unclean election) and was filled anew has records that nobody reads: their offsets were
     published before, for others.
     """
-    there = [last for last in last_records if _is_there(cluster, last)]
-    places: Positions = {}
-    for last in there:
-        places.setdefault(last.topic, {})[last.partition] = last.offset
-    found = {(block.topic, block.partition): record_fingerprint(block, 0) for block in kafka.read_at(places)}
-    return [last for last in there if found.get((last.topic, last.partition)) != last.fingerprint]
+    return [last for last in last_records if _is_there(cluster, last) and _fingerprint_at(kafka, last) != last.fingerprint]
 
 
 def _is_there(cluster: Cluster, last: LastRecord) -> bool:
     earliest, end = (ends.get(last.topic, {}).get(last.partition) for ends in (cluster.earliest, cluster.end))
     return earliest is not None and end is not None and earliest <= last.offset < end
+
+
+def _fingerprint_at(kafka: Kafka, last: LastRecord) -> str | None:
+    """The fingerprint of the record that is in a place now; nothing if there is none for a committed reader."""
+    place = OffsetRange(last.topic, last.partition, last.offset, last.offset + 1)
+    return next((record_fingerprint(block, 0) for block in kafka.read(place)), None)
 
 
 def record_fingerprint(block: Block, index: int) -> str:

@@ -23,7 +23,7 @@ from headrace.ledger.entries import Entry
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Streamed, completed_receipts
-from headrace.ledger.ranges import OffsetRange, Positions, flat
+from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
 from headrace.report.model import InvariantState, Report
 from headrace.verify.check import Verification
@@ -83,11 +83,6 @@ class FakeKafka:
             yield Block(
                 offset_range.topic, offset_range.partition, offsets, [1000] * len(offsets), keys, values, [self.headers for _ in offsets]
             )
-
-    def read_at(self, positions: Positions) -> Iterator[Block]:
-        """One block each."""
-        for topic, partition, offset in flat(positions):
-            yield from self.read(OffsetRange(topic, partition, offset, offset + 1))
 
 
 @dataclass
