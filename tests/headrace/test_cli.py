@@ -10,6 +10,19 @@ from headrace.errors import Exit, RedError, SurroundingsError
 from headrace.local import stack
 
 
+def code_of(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> object:
+    """How the command ends when a verb raises something."""
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(stack, "down", fail)
+    monkeypatch.setattr(sys, "argv", ["headrace", "down"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
@@ -23,29 +36,13 @@ def test_known_failures_are_one_message_and_a_code(
     raised: BaseException, code: Exit, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No traceback is shown."""
-
-    def fail(*_: object) -> None:
-        raise raised
-
-    monkeypatch.setattr(stack, "down", fail)
-    monkeypatch.setattr(sys, "argv", ["headrace", "down"])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == code
+    assert code_of(raised, monkeypatch) == code
     assert said in capsys.readouterr().err
 
 
 def test_an_interrupt_is_a_code_and_nothing_more(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Who presses Ctrl-C knows what happened."""
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stack, "down", interrupted)
-    monkeypatch.setattr(sys, "argv", ["headrace", "down"])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == Exit.INTERRUPTED
+    assert code_of(KeyboardInterrupt(), monkeypatch) == Exit.INTERRUPTED
     assert capsys.readouterr().err == ""
 
 
