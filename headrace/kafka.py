@@ -23,8 +23,15 @@ LOGIN_PATIENCE = 3.0
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
 PORT_PATIENCE = 3.0
 """Seconds for a listener's port to accept."""
-PASSING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT}
-"""Errors that a broker answers while a topic or a broker is new."""
+PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+"""Errors that a broker answers while a topic, its leader or the broker itself is new."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
 """A block holds at most this many records, and about this many bytes."""
