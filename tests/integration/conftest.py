@@ -8,7 +8,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 import brokers
+from headrace.local import archive
 from headrace.local.layout import Layout
+from headrace.settings import Settings
+from scheduler import furnish
 from slices import TEXT, Slice
 
 
@@ -30,6 +33,20 @@ def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     port = free_port()
     with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home):
         yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """A state folder with an archive of Spark's classes, made as the first green demo has it made; needs the pinned Java."""
+    base = tmp_path_factory.mktemp("archive")
+    one = Slice.make(base, broker, "archived", TEXT, "")
+    one.produce("run", records=100, malformed=0.1)
+    settings = Settings.from_environment({"HEADRACE_HOME": str(base / "home"), "HEADRACE_KAFKA_PORT": broker.rpartition(":")[2]})
+    furnish(settings, layout)
+    archive.use(settings)
+    archive.make(settings, one.pipeline.path)
+    assert one.ledger == []
+    return Layout.of(settings)
 
 
 @pytest.fixture

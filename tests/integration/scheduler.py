@@ -63,7 +63,6 @@ class Scheduler:
             "HEADRACE_DAGS": self.settings.dags,
             "HEADRACE_KAFKA_PORT": self.settings.kafka_port,
             "HEADRACE_UI_PORT": self.settings.ui_port,
-            "HEADRACE_JAVA_HOME": self.settings.java_home,
         }
         return {**os.environ, **{name: str(value) for name, value in own.items()}}
 
@@ -118,12 +117,23 @@ class Scheduler:
         return self.airflow.ask("GET", f"/api/v2/{path}")
 
 
+def furnish(settings: Settings, ready: Layout) -> None:
+    """Make a state folder with what takes long to get from another one: Java, jars, and the archive of Spark's classes if it has one."""
+    own = Layout.of(settings)
+    own.spark_classes.parent.mkdir(parents=True)
+    own.jars.symlink_to(ready.jars)
+    if settings.java_home is None:
+        own.java_home.symlink_to(ready.java_home)
+        if ready.spark_classes.exists():
+            own.spark_classes.symlink_to(ready.spark_classes)
+
+
 @contextmanager
 def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterator[Scheduler]:
-    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; Java and jars are those of `ready`."""
-    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, ready.java_home, kafka=None, connection=None)
-    settings.home.mkdir()
-    Layout.of(settings).jars.symlink_to(ready.jars)
+    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; what takes long to get is that of `ready`."""
+    java_home = Settings.from_environment().java_home
+    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, java_home, kafka=None, connection=None)
+    furnish(settings, ready)
     settings.dags.mkdir()
     for path in (ROOT / "dags").iterdir():
         if path.suffix in {".py", ".toml"}:
@@ -145,7 +155,7 @@ def until(what: str, look: Callable[[], T | None], within: float = WITHIN) -> T:
     deadline = time.monotonic() + within
     while not (found := look()):
         assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
-        time.sleep(0.1)
+        time.sleep(0.5)
     return found
 
 

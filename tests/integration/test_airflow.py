@@ -51,9 +51,9 @@ one()
 
 
 @pytest.fixture(scope="module")
-def scheduler(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+def scheduler(archived: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
     """A stack with both pipelines switched on."""
-    with running(tmp_path_factory.mktemp("scheduler"), layout, free_port(), free_port()) as one:
+    with running(tmp_path_factory.mktemp("scheduler"), archived, free_port(), free_port()) as one:
         one.switch_on(*VERIFY, *INGEST)
         yield one
 
