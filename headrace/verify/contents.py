@@ -2,9 +2,10 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,16 @@ class Contents:
             for file in entry.quarantine
             if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
         ]
-        reasons = _query("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [], damaged=damaged)
-        minutes = reversed(_query(_MINUTES, events, [MOST_MINUTES], damaged=damaged))
+        with engine.connect() as database:
+            ask = partial(_query, database, damaged=damaged)
+            reasons = ask("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
+            minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
+            found = samples(folder, chosen, ask)
         return cls(
             balance=balance(chosen),
             quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
             kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
-            samples=samples(folder, chosen, damaged=damaged),
+            samples=found,
             micro_batches=[_micro_batch(entry) for entry in chosen],
         )
 
@@ -94,8 +98,13 @@ def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
     ]
 
 
-def samples(folder: Folder, chosen: Sequence[Entry], *, damaged: bool) -> list[model.Sample]:
-    """A few kept rows, shortened, from as many partitions as there are."""
+def samples(
+    folder: Folder, chosen: Sequence[Entry], ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]]
+) -> list[model.Sample]:
+    """A few kept rows, shortened, from as many partitions as there are.
+
+    ask  query, files, values → rows
+    """
     columns = list(chosen[-1].contract.columns) if chosen else []
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)
     files: dict[tuple[str, int], Path] = {}
@@ -105,7 +114,7 @@ def samples(folder: Folder, chosen: Sequence[Entry], *, damaged: bool) -> list[m
                 for span in file.spans:
                     files.setdefault((span.topic, span.partition), path)
     found = [
-        _query(_FIRST.format(values=values, characters=SAMPLE_CHARACTERS), [path], [*place, SAMPLES], damaged=damaged)
+        ask(_FIRST.format(values=values, characters=SAMPLE_CHARACTERS), [path], [*place, SAMPLES])
         for place, path in sorted(files.items())[:SAMPLES]
     ]
     in_turn = [row for rows in itertools.zip_longest(*found) for row in rows if row is not None]
@@ -138,14 +147,13 @@ def _micro_batch(entry: Entry) -> model.MicroBatch:
     )
 
 
-def _query(query: str, files: Sequence[Path], values: Sequence[object], *, damaged: bool) -> list[Any]:
+def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path], values: Sequence[object], *, damaged: bool) -> list[Any]:
     if not files:
         return []
-    with engine.connect() as database:
-        try:
-            engine.view(database, "rows", files)
-            return database.execute(query, values).fetchall()
-        except duckdb.Error:
-            if not damaged:
-                raise
-            return []
+    try:
+        engine.view(database, "rows", files)
+        return database.execute(query, values).fetchall()
+    except duckdb.Error:
+        if not damaged:
+            raise
+        return []

@@ -14,26 +14,29 @@ import pytest
 from headrace import documents
 from headrace.ledger.ranges import OffsetRange
 from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
+from headrace.local import spark
+from headrace.local.layout import Layout
 from readers import READERS
 from slices import Slice, broken
 
 HERE = Path(__file__).parent
 
 
-def submit_killed(one: Slice, moment: str) -> None:
+def submit_killed(one: Slice, moment: str, archived: Layout) -> None:
     """Submit the app as Airflow does, and let it be killed."""
     command = ["spark-submit", "--master", "local[2]", str(HERE / "killed_stream.py"), moment, *one.arguments, "--run", "killed"]
-    ended = subprocess.run(command, start_new_session=True, timeout=180, capture_output=True, check=False)
+    environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home)}
+    ended = subprocess.run(command, env=environment, start_new_session=True, timeout=180, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
 @pytest.mark.parametrize("moment", ["staging", "between_renames", "published"])
-def test_a_killed_driver_loses_and_doubles_nothing(new_slice: Callable[..., Slice], moment: str) -> None:
+def test_a_killed_driver_loses_and_doubles_nothing(new_slice: Callable[..., Slice], moment: str, archived: Layout) -> None:
     """After the retry the five readers see each record once, and verify is green."""
     one = new_slice()
     one.ingest("before", records=100, malformed=0.1)
     one.produce("killed", records=200, malformed=0.1)
-    submit_killed(one, moment)
+    submit_killed(one, moment, archived)
     assert len(one.ledger) == (2 if moment == "published" else 1)
     one.stream("killed")
     assert broken(one.verify()) == {}
