@@ -176,11 +176,19 @@ class Stack:
         """What the Spark master says of its workers and applications."""
         return self.json("spark-master", "http://spark-master:8080/json/")
 
-    def executors(self, name: str, workers: int = 1) -> list[int]:
-        """How many executors of an application each worker had."""
-        (application,) = [each["id"] for each in self.cluster()["completedapps"] if each["name"] == name]
+    def executors(self, application: str, workers: int = 1) -> list[int]:
+        """How many executors of an application run on each worker now."""
         told = [self.json("spark-worker", "http://localhost:8081/json/", index + 1) for index in range(workers)]
-        return [sum(executor["appid"] == application for executor in worker["finishedexecutors"]) for worker in told]
+        return [sum(executor["appid"] == application for executor in worker["executors"]) for worker in told]
+
+    def was_served(self, name: str) -> bool:
+        """Whether the one worker ran executors of an application that has ended.
+
+        Not how many: one that ends before the master has heard of the application's end is replaced for a moment.
+        """
+        (application,) = [each["id"] for each in self.cluster()["completedapps"] if each["name"] == name]
+        finished = self.json("spark-worker", "http://localhost:8081/json/")["finishedexecutors"]
+        return any(executor["appid"] == application for executor in finished)
 
 
 def run_in(said: str) -> str:
