@@ -34,7 +34,7 @@ NEW_YEAR = "0 0 1 1 *"
 """A schedule that is one, and whose ticks fall into no test."""
 
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java that compiles little, since a stream of a test is over before that would pay."""
+"""Java that compiles little, since what a test computes is over before that would pay."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from headrace.local.rest import Run
 from headrace.scaffold import write_pipeline
 from scheduler import WITHIN, Scheduler, running, until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("archived")]
 
 INGEST = ("important_messages_ingest", "shop_orders_ingest")
 VERIFY = ("important_messages_verify", "shop_orders_verify")

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from headrace.local import spark
 from headrace.local.layout import Layout
 from headrace.settings import ROOT
 from scheduler import until
 from slices import Slice, broken
+
+pytestmark = pytest.mark.xdist_group("archived")
 
 
 def test_making_it_leaves_nothing_else(archived: Layout) -> None:
