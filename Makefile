@@ -35,7 +35,7 @@ compose-down: ## Stop the containers; what they keep stays
 	@docker compose down
 
 test: venv ## Set everything up and run all tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest
 
 test-compose: venv ## Run the tests of the containers (needs Docker; takes about a quarter of an hour)
 	@$(BIN)/pytest tests/compose

@@ -1,9 +1,5 @@
-"""Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts.
+"""Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts."""
 
-`make test` runs two files at a time, each kind of fixture once for each of the two processes.
-"""
-
-import fcntl
 import logging
 import os
 import shutil
@@ -18,26 +14,24 @@ from headrace.local import spark as local_spark
 from headrace.local import stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
-from headrace.settings import ROOT, Settings
+from headrace.settings import Settings
 from scheduler import QUICK_START
 
 INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Importing Airflow makes its home; let that be a folder of this process, which goes with it."""
+    """Importing Airflow makes its home; let that be a folder that goes with the tests."""
     home = tempfile.mkdtemp(prefix="headrace-airflow-")
     os.environ["AIRFLOW_HOME"] = home
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let integration tests use sockets, and run them after the unit tests; a file's tests stay in one process."""
+    """Let integration tests use sockets, and run them after the unit tests."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=lambda item: INTEGRATION in item.path.parents)
 
 
@@ -45,9 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def layout() -> Layout:
     """The checkout's state folder, with Java, jars and Spark's configuration in place."""
     settings = Settings.from_environment()
-    with (ROOT / "pyproject.toml").open() as one_at_a_time:
-        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        stack.prepare(settings, Say())
+    stack.prepare(settings, Say())
     return Layout.of(settings)
 
 

@@ -36,8 +36,9 @@ def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+def archived(broker: str, layout: Layout, spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """A state folder with an archive of Spark's classes, made as the first green demo has it made; needs the pinned Java."""
+    assert spark_environment
     base = tmp_path_factory.mktemp("archive")
     one = Slice.make(base, broker, "archived", TEXT, "")
     one.produce("run", records=100, malformed=0.1)

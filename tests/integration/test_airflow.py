@@ -24,7 +24,7 @@ from headrace.local.rest import Run
 from headrace.scaffold import write_pipeline
 from scheduler import WITHIN, Scheduler, running, until
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("archived")]
+pytestmark = pytest.mark.timeout(900)
 
 INGEST = ("important_messages_ingest", "shop_orders_ingest")
 VERIFY = ("important_messages_verify", "shop_orders_verify")
@@ -198,12 +198,15 @@ def preflight_with(scheduler: Scheduler, constant: str, connection: str) -> Run:
 # What the runs have come to.
 
 
-def test_a_killed_driver_is_tried_again(scheduler: Scheduler) -> None:
-    """The second try publishes what the first did not, and verify finds every record once."""
+def test_a_killed_driver_is_tried_again(scheduler: Scheduler, archived: Layout) -> None:
+    """The second try publishes what the first did not, and verify finds every record once. Its Java started from the archive."""
     assert scheduler.ended("shop_orders_ingest", "malformed").state == "success"
     scheduler.airflow.trigger("shop_orders_ingest", "killed", {"records": 200, "malformed": 0.1})
-    for process in until("Java and Python of the driver run", lambda: drivers(scheduler, "shop_orders")):
+    driver = until("Java and Python of the driver run", lambda: drivers(scheduler, "shop_orders"))
+    mapped = {Path(each.path) for process in driver for each in process.memory_maps()}
+    for process in driver:
         process.kill()
+    assert archived.spark_classes in mapped
     run = scheduler.ended("shop_orders_ingest", "killed")
     assert (run.state, scheduler.task(run, "stream_to_parquet").tries) == ("success", 2)
     assert scheduler.account_of("shop_orders", "killed").state == "green"

@@ -19,8 +19,6 @@ from headrace.local.layout import Layout
 from readers import READERS
 from slices import Slice, broken
 
-pytestmark = pytest.mark.xdist_group("archived")
-
 HERE = Path(__file__).parent
 
 

@@ -56,11 +56,17 @@ def refused(one: Slice, match: str) -> None:
 
 @pytest.fixture
 def one(new_slice: Callable[..., Slice]) -> Slice:
-    """A pipeline with two published micro-batches."""
+    """A pipeline with a published micro-batch."""
     made = new_slice()
     made.ingest("first", records=60)
-    made.ingest("second", records=60)
     return made
+
+
+@pytest.fixture
+def two(one: Slice) -> Slice:
+    """One more."""
+    one.ingest("second", records=60)
+    return one
 
 
 def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
@@ -148,36 +154,36 @@ def forget_last(one: Slice, *logs: str) -> None:
             (one.folder.checkpoint / log / name).unlink(missing_ok=True)
 
 
-def test_a_checkpoint_rolled_back_is_refused(one: Slice) -> None:
+def test_a_checkpoint_rolled_back_is_refused(two: Slice) -> None:
     """Without its last plan a checkpoint would plan another range under the same id."""
-    forget_last(one, "offsets", "commits")
-    refused(one, "Checkpoint and ledger disagree")
+    forget_last(two, "offsets", "commits")
+    refused(two, "Checkpoint and ledger disagree")
 
 
 @pytest.mark.parametrize("log", ["commits", "offsets"])
-def test_what_a_power_cut_left_empty_is_made_again(one: Slice, log: str) -> None:
+def test_what_a_power_cut_left_empty_is_made_again(two: Slice, log: str) -> None:
     """Spark can't read a file that has a name and no content: not the note that a micro-batch is done, nor a plan nothing was published by."""
-    path = one.folder.checkpoint / log / ("1" if log == "commits" else "2")
+    path = two.folder.checkpoint / log / ("1" if log == "commits" else "2")
     path.write_text("")
-    one.produce("third", records=10)
-    one.stream("third")
-    assert broken(one.verify()) == {}
-    assert len(one.ledger) == 3
+    two.produce("third", records=10)
+    two.stream("third")
+    assert broken(two.verify()) == {}
+    assert len(two.ledger) == 3
 
 
-def test_a_commit_that_is_missing_is_made_again(one: Slice) -> None:
+def test_a_commit_that_is_missing_is_made_again(two: Slice) -> None:
     """The plan is there: the micro-batch is planned as before, found published, and passed over."""
-    forget_last(one, "commits")
-    one.produce("third", records=10)
-    one.stream("third")
-    assert broken(one.verify()) == {}
-    assert len(one.ledger) == 3
+    forget_last(two, "commits")
+    two.produce("third", records=10)
+    two.stream("third")
+    assert broken(two.verify()) == {}
+    assert len(two.ledger) == 3
 
 
-def test_a_ledger_rolled_back_is_refused(one: Slice) -> None:
+def test_a_ledger_rolled_back_is_refused(two: Slice) -> None:
     """An entry that the checkpoint has committed is missing."""
-    shutil.rmtree(one.folder.events / "micro_batch=1")
-    refused(one, "Checkpoint and ledger disagree")
+    shutil.rmtree(two.folder.events / "micro_batch=1")
+    refused(two, "Checkpoint and ledger disagree")
 
 
 def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Callable[..., Slice]) -> None:
@@ -196,15 +202,17 @@ def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Calla
         Slice(Pipeline.load(path), one.folder, one.servers).stream("third")
 
 
-def test_two_streams_at_once_are_refused(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_streams_at_once_are_refused(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
     """The second says who holds the lock."""
+    one = new_slice()
     monkeypatch.setattr(filter_stream, "LOCK_PATIENCE", 0.0)
     with one.folder.locked("a test"), pytest.raises(BusyError, match="in use by a test"):
         one.stream()
 
 
-def test_a_topic_that_differs_shows_both_sides(one: Slice) -> None:
+def test_a_topic_that_differs_shows_both_sides(new_slice: Callable[..., Slice]) -> None:
     """Partitions in the file, partitions in Kafka."""
+    one = new_slice()
     path = one.pipeline.path
     path.write_text(path.read_text().replace("partitions = 3", "partitions = 5"))
     with pytest.raises(TopicDiffersError, match="partitions is 5 in the pipeline file, 3 in Kafka"):
