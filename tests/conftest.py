@@ -15,7 +15,6 @@ from headrace.local import stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.settings import Settings
-from scheduler import QUICK_START
 
 INTEGRATION = Path(__file__).parent / "integration"
 
@@ -46,7 +45,7 @@ def layout() -> Layout:
 @pytest.fixture(scope="session")
 def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
     """The environment in which Spark starts, set in this process too."""
-    environment = {**local_spark.environment(layout.spark_conf, layout.java_home), "SPARK_SUBMIT_OPTS": QUICK_START}
+    environment = local_spark.environment(layout.spark_conf, layout.java_home)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

@@ -1,8 +1,10 @@
 """A real broker, shared by the tests of a session, and slices of the flow on it."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from pyspark.sql import SparkSession
@@ -11,7 +13,7 @@ import brokers
 from headrace.local import archive
 from headrace.local.layout import Layout
 from headrace.settings import Settings
-from scheduler import furnish
+from scheduler import QUICK_START, furnish
 from slices import TEXT, Slice
 
 
@@ -36,16 +38,16 @@ def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def archived(broker: str, layout: Layout, spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Layout:
+def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """A state folder with an archive of Spark's classes, made as the first green demo has it made; needs the pinned Java."""
-    assert spark_environment
     base = tmp_path_factory.mktemp("archive")
     one = Slice.make(base, broker, "archived", TEXT, "")
     one.produce("run", records=100, malformed=0.1)
     settings = Settings.from_environment({"HEADRACE_HOME": str(base / "home"), "HEADRACE_KAFKA_PORT": broker.rpartition(":")[2]})
     furnish(settings, layout)
     archive.use(settings)
-    archive.make(settings, one.pipeline.path)
+    with patch.dict(os.environ, QUICK_START):
+        archive.make(settings, one.pipeline.path)
     assert one.ledger == []
     return Layout.of(settings)
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-
-import pytest
+from unittest.mock import patch
 
 from headrace import documents
 from headrace.kafka import Kafka
@@ -33,8 +32,8 @@ WITHIN = 400.0
 NEW_YEAR = "0 0 1 1 *"
 """A schedule that is one, and whose ticks fall into no test."""
 
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java that compiles little, since what a test computes is over before that would pay."""
+QUICK_START = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""Environment of a Java that compiles little, since a stream of a test is over before that would pay."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,7 @@ def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterato
             shutil.copy(path, settings.dags)
     for path in settings.dags.glob("*.toml"):
         path.write_text(re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_SUBMIT_OPTS", QUICK_START)
+    with patch.dict(os.environ, QUICK_START):
         stack.up(settings, Say())
     try:
         with Airflow.connected(settings) as airflow:

@@ -17,6 +17,7 @@ from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
 from headrace.local import spark
 from headrace.local.layout import Layout
 from readers import READERS
+from scheduler import QUICK_START
 from slices import Slice, broken
 
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 def submit_killed(one: Slice, moment: str, archived: Layout) -> None:
     """Submit the app as Airflow does, and let it be killed."""
     command = ["spark-submit", "--master", "local[2]", str(HERE / "killed_stream.py"), moment, *one.arguments, "--run", "killed"]
-    environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home)}
+    environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home), **QUICK_START}
     ended = subprocess.run(command, env=environment, start_new_session=True, timeout=180, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
