@@ -34,7 +34,7 @@ compose-up: ## Start the same in containers, with a Spark cluster (needs Docker)
 compose-down: ## Stop the containers; what they keep stays
 	@docker compose down
 
-test: venv ## Set everything up and run all tests
+test: venv ## Set everything up and run all tests but those of the containers
 	@$(BIN)/pytest
 
 test-compose: venv ## Run the tests of the containers (needs Docker; takes about a quarter of an hour)

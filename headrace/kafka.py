@@ -232,6 +232,7 @@ class Kafka:
                         raise BrokerError(f"{offset_range} can't be read at offset {at}: {error.str()}")
                 if records:
                     yield _block(offset_range.topic, offset_range.partition, records)
+                    silent_since = time.monotonic()  # the caller may have taken its time
                 if time.monotonic() - silent_since > PATIENCE:
                     raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
         finally:

@@ -108,6 +108,7 @@ def verify(
     from headrace import documents
     from headrace.kafka import Kafka
     from headrace.report import console
+    from headrace.report.model import State
     from headrace.verify.check import Verification
     from headrace.verify.conclude import conclude
     from headrace.verify.scope import everything, of_run
@@ -121,7 +122,9 @@ def verify(
     console.show(found, Console())
     try:
         conclude(folder, pipeline, scope, found)
-    except BrokenInvariantError:
+    except BrokenInvariantError as error:
+        if found.state == State.GREEN:
+            typer.echo(str(error))
         typer.echo(f"The whole account: {folder.report(found.run) / 'report.html'}")
         raise typer.Exit(Exit.RED) from None
 

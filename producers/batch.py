@@ -6,7 +6,7 @@ a complete receipt is returned as it is. An idempotent producer alone covers no 
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import between
+from headrace.ledger.ranges import Positions, between
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, sequence_of
 from producers.samples import payload
 
@@ -104,12 +104,13 @@ def _produce(
     seed: int | None,
 ) -> Receipt:
     acknowledgements = Acknowledgements()
+    topics = [topic.name for topic in pipeline.topics]
     path = folder.receipt(run)
     if path.exists():
         receipt = documents.read(path, Receipt)
         if receipt.state == ReceiptState.COMPLETE:
             return receipt
-        landed, digest = read_back(cluster, receipt, acknowledgements)
+        landed, digest = read_back(cluster, receipt, topics, acknowledgements)
     else:
         landed, digest = None, 0
         receipt = Receipt(
@@ -120,7 +121,7 @@ def _produce(
             records=demo.records if records is None else records,
             malformed=demo.malformed if malformed is None else malformed,
             opened_at=datetime.now(UTC),
-            start=cluster.end([topic.name for topic in pipeline.topics], committed=False),
+            start=_ends(cluster, topics),
         )
         documents.write(path, receipt)
 
@@ -138,15 +139,17 @@ def _produce(
     return receipt
 
 
-def read_back(kafka: Kafka, receipt: Receipt, acknowledgements: Acknowledgements) -> tuple[bytearray, int]:
+def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledgements: Acknowledgements) -> tuple[bytearray, int]:
     """Which records of an open receipt landed (1 at their sequence number), and their part of the digest.
+
+    topics  of the pipeline now: one that joined since the batch was begun may hold records of an earlier try
 
     Reads uncommitted: the batch is no transaction, and one of somebody else's, still open, would hide what landed behind it.
     """
     prefix = key_prefix(receipt.pipeline, receipt.run)
     landed, digest = bytearray(receipt.records), 0
-    end = kafka.end(receipt.start, committed=False)
-    start = {topic: {partition: receipt.start[topic].get(partition, 0) for partition in partitions} for topic, partitions in end.items()}
+    end = _ends(kafka, {*receipt.start, *topics})
+    start = {topic: {partition: receipt.start.get(topic, {}).get(partition, 0) for partition in ends} for topic, ends in end.items()}
     try:
         ranges = between(start, end)
     except ValueError as error:
@@ -162,6 +165,16 @@ def read_back(kafka: Kafka, receipt: Receipt, acknowledgements: Acknowledgements
                     landed[parts[1]] = True
                     digest += fingerprint(record_key, value)
     return landed, digest
+
+
+def _ends(kafka: Kafka, topics: Iterable[str]) -> Positions:
+    """Where the topics end. Raises `BrokerError` if one of them is not known: nobody could say what of a batch lies in it."""
+    ends = kafka.end(topics, committed=False)
+    if missing := sorted(set(topics) - ends.keys()):
+        raise BrokerError(
+            f"Kafka at {kafka.servers} does not know {', '.join(missing)}. The task create_topics makes what the pipeline file names."
+        )
+    return ends
 
 
 def send(

@@ -23,7 +23,7 @@ from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import check_receipts, open_ledger
-from headrace.ledger.progress import Streamed, completed_receipts
+from headrace.ledger.progress import Streamed, completed_receipts, streamed_runs
 from headrace.settings import Settings
 from spark_apps.publisher import Publisher
 from spark_apps.session import spark_session
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         check_receipts(folder, Kafka(kafka), owed)
         documents.write(
             folder.streamed,
-            Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC), receipts=sorted(receipt.run for receipt in owed)),
+            Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC), receipts=streamed_runs(folder, owed)),
         )
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.errors import LedgerError
+from headrace.errors import LedgerError, SurroundingsError
 from headrace.ledger import publish
 from headrace.ledger.entries import DataFile, Entry, entries, positions
 from headrace.ledger.folder import Folder
@@ -165,8 +165,18 @@ def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batc
     before = [entry for entry in ledger if entry.micro_batch < micro_batch]
     if len(before) != micro_batch:
         raise LedgerError(f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. {ROLLED_BACK}")
+    planned = planned_positions(folder.checkpoint, micro_batch)
+    if new := [
+        f"{topic}-{partition}"
+        for topic, partitions in planned.items()
+        for partition in partitions
+        if partition not in identity.start.get(topic, {})
+    ]:
+        raise SurroundingsError(
+            f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then."
+        )
     try:
-        return between(positions(identity.start, before), planned_positions(folder.checkpoint, micro_batch))
+        return between(positions(identity.start, before), planned)
     except ValueError as error:
         raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}") from error
 

@@ -71,10 +71,12 @@ def test_dag_files_import_nothing_heavy() -> None:
 import runpy, sys
 import airflow.sdk
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-before = set(sys.modules)
 for dag in {dags!r}:
+    before = set(sys.modules)
     runpy.run_path(dag)
-print(*{HEAVY!r} & (set(sys.modules) - before), "headrace.airflow.tasks" in sys.modules)
+    if heavy := {HEAVY!r} & (set(sys.modules) - before):
+        print(dag, *heavy)
+print("headrace.airflow.tasks" in sys.modules)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert said.stdout.split() == ["True"]

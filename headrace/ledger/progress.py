@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     found_at: datetime
     """When the report that found it began; an older report says nothing of it."""
     in_files: bool
-    """Whether I8 found it, each time: then its files were not those of its entry, and checksums tell whether they are again."""
+    """Whether I5 or I8 found it, each time: then entry or files were missing or others, and hashes tell whether they are again what was verified."""
 
 
 class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,11 +76,20 @@ def read_verified(folder: Folder) -> Verified:
     return Verified(checkpoint=identity.checkpoint)
 
 
-def due_receipts(folder: Folder) -> list[Receipt]:
-    """The receipts of which the last stream that ran to its end had the whole batch before it."""
+def is_of_another_checkpoint(folder: Folder) -> bool:
+    """Whether `verified.json` speaks of another checkpoint than identity.json: one of the two may be in the wrong place, and come back."""
+    return folder.verified.exists() and documents.read(folder.verified, Verified).checkpoint not in {None, read_verified(folder).checkpoint}
+
+
+def due_runs(folder: Folder) -> set[str]:
+    """The runs of whose batches a stream that ran to its end had all before it. By name, so that a receipt that went away is missed."""
     streamed, verified = read_streamed(folder), read_verified(folder)
-    due = {*verified.receipts, *(streamed.receipts if streamed else [])}
-    return [receipt for receipt in receipts(folder) if receipt.run in due and receipt.state == ReceiptState.COMPLETE]
+    return {*verified.receipts, *verified.owed_receipts, *(streamed.receipts if streamed else [])}
+
+
+def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
+    """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that nobody has verified."""
+    return sorted({receipt.run for receipt in before} | (due_runs(folder) - read_verified(folder).receipts.keys()))
 
 
 def completed_receipts(folder: Folder) -> list[Receipt]:
@@ -106,20 +116,29 @@ def roll_back(folder: Folder, identity: Identity, ledger: Sequence[Entry]) -> No
         documents.write(folder.verified, rolled_back)
 
 
-def sha256_of(folder: Folder, run: str) -> str:
-    """SHA-256 of a run's receipt as it lies there."""
-    return hashlib.sha256(folder.receipt(run).read_bytes()).hexdigest()
+def receipt_sha256(folder: Folder, run: str) -> str | None:
+    """SHA-256 of a run's receipt as it lies there, or `None` if it is missing."""
+    return _sha256(folder.receipt(run))
+
+
+def entry_sha256(folder: Folder, micro_batch: int) -> str | None:
+    """SHA-256 of a micro-batch's entry as it lies there, or `None` if it is missing."""
+    return _sha256(folder.published(folder.events, micro_batch) / ENTRY)
 
 
 def entries_sha256(folder: Folder, until: int) -> str | None:
     """SHA-256 over the entries up to a micro-batch as they lie there, or `None` if one of them is missing."""
     whole = hashlib.sha256()
     for micro_batch in range(until + 1):
-        path = folder.published(folder.events, micro_batch) / ENTRY
-        if not path.exists():
+        digest = entry_sha256(folder, micro_batch)
+        if digest is None:
             return None
-        whole.update(hashlib.sha256(path.read_bytes()).digest())
+        whole.update(bytes.fromhex(digest))
     return whole.hexdigest()
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def _lies_before(receipt: Receipt, ends: Positions) -> bool:

@@ -155,6 +155,15 @@ class Wanting(Part, frozen=True, kw_only=True):
     receipts: list[str]
 
 
+class Digests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SHA-256 of the documents in the scope as they were when they were checked: `verified.json` moves only if they still are."""
+
+    entries: dict[int, str]
+    """By micro-batch."""
+    receipts: dict[str, str]
+    """By run."""
+
+
 class Report(Document, frozen=True, kw_only=True):
     """The account of one verify run, as in `reports/<run>/report.json`."""
 
@@ -171,6 +180,7 @@ class Report(Document, frozen=True, kw_only=True):
     wanting: Wanting
     last_records: list[LastRecord]
     """Per topic-partition, the last record that was read back."""
+    digests: Digests
     quarantine: list[Reason]
     kept_per_minute: list[Minute]
     samples: list[Sample]

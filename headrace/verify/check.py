@@ -12,10 +12,10 @@ from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import logged, read_identity
 from headrace.ledger.opening import check_last_records, record_fingerprint
-from headrace.ledger.progress import LastRecord, due_receipts, entries_sha256, read_verified, sha256_of
+from headrace.ledger.progress import LastRecord, due_runs, entries_sha256, entry_sha256, read_verified, receipt_sha256
 from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, without
-from headrace.ledger.receipts import receipts
-from headrace.report.model import Report, State, Wanting
+from headrace.ledger.receipts import ReceiptState, receipts
+from headrace.report.model import Digests, Report, State, Wanting
 from headrace.settings import shown
 from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
@@ -42,6 +42,11 @@ class Verification:
         self.verified = read_verified(folder)
         # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
         self.committed = logged(folder.checkpoint, "commits")
+        # Before the entries and receipts are read: what changes from now on is noticed at the end of the run.
+        self.digests = Digests(
+            entries={each: digest for each in scope.micro_batches if (digest := entry_sha256(folder, each))},
+            receipts={run: digest for run in scope.receipts if (digest := receipt_sha256(folder, run))},
+        )
         self.ledger = readable_entries(folder, self.findings)
         self.identity = read_identity(folder)
         self.receipts = list(receipts(folder))
@@ -56,8 +61,12 @@ class Verification:
         chosen = [entry for entry in self.ledger if entry.micro_batch in wanted]
         for lost in sorted(wanted - set(self.folder.micro_batches())):
             self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
-        for run_id in sorted(set(self.scope.receipts) - {receipt.run for receipt in self.receipts}):
-            self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there and is gone", receipt=run_id)
+        for run_id in sorted(
+            set(self.scope.receipts) - {receipt.run for receipt in self.receipts if receipt.state == ReceiptState.COMPLETE}
+        ):
+            self.findings.add(
+                Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there, complete, and is not any more", receipt=run_id
+            )
         self._check_mark()
         check_chain(self.folder, self.identity, self.ledger, self.committed, self.findings)
         check_files(self.folder, self.ledger, wanted, self.findings)
@@ -66,7 +75,7 @@ class Verification:
         batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
         contents = Contents.of(self.folder, chosen, damaged=self.findings.any)
-        due = {receipt.run for receipt in due_receipts(self.folder)} | set(self.scope.receipts)
+        due = due_runs(self.folder) | set(self.scope.receipts)
         waiting = [receipt for receipt in self.receipts if receipt.run not in due]
         told = batches.accounts(self.findings, waiting)
         return Report(
@@ -86,6 +95,7 @@ class Verification:
                 receipts=sorted(self.findings.receipts),
             ),
             last_records=[self.last_records[place] for place in sorted(self.last_records)],
+            digests=self.digests,
             quarantine=contents.quarantine,
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
@@ -111,7 +121,7 @@ class Verification:
             for claimed in claims(receipt):
                 if lost := there.lost(claimed):
                     unreadable.add(receipt.run)
-                    if self.verified.receipts.get(receipt.run) != sha256_of(self.folder, receipt.run):
+                    if self.verified.receipts.get(receipt.run) != receipt_sha256(self.folder, receipt.run):
                         self._lost(Invariant.RECEIPTS_LANDED, claimed, lost, receipt=receipt.run)
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
@@ -170,7 +180,8 @@ class Verification:
             self.findings.add(
                 Invariant.RANGES_JOIN,
                 f"verify was green up to micro-batch {self.verified.micro_batch}, and the ledger ends at {len(self.ledger) - 1}: what came after was "
-                "removed or rolled back. The next ingest publishes it anew from Kafka, as far as Kafka still has it",
+                "removed or rolled back. Put back what was removed; if ledger and checkpoint were put back together from a copy, the next ingest "
+                "publishes the rest anew, as far as Kafka still has it",
             )
 
     def _check_last_records(self, there: Readable) -> None:

@@ -9,7 +9,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, LedgerError
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
-from headrace.ledger.progress import Owed, Verified, entries_sha256, read_verified, sha256_of
+from headrace.ledger.progress import Owed, Verified, entries_sha256, entry_sha256, is_of_another_checkpoint, read_verified, receipt_sha256
 from headrace.report import wording
 from headrace.report.html import render
 from headrace.report.model import ReceiptState, Report
@@ -33,8 +33,10 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
         if identity and scope.checkpoint and identity.checkpoint != scope.checkpoint:
             raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
         if not green:
-            documents.write(folder.verified, _after_red(known, report))
+            if not is_of_another_checkpoint(folder):
+                documents.write(folder.verified, _after_red(known, report))
             raise BrokenInvariantError(diagnosis(report, page))
+        _require_unchanged(folder, known, scope, report)
         verified = _after_green(folder, known, scope, report)
         documents.write(folder.verified, verified)
     if newer := [f"micro-batch {each}" for each in scope.micro_batches if each in verified.owed_micro_batches]:
@@ -50,6 +52,20 @@ def _require_whole(scope: Scope, report: Report) -> None:
     if sorted(covered) != scope.receipts or sorted(each.id for each in report.micro_batches) != scope.micro_batches:
         raise LedgerError(
             f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
+        )
+
+
+def _require_unchanged(folder: Folder, known: Verified, scope: Scope, report: Report) -> None:
+    """Raise `LedgerError` unless entries and receipts are what was checked, and those verified before what they were then."""
+    changed = [
+        f"the entry of micro-batch {each}" for each in scope.micro_batches if report.digests.entries[each] != entry_sha256(folder, each)
+    ]
+    changed += [f"the receipt of run {run}" for run in scope.receipts if report.digests.receipts[run] != receipt_sha256(folder, run)]
+    if known.entries is not None and known.entries != entries_sha256(folder, known.micro_batch):
+        changed.append(f"an entry of micro-batch 0 to {known.micro_batch}")
+    if changed:
+        raise LedgerError(
+            f"Run {report.run} was green about what is not there any more: {', '.join(changed)} has changed since. Run verify again."
         )
 
 
@@ -90,7 +106,7 @@ def _after_green(folder: Folder, known: Verified, scope: Scope, report: Report) 
         checkpoint=scope.checkpoint,
         micro_batch=last,
         entries=entries_sha256(folder, last),
-        receipts={**known.receipts, **{run: sha256_of(folder, run) for run in scope.receipts}},
+        receipts={**known.receipts, **report.digests.receipts},
         last_records=[places[place] for place in sorted(places)],
     )
 

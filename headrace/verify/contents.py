@@ -103,7 +103,7 @@ def samples(
 ) -> list[model.Sample]:
     """A few kept rows, shortened, from as many partitions as there are.
 
-    ask  query, files, values → rows
+    ask  runs a query over some files with these values, and gives its rows
     """
     columns = list(chosen[-1].contract.columns) if chosen else []
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)

@@ -106,6 +106,8 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
             names = names | {ENTRY}
         for path in place.rglob("*") if place.is_dir() else [place]:
             relative = path.relative_to(kind)
+            if path.is_file() and path.name.startswith(".") and path.suffix != ".parquet":
+                continue  # such as a file manager leaves; no reader takes it for records
             if str(relative) != EMPTY and (len(relative.parts) != 2 or relative.name not in names):  # noqa: PLR2004, folder and file
                 findings.add(
                     Invariant.FILES_EQUAL,

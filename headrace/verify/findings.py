@@ -129,7 +129,7 @@ class Findings:
     def _remember(self, invariant: Invariant, micro_batch: int | None, receipt: str | None) -> None:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
-            if invariant == Invariant.FILES_EQUAL:
+            if invariant in {Invariant.RANGES_JOIN, Invariant.FILES_EQUAL}:
                 self.files.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)

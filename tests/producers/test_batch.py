@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given
@@ -53,6 +54,8 @@ class FakeBroker:
         self.partitions: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         self.refuses = dict(refuses or {})
         self.config: dict[str, str] = {}
+        self.servers = "nowhere"
+        self.topics = {TOPIC, "joined"}
         self.sent = 0
         self._reports: list[Callable[[], None]] = []
 
@@ -81,7 +84,7 @@ class FakeBroker:
     def end(self, topics: Any, *, committed: bool) -> Positions:
         """The end of each partition."""
         assert not committed
-        return {topic: {number: len(records) for number, records in enumerate(self.partitions)} for topic in topics}
+        return {topic: {number: len(records) for number, records in enumerate(self.partitions)} for topic in topics if topic in self.topics}
 
     def read(self, offset_range: OffsetRange, *, committed: bool) -> Iterator[Block]:
         """The records of a range, in one block."""
@@ -215,6 +218,30 @@ def test_foreign_records_are_no_part_of_a_resumed_batch(play: Callable[..., Rece
     broker.refuses.clear()
     receipt = play(broker)
     assert sum(landing.count for landing in receipt.landings) == 10
+
+
+def test_a_topic_that_the_broker_does_not_know_begins_no_batch(play: Callable[..., Receipt], tmp_path: Path) -> None:
+    """What an earlier try sent into it could not be read back; no receipt is begun without it, and none resumed."""
+    broker = FakeBroker({5: KafkaError(KafkaError._TRANSPORT)})  # noqa: SLF001, that is its public name
+    broker.topics.clear()
+    with pytest.raises(BrokerError, match="does not know test-topic"):
+        play(broker, records=10, seed=7)
+    assert not Folder(tmp_path).receipt(RUN).exists()
+    broker.topics.add(TOPIC)
+    with pytest.raises(BrokerError, match="9 of 10 records"):
+        play(broker, records=10, seed=7)
+    broker.topics.clear()
+    with pytest.raises(BrokerError, match="does not know test-topic"):
+        play(broker)
+
+
+def test_a_topic_that_joined_is_read_back(play: Callable[..., Receipt]) -> None:
+    """A try after the pipeline file got one more topic may have sent records into it: all it holds may be of this batch."""
+    broker = FakeBroker()
+    receipt = play(broker, records=10, seed=7)
+    began = msgspec.structs.replace(receipt, start={"joined": {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
+    landed, _ = batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
+    assert sum(landed) == 10
 
 
 def test_a_pipeline_without_a_demo_has_no_batch(tmp_path: Path) -> None:

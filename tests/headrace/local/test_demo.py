@@ -95,6 +95,7 @@ def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
         "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
         "wanting": {"micro_batches": [], "files": [], "receipts": []},
         "last_records": [],
+        "digests": {"entries": {}, "receipts": {}},
         "ever": dict.fromkeys(("micro_batches", "kept", "filtered", "quarantined", "gaps"), 0),
     }
     return msgspec.convert(content, Report)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from headrace.report.model import (
     Balance,
+    Digests,
     Finding,
     Invariant,
     InvariantState,
@@ -97,6 +98,7 @@ def _fields() -> dict[str, Any]:
             )
         ],
         "last_records": [],
+        "digests": Digests(entries={}, receipts={}),
         "wanting": Wanting(files=[], micro_batches=[], receipts=[]),
         "invariants": [invariant(number) for number in range(1, 9)],
         "quarantine": [Reason(reason="not_utf8", count=14)],

@@ -22,7 +22,7 @@ from headrace.ledger import publish
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.identity import Identity
-from headrace.ledger.progress import Streamed, completed_receipts
+from headrace.ledger.progress import Streamed, completed_receipts, streamed_runs
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
 from headrace.report.model import InvariantState, Report
@@ -203,7 +203,7 @@ class Ledger:
     @property
     def streamed(self) -> Streamed:
         """A stream that had before it what is complete now."""
-        names = sorted(receipt.run for receipt in completed_receipts(self.folder))
+        names = streamed_runs(self.folder, completed_receipts(self.folder))
         return Streamed(run="run", started_at=LATER, ended_at=LATER, receipts=names)
 
     def verify(self, scope: Scope | None = None) -> dict[str, list[str]]:

@@ -237,3 +237,100 @@ def test_a_scope_of_another_ledger_is_told(tmp_path: Path) -> None:
     """The scope names the checkpoint that it was made for."""
     one = Ledger.made(tmp_path, others(10), [10])
     assert since_verified(one.folder) == Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=True)
+
+
+def rewritten(one: Ledger, micro_batch: int) -> Path:
+    """The entry of a micro-batch, changed so that it still balances."""
+    path = one.folder.events / f"micro_batch={micro_batch}" / "_entry.json"
+    documents.write(path, msgspec.structs.replace(entries(one.folder)[micro_batch], run="another"))
+    return path
+
+
+def test_what_was_green_does_not_vouch_for_what_came_later(tmp_path: Path) -> None:
+    """Clearing the report task of a green run takes no entry and no receipt for verified that was changed since."""
+    one = Ledger.made(tmp_path, batch("a", 20), [10, 20])
+    one.receipt("a", 0, 19)
+    scope = since_verified(one.folder)
+    old = one.look(scope)
+    assert one.conclude(old, scope) == {}
+    mark = one.folder.verified.read_text()
+    entry = one.folder.events / "micro_batch=0" / "_entry.json"
+    whole = entry.read_bytes()
+    for change in (lambda: rewritten(one, 0), entry.unlink):
+        change()
+        assert one.verify() != {}
+        with pytest.raises(LedgerError, match=r"the entry of micro-batch 0, an entry of micro-batch 0 to 1 has changed"):
+            one.conclude(old, scope)
+        entry.write_bytes(whole)
+    one.folder.verified.write_text(mark)
+    receipt = documents.read(one.folder.receipt("a"), Receipt)
+    documents.write(one.folder.receipt("a"), msgspec.structs.replace(receipt, seed=2))
+    with pytest.raises(LedgerError, match="the receipt of run a has changed since"):
+        one.conclude(old, scope)
+    assert one.folder.verified.read_text() == mark
+
+
+def test_what_changes_between_check_and_report_is_not_verified(tmp_path: Path) -> None:
+    """Also an entry that an earlier run was green about."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    scope = since_verified(one.folder)
+    report = one.look(scope)
+    rewritten(one, 0)
+    with pytest.raises(LedgerError, match="an entry of micro-batch 0 to 0 has changed since"):
+        one.conclude(report, scope)
+    assert read_verified(one.folder).micro_batch == 0
+
+
+def test_a_receipt_removed_before_verify_looks_is_missed(tmp_path: Path) -> None:
+    """Its stream named it; also after another stream, and after it was verified."""
+    one = Ledger.made(tmp_path, batch("a", 20), [10, 20])
+    one.receipt("a", 0, 19)
+    aside = one.folder.receipt("a").rename(tmp_path / "aside")
+    documents.write(one.folder.streamed, one.streamed)
+    assert "I1" in one.verify()
+    documents.write(one.folder.streamed, one.streamed)
+    assert "I1" in one.verify()
+    aside.rename(one.folder.receipt("a"))
+    assert one.verify() == {}
+    one.folder.receipt("a").unlink()
+    assert one.verify() == {}
+    assert "I1" in one.verify(one.everything)
+
+
+def test_a_wrong_identity_does_not_wipe_what_was_verified(tmp_path: Path) -> None:
+    """The right one put back, what has aged out meanwhile is as proven as it was."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    assert one.verify() == {}
+    identity = read_identity(one.folder)
+    assert identity is not None
+    documents.write(one.folder.identity, msgspec.structs.replace(identity, checkpoint="c2"))
+    assert "I5" in one.verify()
+    documents.write(one.folder.identity, identity)
+    one.kafka.first = 20
+    assert one.verify() == {}
+    assert one.verify(one.everything) == {}
+
+
+def test_a_micro_batch_put_back_after_its_records_aged_out_is_green(tmp_path: Path) -> None:
+    """The whole folder was away, entry and all; hashes say that it is the one that was verified."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    assert one.verify() == {}
+    folder = one.folder.events / "micro_batch=1"
+    aside = folder.rename(tmp_path / "aside")
+    one.kafka.first = 20
+    assert "I5" in one.verify()
+    aside.rename(folder)
+    assert one.verify() == {}
+    assert one.verify(one.everything) == {}
+
+
+def test_what_a_file_manager_leaves_is_no_published_file(tmp_path: Path) -> None:
+    """No reader takes it for records; a hidden Parquet file some would."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    (one.folder.events / ".DS_Store").write_bytes(b"1")
+    (one.folder.events / "micro_batch=0" / ".nfs0001").write_bytes(b"1")
+    assert one.verify() == {}
+    (one.folder.events / "micro_batch=0" / ".more.parquet").write_bytes(b"1")
+    assert "I8" in one.verify(one.everything)
