@@ -103,12 +103,11 @@ def verify(
     """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
     from datetime import UTC, datetime
 
-    from rich.console import Console
-
     from headrace import documents
     from headrace.kafka import Kafka
     from headrace.report import console
     from headrace.report.model import State
+    from headrace.terminal import Terminal
     from headrace.verify.check import Verification
     from headrace.verify.conclude import conclude
     from headrace.verify.scope import everything, of_run
@@ -119,14 +118,15 @@ def verify(
         f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     )
     documents.write(folder.report(found.run) / "report.json", found)
-    console.show(found, Console())
     try:
         conclude(folder, pipeline, scope, found)
     except BrokenInvariantError as error:
+        console.show(found, Terminal())
         if found.state == State.GREEN:
             typer.echo(str(error))
         typer.echo(f"The whole account: {folder.report(found.run) / 'report.html'}")
         raise typer.Exit(Exit.RED) from None
+    console.show(found, Terminal())
 
 
 def report(
@@ -137,18 +137,17 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show a report that verify wrote. Exit 0 if it is green."""
-    from rich.console import Console
-
     from headrace.report import console
     from headrace.report.model import State
     from headrace.report.stored import find
+    from headrace.terminal import Terminal
 
     _, folder = load(name)
     path, found = find(folder, of)
     if json:
         typer.echo(path.read_text())
     else:
-        console.show(found, Console())
+        console.show(found, Terminal())
         typer.echo(f"The whole account: {path.with_name('report.html')}")
     if found.state == State.RED:
         raise typer.Exit(Exit.RED)

@@ -31,8 +31,8 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     found_at: datetime
     """When the report that found it began; an older report says nothing of it."""
-    in_files: bool
-    """Whether I5 or I8 found it, each time: then entry or files were missing or others, and hashes tell whether they are again what was verified."""
+    restorable: bool
+    """Whether I5 or I8 found it, each time: its entry or files were missing or others, and hashes tell when what was verified is put back."""
 
 
 class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

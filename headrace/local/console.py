@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace.terminal import Terminal
+
 
 class Say:
     """Speaks to the user: on the console given, which decides whether there is a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Terminal(highlight=False, soft_wrap=True)
 
     def line(self, text: str, style: str | None = None) -> None:
         """Say one line at once, also into a pipe."""

@@ -150,12 +150,12 @@ class Wanting(Part, frozen=True, kw_only=True):
     """Everything that has a finding, also where only some of the findings are told."""
 
     micro_batches: list[int]
-    files: list[int]
-    """Those of the micro-batches whose files are not those of their entries (I8)."""
+    restorable: list[int]
+    """Those of the micro-batches whose entry or files were missing or others (I5, I8): hashes tell when they are put back."""
     receipts: list[str]
 
 
-class Digests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Hashes(Part, frozen=True, kw_only=True):
     """SHA-256 of the documents in the scope as they were when they were checked: `verified.json` moves only if they still are."""
 
     entries: dict[int, str]
@@ -180,7 +180,7 @@ class Report(Document, frozen=True, kw_only=True):
     wanting: Wanting
     last_records: list[LastRecord]
     """Per topic-partition, the last record that was read back."""
-    digests: Digests
+    hashes: Hashes
     quarantine: list[Reason]
     kept_per_minute: list[Minute]
     samples: list[Sample]

@@ -15,7 +15,7 @@ from headrace.ledger.opening import check_last_records, record_fingerprint
 from headrace.ledger.progress import LastRecord, due_runs, entries_sha256, entry_sha256, read_verified, receipt_sha256
 from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, without
 from headrace.ledger.receipts import ReceiptState, receipts
-from headrace.report.model import Digests, Report, State, Wanting
+from headrace.report.model import Hashes, Report, State, Wanting
 from headrace.settings import shown
 from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
@@ -43,7 +43,7 @@ class Verification:
         # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
         self.committed = logged(folder.checkpoint, "commits")
         # Before the entries and receipts are read: what changes from now on is noticed at the end of the run.
-        self.digests = Digests(
+        self.hashes = Hashes(
             entries={each: digest for each in scope.micro_batches if (digest := entry_sha256(folder, each))},
             receipts={run: digest for run in scope.receipts if (digest := receipt_sha256(folder, run))},
         )
@@ -91,11 +91,11 @@ class Verification:
             invariants=self.findings.invariants(),
             wanting=Wanting(
                 micro_batches=sorted(self.findings.micro_batches),
-                files=sorted(self.findings.files),
+                restorable=sorted(self.findings.restorable),
                 receipts=sorted(self.findings.receipts),
             ),
             last_records=[self.last_records[place] for place in sorted(self.last_records)],
-            digests=self.digests,
+            hashes=self.hashes,
             quarantine=contents.quarantine,
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
@@ -160,7 +160,7 @@ class Verification:
         """Whether a micro-batch whose records are gone from Kafka was verified while they were there, and is still what it was then."""
         owed = self.verified.owed_micro_batches.get(entry.micro_batch)
         # If only its files were damaged, checksums say whether they were put back: I8 compares them with the entry.
-        return self.entries_are_verified and entry.micro_batch <= self.verified.micro_batch and (owed is None or owed.in_files)
+        return self.entries_are_verified and entry.micro_batch <= self.verified.micro_batch and (owed is None or owed.restorable)
 
     def _remember_last(self, block: Block) -> None:
         place = (block.topic, block.partition)

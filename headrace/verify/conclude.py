@@ -58,14 +58,14 @@ def _require_whole(scope: Scope, report: Report) -> None:
 def _require_unchanged(folder: Folder, known: Verified, scope: Scope, report: Report) -> None:
     """Raise `LedgerError` unless entries and receipts are what was checked, and those verified before what they were then."""
     changed = [
-        f"the entry of micro-batch {each}" for each in scope.micro_batches if report.digests.entries[each] != entry_sha256(folder, each)
+        f"the entry of micro-batch {each}" for each in scope.micro_batches if report.hashes.entries[each] != entry_sha256(folder, each)
     ]
-    changed += [f"the receipt of run {run}" for run in scope.receipts if report.digests.receipts[run] != receipt_sha256(folder, run)]
+    changed += [f"the receipt of run {run}" for run in scope.receipts if report.hashes.receipts[run] != receipt_sha256(folder, run)]
     if known.entries is not None and known.entries != entries_sha256(folder, known.micro_batch):
         changed.append(f"an entry of micro-batch 0 to {known.micro_batch}")
     if changed:
         raise LedgerError(
-            f"Run {report.run} was green about what is not there any more: {', '.join(changed)} has changed since. Run verify again."
+            f"What run {report.run} was green about has changed since it was checked: {', '.join(changed)}. Run verify again."
         )
 
 
@@ -74,10 +74,10 @@ def _after_red(known: Verified, report: Report) -> Verified:
     owed = dict(known.owed_micro_batches)
     for micro_batch in report.wanting.micro_batches:
         before = owed.get(micro_batch)
-        in_files = micro_batch in report.wanting.files
+        restorable = micro_batch in report.wanting.restorable
         owed[micro_batch] = Owed(
             found_at=max(report.checked_at, before.found_at) if before else report.checked_at,
-            in_files=in_files and (before is None or before.in_files),
+            restorable=restorable and (before is None or before.restorable),
         )
     found_at = {run: max(report.checked_at, known.owed_receipts.get(run, report.checked_at)) for run in report.wanting.receipts}
     return msgspec.structs.replace(known, owed_micro_batches=owed, owed_receipts={**known.owed_receipts, **found_at})
@@ -106,7 +106,7 @@ def _after_green(folder: Folder, known: Verified, scope: Scope, report: Report) 
         checkpoint=scope.checkpoint,
         micro_batch=last,
         entries=entries_sha256(folder, last),
-        receipts={**known.receipts, **report.digests.receipts},
+        receipts={**known.receipts, **report.hashes.receipts},
         last_records=[places[place] for place in sorted(places)],
     )
 

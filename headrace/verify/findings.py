@@ -60,8 +60,8 @@ class Findings:
     _groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
     """All those that were found wanting, however few of the findings are told."""
-    files: set[int] = field(default_factory=set)
-    """Those of them whose files are not those of their entries."""
+    restorable: set[int] = field(default_factory=set)
+    """Those of them whose entry or files were missing or others: hashes tell when they are put back."""
     receipts: set[str] = field(default_factory=set)
     """Runs whose receipts were."""
 
@@ -130,7 +130,7 @@ class Findings:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
             if invariant in {Invariant.RANGES_JOIN, Invariant.FILES_EQUAL}:
-                self.files.add(micro_batch)
+                self.restorable.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)
 

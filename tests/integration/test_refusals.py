@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from pyspark.sql import DataFrame
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BusyError, LedgerError, RefusedError, TopicDiffersError
+from headrace.errors import BusyError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
 from headrace.reset import aside, reset
 from slices import JSON, TEXT, Slice, broken
 from spark_apps import filter_stream
+from spark_apps.source import kafka_stream
 
 
 def admin(one: Slice) -> AdminClient:
@@ -97,6 +99,25 @@ def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
     settled(client.create_partitions([NewPartitions(one.topic, 4)]))
     one.write([(b"k", b"important")] * 10, partition=3)
     one.stream("more")
+    assert one.ledger[-1].total("kept") == 10
+    assert broken(one.verify()) == {}
+
+
+def test_a_partition_added_while_the_stream_starts_is_read_by_the_next_try(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spark plans it, and the ledger does not know it yet. Nothing is published, and another try goes on with that very plan."""
+
+    def late(*arguments: Any) -> DataFrame:
+        client = admin(one)
+        settled(client.create_partitions([NewPartitions(one.topic, 4)]))
+        one.write([(b"k", b"important")] * 10, partition=3)
+        return kafka_stream(*arguments)
+
+    monkeypatch.setattr(filter_stream, "kafka_stream", late)
+    with pytest.raises(SurroundingsError, match="-3 was added while the stream was starting"):
+        one.stream("late")
+    assert len(one.ledger) == 1
+    monkeypatch.undo()
+    one.stream("late")
     assert one.ledger[-1].total("kept") == 10
     assert broken(one.verify()) == {}
 

@@ -93,9 +93,9 @@ def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
         "seconds": 1.0,
         "versions": {},
         "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
-        "wanting": {"micro_batches": [], "files": [], "receipts": []},
+        "wanting": {"micro_batches": [], "restorable": [], "receipts": []},
         "last_records": [],
-        "digests": {"entries": {}, "receipts": {}},
+        "hashes": {"entries": {}, "receipts": {}},
         "ever": dict.fromkeys(("micro_batches", "kept", "filtered", "quarantined", "gaps"), 0),
     }
     return msgspec.convert(content, Report)

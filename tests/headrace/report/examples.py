@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from headrace.report.model import (
     Balance,
-    Digests,
     Finding,
+    Hashes,
     Invariant,
     InvariantState,
     Landed,
@@ -98,8 +98,8 @@ def _fields() -> dict[str, Any]:
             )
         ],
         "last_records": [],
-        "digests": Digests(entries={}, receipts={}),
-        "wanting": Wanting(files=[], micro_batches=[], receipts=[]),
+        "hashes": Hashes(entries={}, receipts={}),
+        "wanting": Wanting(restorable=[], micro_batches=[], receipts=[]),
         "invariants": [invariant(number) for number in range(1, 9)],
         "quarantine": [Reason(reason="not_utf8", count=14)],
         "kept_per_minute": [Minute(minute=NOW.replace(second=0), kept=286)],

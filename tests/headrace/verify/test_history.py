@@ -259,13 +259,15 @@ def test_what_was_green_does_not_vouch_for_what_came_later(tmp_path: Path) -> No
     for change in (lambda: rewritten(one, 0), entry.unlink):
         change()
         assert one.verify() != {}
-        with pytest.raises(LedgerError, match=r"the entry of micro-batch 0, an entry of micro-batch 0 to 1 has changed"):
+        with pytest.raises(
+            LedgerError, match="has changed since it was checked: the entry of micro-batch 0, an entry of micro-batch 0 to 1"
+        ):
             one.conclude(old, scope)
         entry.write_bytes(whole)
     one.folder.verified.write_text(mark)
     receipt = documents.read(one.folder.receipt("a"), Receipt)
     documents.write(one.folder.receipt("a"), msgspec.structs.replace(receipt, seed=2))
-    with pytest.raises(LedgerError, match="the receipt of run a has changed since"):
+    with pytest.raises(LedgerError, match="has changed since it was checked: the receipt of run a"):
         one.conclude(old, scope)
     assert one.folder.verified.read_text() == mark
 
@@ -278,7 +280,7 @@ def test_what_changes_between_check_and_report_is_not_verified(tmp_path: Path) -
     scope = since_verified(one.folder)
     report = one.look(scope)
     rewritten(one, 0)
-    with pytest.raises(LedgerError, match="an entry of micro-batch 0 to 0 has changed since"):
+    with pytest.raises(LedgerError, match="has changed since it was checked: an entry of micro-batch 0 to 0"):
         one.conclude(report, scope)
     assert read_verified(one.folder).micro_batch == 0
 
