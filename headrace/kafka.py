@@ -88,7 +88,13 @@ class Kafka:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
             self._knock(self.servers.split(","), "bootstrap.servers")
-            self._admin = AdminClient({**self.config, "error_cb": self._hear})
+            try:
+                self._admin = AdminClient({**self.config, "error_cb": self._hear})
+            except KafkaException as error:
+                raise MistakeError(
+                    f"Kafka's client does not take its settings: {error.args[0].str()}. They are in the extra of the connection kafka_default "
+                    "(or in the file that HEADRACE_KAFKA names)."
+                ) from None
             self._brokers()
         return self._admin
 
@@ -207,8 +213,8 @@ class Kafka:
         at, until = offset_range.from_offset, offset_range.until_offset
         consumer = Consumer(
             {
-                **self.config,
                 "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+                **self.config,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

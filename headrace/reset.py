@@ -22,7 +22,7 @@ def aside(folder: Folder) -> Path:
 
 
 def reset(folder: Folder, place: Path) -> None:
-    """Move the folder. Raises `RefusedError` while a stream holds its lock, `MistakeError` if there is nothing to move."""
+    """Move the folder. Raises `BusyError` while a stream holds its lock, `MistakeError` if there is nothing to move."""
     if not folder.root.exists():
         raise MistakeError(f"{folder.root} does not exist: there is nothing to reset.")
     with folder.locked("headrace reset"):

@@ -103,10 +103,10 @@ def verify(
     """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
     from datetime import UTC, datetime
 
-    from headrace import documents
     from headrace.kafka import Kafka
     from headrace.report import console
     from headrace.report.model import State
+    from headrace.report.stored import store
     from headrace.terminal import Terminal
     from headrace.verify.check import Verification
     from headrace.verify.conclude import conclude
@@ -117,7 +117,7 @@ def verify(
     found = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope).run(
         f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     )
-    documents.write(folder.report(found.run) / "report.json", found)
+    store(folder, found)
     try:
         conclude(folder, pipeline, scope, found)
     except BrokenInvariantError as error:
@@ -137,8 +137,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show a report that verify wrote. Exit 0 if it is green."""
-    from headrace.report import console
-    from headrace.report.model import State
+    from headrace.report import console, wording
     from headrace.report.stored import find
     from headrace.terminal import Terminal
 
@@ -149,7 +148,7 @@ def report(
     else:
         console.show(found, Terminal())
         typer.echo(f"The whole account: {path.with_name('report.html')}")
-    if found.state == State.RED:
+    if not wording.outcome(found).green:
         raise typer.Exit(Exit.RED)
 
 

@@ -161,6 +161,11 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
             for offset, record_key, value in zip(block.offsets, block.keys, block.values, strict=True):
                 parts = sequence_of(record_key)
                 if record_key and parts and parts[0] == prefix and parts[1] < receipt.records:
+                    if landed[parts[1]]:
+                        raise DeliveryError(
+                            f"Run {receipt.run} can't be completed: its record {parts[1]} is in Kafka twice, the second time at {block.topic}-"
+                            f"{block.partition}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run."
+                        )
                     acknowledgements.landed(block.topic, block.partition, offset)
                     landed[parts[1]] = True
                     digest += fingerprint(record_key, value)

@@ -22,6 +22,8 @@ def payload(pipeline: Pipeline, demo: Demo, seed: int, sequence: int, malformed:
     share, kind, choice = (int.from_bytes(draw[i : i + 8], "big") for i in (0, 8, 16))
     if not large and share < malformed * _SHARE_UNIT:
         kinds = MALFORMED[pipeline.format]
+        if pipeline.fields and not any(field.required for field in pipeline.fields):
+            kinds = kinds[:-1]  # none can be missing
         return kinds[kind % len(kinds)](pipeline, demo, choice)
     return _VALID[pipeline.format](pipeline, demo, choice, LARGE_BYTES if large else 0)
 
@@ -62,7 +64,8 @@ _VALID: Mapping[Format, Callable[[Pipeline, Demo, int, int], bytes]] = {Format.T
 def _with(pipeline: Pipeline, demo: Demo, choice: int, change: Callable[[dict[str, Any], Field], None]) -> bytes:
     document = _object(pipeline, demo, choice)
     required = [field for field in pipeline.fields if field.required]
-    change(document, required[choice % len(required)])
+    candidates = required or pipeline.fields
+    change(document, candidates[choice % len(candidates)])
     return json.dumps(document).encode()
 
 

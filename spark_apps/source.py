@@ -46,5 +46,6 @@ def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, st
         .option("subscribe", ",".join(topic.name for topic in pipeline.topics))
         .option("startingOffsets", json.dumps(start))
         .option("maxOffsetsPerTrigger", pipeline.max_records_per_micro_batch)
+        .option("groupIdPrefix", kafka.get("group.id", "headrace-stream"))
         .load()
     )

@@ -56,7 +56,9 @@ def test_the_verifier_judges_by_other_code_than_spark() -> None:
     assert shared == {"headrace.contract.filter", "headrace.contract.verdicts"}
 
 
-@pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "dag", [ROOT / "dags" / f"{name}.py" for name in ("important_messages", "shop_orders")], ids=lambda path: path.stem
+)
 def test_a_dag_file_wires_what_a_new_one_would(dag: Path) -> None:
     """Below its manual a shipped DAG file is what `headrace new` writes: they are alike on purpose."""
     template = Template((ROOT / "headrace" / "scaffold" / "pipeline.py.template").read_text())

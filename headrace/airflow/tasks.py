@@ -33,6 +33,7 @@ DAG_DEFAULTS: dict[str, Any] = {
         "owner": "headrace",
         "retries": 2,  # for what may pass: a broker that restarts, a driver that was killed
         "retry_delay": timedelta(seconds=15),
+        "execution_timeout": timedelta(hours=6),  # a stream whose cluster has no worker waits for ever, and all later runs behind it
     },
 }
 """What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
@@ -212,20 +213,20 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
-        from headrace import documents
         from headrace.kafka import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
+        from headrace.report.stored import DOCUMENT, store
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
         with plainly():
-            (folder.report(run_id) / "report.json").unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
+            (folder.report(run_id) / DOCUMENT).unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
             found = verification.run(run_id)
-            documents.write(folder.report(run_id) / "report.json", found)
+            store(folder, found)
         outcome = wording.outcome(found)
         log.info("%s.%s", outcome.sentence, "" if outcome.green else " The task report says what was found and what to do.")
         return found.state.value

@@ -27,6 +27,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quarantined: int
     gaps: int
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for offsets that are no range."""
+        OffsetRange(self.topic, self.partition, self.from_offset, self.until_offset)
+
     @property
     def range(self) -> OffsetRange:
         """The offsets it accounts for."""

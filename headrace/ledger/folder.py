@@ -130,11 +130,19 @@ class Folder:
             file.flush()
             yield
 
+    def is_being_written(self) -> bool:
+        """Whether a stream holds its lock at this moment."""
+        path = self.root / self.LOCK
+        if not path.exists():
+            return False
+        with path.open() as file:
+            return not _taken(file, fcntl.LOCK_SH)
 
-def _taken(file: TextIO) -> bool:
+
+def _taken(file: TextIO, kind: int = fcntl.LOCK_EX) -> bool:
     """Try to lock a file; says whether it is ours now."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

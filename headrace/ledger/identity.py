@@ -1,5 +1,6 @@
 """What belongs together: one checkpoint, the topics it read, where it started, and the fields it decodes."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -52,10 +53,15 @@ def discard_unwritten(checkpoint: Path, last_entry: int) -> None:
 
     Both are made anew by the next stream: a plan that nothing was published by, and the note that a published micro-batch is done.
     """
-    for path in (checkpoint / "commits" / str(last_entry), checkpoint / "offsets" / str(last_entry + 1)):
-        if path.is_file() and path.stat().st_size == 0:
-            path.unlink()
-            path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+    newest_commits = [checkpoint / "commits" / str(each) for each in range(last_entry, -1, -1)]
+    unwritten = [*itertools.takewhile(_is_empty, newest_commits), *filter(_is_empty, [checkpoint / "offsets" / str(last_entry + 1)])]
+    for path in unwritten:
+        path.unlink()
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def planned_until(checkpoint: Path, micro_batch: int, start: Positions) -> Positions:

@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from headrace import documents
 from headrace.documents import Document
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import Positions
+from headrace.ledger.ranges import OffsetRange, Positions
 
 DIGEST_MODULUS = 1 << 128
 PREFIX_DIGITS = 12
@@ -33,6 +34,10 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     highest_offset: int
     count: int
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for offsets that are no range."""
+        OffsetRange(self.topic, self.partition, self.lowest_offset, self.highest_offset + 1)
+
 
 class Receipt(Document, frozen=True, kw_only=True):
     """What one run's producer can prove.
@@ -45,7 +50,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     run: str
     state: ReceiptState
     seed: int
-    records: int
+    records: Annotated[int, msgspec.Meta(ge=0)]
     """Wanted."""
     malformed: float
     """Wanted share of malformed records, 0 to 1."""
@@ -54,7 +59,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     """End of each partition when the receipt was opened: no record of the batch lies before it."""
     completed_at: datetime | None = None
     landings: list[Landing] = msgspec.field(default_factory=list)
-    digest: str | None = None
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] | None = None
 
 
 def key_prefix(pipeline: str, run: str) -> bytes:

@@ -30,7 +30,7 @@ STALLED_AFTER = 900.0
 
 LOG_LINES = 25
 
-JUDGED = frozenset({ReceiptState.VERIFIED, ReceiptState.BROKEN})
+JUDGED = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.BROKEN})
 """States of receipts that a verify run has read back."""
 
 _Show = Callable[[list[str]], None]

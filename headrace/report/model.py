@@ -28,6 +28,8 @@ class ReceiptState(StrEnum):
     """What verify could say about a receipt: `open` and `pending` ones are no part of what was published yet."""
 
     VERIFIED = "verified"
+    AGED_OUT = "aged_out"
+    """Verified while Kafka held its records; the receipt is still what it was then."""
     BROKEN = "broken"
     PENDING = "pending"
     OPEN = "open"
@@ -185,6 +187,8 @@ class Report(Document, frozen=True, kw_only=True):
     kept_per_minute: list[Minute]
     samples: list[Sample]
     micro_batches: list[MicroBatch]
+    aged_out: list[int]
+    """Those of them of which Kafka no longer holds all records: verified while it did, and their entries and files are what they were then."""
     ever: Totals
     events: str
     """Folder of the kept records."""

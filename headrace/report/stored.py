@@ -44,6 +44,12 @@ class Origin(msgspec.Struct):
     run: str
 
 
+def store(folder: Folder, report: Report) -> None:
+    """Write a report's document. A page beside it is that of an earlier report of the same name; the new one follows when its outcome stands."""
+    (folder.report(report.run) / PAGE).unlink(missing_ok=True)
+    documents.write(folder.report(report.run) / DOCUMENT, report)
+
+
 def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
     """The newest report, that of a verify run, or the one that accounts for an ingest run.
 

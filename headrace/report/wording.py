@@ -73,6 +73,7 @@ AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without
 
 RECEIPT_STATES = {
     ReceiptState.VERIFIED: "read back whole",
+    ReceiptState.AGED_OUT: "was read back whole; Kafka no longer holds it",
     ReceiptState.BROKEN: "broken",
     ReceiptState.PENDING: "not published yet; a later run checks it",
     ReceiptState.OPEN: "its producer has not finished; a later run checks it",
@@ -209,6 +210,9 @@ def _files(report: Report) -> str:
     checked, before = len(report.micro_batches), report.ever.micro_batches - len(report.micro_batches)
     parts = [
         f"The files of {_micro_batches(checked)} are, by their SHA-256, as they were published." if checked else "",
+        f"Kafka no longer holds all records of {len(report.aged_out):,} of them, which were judged while it did."
+        if report.aged_out
+        else "",
         f"{'Those' if checked else 'The files'} of {_micro_batches(before)} before are all there, with the sizes and row counts of their entries."
         if before
         else "",

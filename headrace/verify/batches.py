@@ -98,13 +98,18 @@ class Batches:
                 )
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
 
-    def accounts(self, findings: Findings, unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
+    def accounts(self, findings: Findings, unreadable: set[str], unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
         """The report's account of each due batch, then of those that are not due yet."""
-        broken = findings.receipts
+
+        def state(run: str) -> model.ReceiptState:
+            if run in findings.receipts:
+                return model.ReceiptState.BROKEN
+            return model.ReceiptState.AGED_OUT if run in unreadable else model.ReceiptState.VERIFIED
+
         told = [
             model.ReceiptAccount(
                 run=tally.receipt.run,
-                state=model.ReceiptState.BROKEN if tally.receipt.run in broken else model.ReceiptState.VERIFIED,
+                state=state(tally.receipt.run),
                 wanted=tally.receipt.records,
                 landed=tally.count,
                 partitions=[
@@ -123,8 +128,8 @@ class Batches:
             if tally.due
         ]
         for receipt in unverified:
-            state = model.ReceiptState.OPEN if receipt.digest is None else model.ReceiptState.PENDING
-            told.append(model.ReceiptAccount(run=receipt.run, state=state, wanted=receipt.records, landed=0, partitions=[]))
+            waits = model.ReceiptState.OPEN if receipt.digest is None else model.ReceiptState.PENDING
+            told.append(model.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
         return told
 
 

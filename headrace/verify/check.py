@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from headrace import __version__
 from headrace.contract.pipeline import Pipeline
+from headrace.errors import MistakeError
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
@@ -30,7 +31,7 @@ PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-
 
 
 class Verification:
-    """One verify run over a pipeline's folder and cluster."""
+    """One verify run over a pipeline's folder and cluster. Raises `MistakeError` if nothing was ever published there."""
 
     def __init__(self, folder: Folder, pipeline: Pipeline, kafka: Kafka, scope: Scope) -> None:
         self.folder = folder
@@ -50,9 +51,16 @@ class Verification:
         self.ledger = readable_entries(folder, self.findings)
         self.identity = read_identity(folder)
         self.receipts = list(receipts(folder))
+        if self.identity is None and not self.committed and not folder.micro_batches():
+            raise MistakeError(
+                f"There is nothing to verify in {shown(folder.root)}: no stream has written there yet. Run {pipeline.name}_ingest first; if it did "
+                "run, its folder was moved, or HEADRACE_DATA names another place."
+            )
         known = self.verified.entries
         self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)
         self.last_records: dict[tuple[str, int], LastRecord] = {}
+        self.aged_out: set[int] = set()
+        """Micro-batches of which Kafka no longer holds all records; they were verified while it did."""
 
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
@@ -77,7 +85,7 @@ class Verification:
         contents = Contents.of(self.folder, chosen, damaged=self.findings.any)
         due = due_runs(self.folder) | set(self.scope.receipts)
         waiting = [receipt for receipt in self.receipts if receipt.run not in due]
-        told = batches.accounts(self.findings, waiting)
+        told = batches.accounts(self.findings, unreadable, waiting)
         return Report(
             pipeline=self.pipeline.name,
             description=self.pipeline.description,
@@ -100,6 +108,7 @@ class Verification:
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
             micro_batches=contents.micro_batches,
+            aged_out=sorted(self.aged_out),
             ever=contents.totals(self.ledger),
             events=shown(self.folder.events),
             quarantined_records=shown(self.folder.quarantine),
@@ -138,7 +147,9 @@ class Verification:
         rows = PublishedRows(self.folder, entry, self.findings)
         for account in entry.accounts:
             if lost := there.lost(account.range):
-                if not self._was_proven(entry):
+                if self._was_proven(entry):
+                    self.aged_out.add(entry.micro_batch)
+                else:
                     self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
                 continue
             topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset

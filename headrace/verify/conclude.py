@@ -13,18 +13,17 @@ from headrace.ledger.progress import Owed, Verified, entries_sha256, entry_sha25
 from headrace.report import wording
 from headrace.report.html import render
 from headrace.report.model import ReceiptState, Report
+from headrace.report.stored import PAGE
 from headrace.verify import per_minute
 from headrace.verify.scope import Scope
 
 
 def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> None:
-    """Write `report.html` beside `report.json`; move `verified.json` on green, raise `BrokenInvariantError` on red.
+    """Move `verified.json` on green, raise `BrokenInvariantError` on red; write `report.html` beside `report.json` once the outcome stands.
 
     Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile: then nothing is said of what is there now.
     """
-    page = folder.report(report.run) / "report.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(report), encoding="utf-8")
+    page = folder.report(report.run) / PAGE
     green = wording.outcome(report).green
     if green:
         _require_whole(scope, report)
@@ -33,8 +32,10 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
         if identity and scope.checkpoint and identity.checkpoint != scope.checkpoint:
             raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
         if not green:
-            if not is_of_another_checkpoint(folder):
+            # What was red is told again if a task is cleared; it was remembered the first time, and may have been mended since.
+            if not page.exists() and not is_of_another_checkpoint(folder):
                 documents.write(folder.verified, _after_red(known, report))
+            _write(page, report)
             raise BrokenInvariantError(diagnosis(report, page))
         _require_unchanged(folder, known, scope, report)
         verified = _after_green(folder, known, scope, report)
@@ -42,13 +43,19 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
     if newer := [f"micro-batch {each}" for each in scope.micro_batches if each in verified.owed_micro_batches]:
         newer_red = f"{newer[0]} was found wanting by a report that is newer than this one. Run {pipeline.name}_verify again."
         raise BrokenInvariantError(newer_red)
+    _write(page, report)
     if pipeline.kept_per_minute:
         per_minute.write(folder, until=verified.micro_batch)
 
 
+def _write(page: Path, report: Report) -> None:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(report), encoding="utf-8")
+
+
 def _require_whole(scope: Scope, report: Report) -> None:
     """Raise `LedgerError` unless the report covers just its scope: tasks of a run can be cleared one by one."""
-    covered = [receipt.run for receipt in report.receipts if receipt.state == ReceiptState.VERIFIED]
+    covered = [receipt.run for receipt in report.receipts if receipt.state in {ReceiptState.VERIFIED, ReceiptState.AGED_OUT}]
     if sorted(covered) != scope.receipts or sorted(each.id for each in report.micro_batches) != scope.micro_batches:
         raise LedgerError(
             f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."

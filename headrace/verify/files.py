@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.errors import LedgerError
+from headrace.contract.filter import Filter
+from headrace.errors import LedgerError, MistakeError
 from headrace.ledger import identity as identities
 from headrace.ledger.entries import DataFile, Entry, positions, read_entry
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
@@ -25,8 +26,10 @@ def readable_entries(folder: Folder, findings: Findings) -> list[Entry]:
     ledger = []
     for path in folder.events.glob(f"*/{ENTRY}"):
         try:
-            ledger.append(read_entry(path))
-        except LedgerError as error:
+            entry = read_entry(path)
+            Filter.parse(entry.contract.filter, entry.contract.fields)
+            ledger.append(entry)
+        except (LedgerError, MistakeError) as error:
             findings.add(Invariant.FILES_EQUAL, str(error), micro_batch=micro_batch_of(path.parent), file=_relative(folder, path))
     return sorted(ledger, key=lambda entry: entry.micro_batch)
 
@@ -49,12 +52,12 @@ def check_chain(folder: Folder, identity: Identity | None, ledger: Sequence[Entr
                 )
     if identity is not None:
         _check_joins(folder, identity, ledger, committed, findings)
-    elif ledger:
+    elif ledger or committed:
         findings.add(Invariant.RANGES_JOIN, "identity.json is missing: where the ledger starts is not known", file="identity.json")
 
 
 def _check_joins(folder: Folder, identity: Identity, ledger: Sequence[Entry], committed: Sequence[int], findings: Findings) -> None:
-    if identity.checkpoint is None and not ledger:
+    if identity.checkpoint is None and not ledger and not committed:
         return  # Spark is about to plan the first micro-batch, or was killed before it did
     for entry in ledger:
         if (entry.checkpoint, entry.contract.fields) != (identity.checkpoint, identity.contract.fields):
@@ -98,8 +101,7 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
         findings.add(Invariant.FILES_EQUAL, f"{wrong}: it is there for its columns only", file=_relative(folder, kind / EMPTY))
     for place in kind.glob("*"):
         micro_batch = micro_batch_of(place)
-        may_be_new = micro_batch is not None and micro_batch > newest and (kind == folder.quarantine or (place / ENTRY).exists())
-        if micro_batch is not None and may_be_new and _is_being_published(folder, newest, micro_batch):
+        if micro_batch is not None and micro_batch > newest and _is_being_published(folder, newest, micro_batch):
             continue
         names = known.get(micro_batch, set()) if micro_batch is not None else set()
         if kind == folder.events and micro_batch in known:
@@ -111,19 +113,26 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
             if str(relative) != EMPTY and (len(relative.parts) != 2 or relative.name not in names):  # noqa: PLR2004, folder and file
                 findings.add(
                     Invariant.FILES_EQUAL,
-                    "no entry knows this file; readers would see it",
+                    "no entry knows this file; readers would see it. (If its stream was killed, running the ingest again removes it)"
+                    if kind == folder.quarantine and micro_batch == newest + 1
+                    else "no entry knows this file; readers would see it",
                     micro_batch=micro_batch,
                     file=_relative(folder, path),
                 )
 
 
 def _is_being_published(folder: Folder, newest: int, micro_batch: int) -> bool:
-    """Whether a folder after the newest entry that was read is of a stream that runs meanwhile: all before it have their entries by now.
+    """Whether a folder after the newest entry that was read is of a stream that runs meanwhile.
 
-    It may be without itself, since the quarantine's folder comes before its entry.
+    Those before it have their entries by now, and so has it, unless the stream still writes: the quarantine's folder comes before the entry.
     """
-    between = range(newest + 1, micro_batch)
-    return all((folder.published(folder.events, each) / ENTRY).exists() for each in between)
+
+    def has_entry(each: int) -> bool:
+        return (folder.published(folder.events, each) / ENTRY).exists()
+
+    return all(map(has_entry, range(newest + 1, micro_batch))) and (
+        has_entry(micro_batch) or folder.is_being_written() or has_entry(micro_batch)
+    )
 
 
 def _wrong(path: Path, file: DataFile, *, whole: bool) -> str | None:

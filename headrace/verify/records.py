@@ -21,8 +21,9 @@ from headrace.verify.findings import Findings, Invariant
 from headrace.verify.judge import Judge
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
-_POSITION = ("_timestamp", "_key")
-_UNUSABLE = (*_POSITION, "_value", "_headers")
+_BESIDE = ("_timestamp", "_key")
+"""What a row of either kind holds beside its position."""
+_UNUSABLE = (*_BESIDE, "_value", "_headers")
 
 _DOUBLED = """
     SELECT _offset FROM (SELECT _offset FROM kept UNION ALL SELECT _offset FROM unusable) GROUP BY _offset HAVING count(*) > 1
@@ -72,7 +73,7 @@ class PublishedRows:
                 engine.view(self.database, name, [file for file in files if file.exists()])
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
-            kept=_differing("one_kept", [*_POSITION, *columns]),
+            kept=_differing("one_kept", [*_BESIDE, *columns]),
             unusable=_differing("one_unusable", _UNUSABLE),
         )
 

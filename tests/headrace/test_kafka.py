@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from headrace import kafka
+from headrace.errors import MistakeError
 from headrace.ledger.ranges import OffsetRange
 
 
@@ -49,6 +50,14 @@ class Record:
 def test_headers_that_the_client_can_not_tell_stop_nothing(headers: Any, told: Any) -> None:
     """Producers may write any bytes as a header's name, and the client takes only text."""
     assert kafka._headers(Record(headers)) == told  # noqa: SLF001
+
+
+def test_a_setting_that_the_client_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slip of the pen in the connection, not something to be tried again."""
+    cluster = kafka.Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
+    monkeypatch.setattr(cluster, "_knock", lambda *_: None)
+    with pytest.raises(MistakeError, match=r'"sasl.usrname".*kafka_default'):
+        cluster.check_listeners()
 
 
 class PlayedConsumer:

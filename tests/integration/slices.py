@@ -6,7 +6,6 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError
 from headrace.kafka import Kafka
@@ -14,6 +13,7 @@ from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import InvariantState, Report
+from headrace.report.stored import store
 from headrace.verify.check import Verification
 from headrace.verify.conclude import conclude
 from headrace.verify.scope import everything, since_verified
@@ -127,7 +127,7 @@ class Slice:
         """Verify what is new, or everything; the report is written, green moves `verified.json`."""
         scope = everything(self.folder) if all_of_it else since_verified(self.folder)
         report = Verification(self.folder, self.pipeline, self.kafka, scope).run(run)
-        documents.write(self.folder.report(run) / "report.json", report)
+        store(self.folder, report)
         try:
             conclude(self.folder, self.pipeline, scope, report)
         except BrokenInvariantError:

@@ -56,6 +56,8 @@ class FakeBroker:
         self.config: dict[str, str] = {}
         self.servers = "nowhere"
         self.topics = {TOPIC, "joined"}
+        self.holds = TOPIC
+        """The topic in which the records lie."""
         self.sent = 0
         self._reports: list[Callable[[], None]] = []
 
@@ -84,7 +86,11 @@ class FakeBroker:
     def end(self, topics: Any, *, committed: bool) -> Positions:
         """The end of each partition."""
         assert not committed
-        return {topic: {number: len(records) for number, records in enumerate(self.partitions)} for topic in topics if topic in self.topics}
+        return {
+            topic: {number: len(records) if topic == self.holds else 0 for number, records in enumerate(self.partitions)}
+            for topic in topics
+            if topic in self.topics
+        }
 
     def read(self, offset_range: OffsetRange, *, committed: bool) -> Iterator[Block]:
         """The records of a range, in one block."""
@@ -93,7 +99,13 @@ class FakeBroker:
         records = [self.partitions[offset_range.partition][offset] for offset in offsets]
         keys: list[bytes | None] = [key for key, _ in records]
         yield Block(
-            TOPIC, offset_range.partition, offsets, [0] * len(offsets), keys, [value for _, value in records], [[] for _ in offsets]
+            offset_range.topic,
+            offset_range.partition,
+            offsets,
+            [0] * len(offsets),
+            keys,
+            [value for _, value in records],
+            [[] for _ in offsets],
         )
 
 
@@ -239,9 +251,20 @@ def test_a_topic_that_joined_is_read_back(play: Callable[..., Receipt]) -> None:
     """A try after the pipeline file got one more topic may have sent records into it: all it holds may be of this batch."""
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
-    began = msgspec.structs.replace(receipt, start={"joined": {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
-    landed, _ = batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
+    broker.holds = "joined"
+    began = msgspec.structs.replace(receipt, start={TOPIC: {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
+    landed, _ = batch.read_back(broker, began, ["joined"], Acknowledgements())  # type: ignore[arg-type]
     assert sum(landed) == 10
+
+
+def test_a_record_that_landed_twice_ends_the_batch(play: Callable[..., Receipt]) -> None:
+    """No try could mend it, so that the next one says so and names the place."""
+    broker = FakeBroker()
+    receipt = play(broker, records=10, seed=7)
+    broker.partitions[0].append(broker.partitions[0][0])
+    began = msgspec.structs.replace(receipt, start={TOPIC: {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
+    with pytest.raises(DeliveryError, match=r"record 0 is in Kafka twice, the second time at test-topic-0, offset 4.* Start a new run"):
+        batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
 
 
 def test_a_pipeline_without_a_demo_has_no_batch(tmp_path: Path) -> None:

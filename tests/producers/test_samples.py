@@ -42,6 +42,24 @@ def test_a_payload_depends_on_seed_and_sequence_alone(pipeline: Pipeline, seed: 
     assert straight == [shuffled[sequence] for sequence in range(20)]
 
 
+TEXT_WITHOUT_SAMPLES = 'format = "text"\nfilter = "contains(value, \'a\')"'
+NOTHING_REQUIRED = 'format = "json"\nfilter = "a = 1"\n[fields]\na = { type = "int", required = false }'
+
+
+@pytest.mark.parametrize("text", [TEXT_WITHOUT_SAMPLES, NOTHING_REQUIRED])
+def test_a_demo_needs_to_say_nothing(tmp_path: Path, text: str) -> None:
+    """An empty section makes records of the format, and malformed ones of every kind that there can be."""
+    kind, _, fields = text.partition("[fields]")
+    path = tmp_path / "p.toml"
+    topic = '[[topics]]\nname = "t"\npartitions = 1\nreplication_factor = 1\n'
+    path.write_text(f'name = "p"\ndescription = "Tried."\n{kind}\n{topic}[demo]\n' + (f"[fields]{fields}" if fields else ""))
+    pipeline = Pipeline.load(path)
+    assert all(payload(pipeline, demo_of(pipeline), 1, sequence) for sequence in range(50))
+    decode = decoder(pipeline.contract)
+    reasons = {decode(payload(pipeline, demo_of(pipeline), 1, sequence, 1.0))[0] for sequence in range(200)}
+    assert reasons == set(REASONS[pipeline.format]) - {Reason.MISSING_FIELD}
+
+
 @pytest.mark.parametrize("name", PIPELINES)
 def test_another_seed_makes_another_batch(name: str) -> None:
     """Otherwise every run would send the same records."""

@@ -82,7 +82,7 @@ def verify_run(name: str, minute: int, state: str = "success") -> Run:
 
 def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
     """A report that says no more than which receipts it covers."""
-    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches")
+    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches", "aged_out")
     content = {
         **{name: [] for name in empty},
         **dict.fromkeys(("description", "events", "quarantined_records"), ""),

@@ -106,6 +106,7 @@ def _fields() -> dict[str, Any]:
         "samples": [
             Sample(topic="test-topic", partition=0, offset=3, timestamp=NOW, key="k-3", values={"value": '"This is an important message"'})
         ],
+        "aged_out": [],
         "micro_batches": [
             MicroBatch(
                 id=0,

@@ -26,6 +26,7 @@ from headrace.ledger.progress import Streamed, completed_receipts, streamed_runs
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
 from headrace.report.model import InvariantState, Report
+from headrace.report.stored import store
 from headrace.verify.check import Verification
 from headrace.verify.conclude import conclude
 from headrace.verify.scope import Scope, everything, since_verified
@@ -214,7 +215,7 @@ class Ledger:
         """Check, and store the report."""
         self.runs += 1
         report = Verification(self.folder, self.pipeline, self.kafka, scope or since_verified(self.folder)).run(f"verify-{self.runs}")  # type: ignore[arg-type]
-        documents.write(self.folder.report(report.run) / "report.json", report)
+        store(self.folder, report)
         return report
 
     def conclude(self, report: Report, scope: Scope | None = None) -> dict[str, list[str]]:

@@ -160,10 +160,13 @@ def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
 
 
 def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None:
-    """Only the next micro-batch may have its quarantine in place before its entry."""
+    """Only the next micro-batch may have its quarantine in place before its entry, and only while a stream is at it."""
     one = make(tmp_path, 10, 20)
     shutil.copytree(one.folder.quarantine / "micro_batch=0", one.folder.quarantine / "micro_batch=2")
-    assert one.verify() == {}
+    with one.folder.locked("a stream"):
+        assert one.verify() == {}
+    (finding,) = one.verify()["I8"]
+    assert "running the ingest again removes it" in finding
     (one.folder.quarantine / "micro_batch=2").rename(one.folder.quarantine / "micro_batch=999")
     assert "I8" in one.verify(one.everything)
 

@@ -1,5 +1,6 @@
 """What verify remembers from one run to the next, and what may have happened in between: restores, resets, retries, repairs, lost records."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from headrace import documents
 from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, RefusedError
 from headrace.ledger.entries import entries
+from headrace.ledger.folder import ENTRY
 from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import discard_unwritten, read_identity
 from headrace.ledger.opening import check_last_records, check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
 from headrace.ledger.receipts import Receipt, ReceiptState
+from headrace.report import wording
 from headrace.verify.check import Verification
 from headrace.verify.conclude import conclude
 from headrace.verify.scope import Scope, of_run, since_verified
@@ -85,6 +88,63 @@ def test_an_older_green_does_not_settle_a_newer_red(tmp_path: Path) -> None:
         conclude(one.folder, one.pipeline, scope, old)
     assert 0 in read_verified(one.folder).owed_micro_batches
     assert "I8" in one.verify()
+
+
+def test_an_old_red_told_again_does_not_undo_what_was_mended(tmp_path: Path) -> None:
+    """Its report task may be cleared long after, when nobody could prove anything anew."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    content = path.read_bytes()
+    one.tamper(0, forged)
+    scope = since_verified(one.folder)
+    old = one.look(scope)
+    assert "I8" in one.conclude(old, scope)
+    path.write_bytes(content)
+    assert one.verify() == {}
+    one.kafka.first = 20
+    assert "I8" in one.conclude(old, scope)
+    assert read_verified(one.folder).owed_micro_batches == {}
+    assert one.verify() == {}
+
+
+def test_a_page_is_there_once_its_outcome_stands(tmp_path: Path) -> None:
+    """One that says green is of a run that was not taken back."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    scope = since_verified(one.folder)
+    report = one.look(scope)
+    page = one.folder.report(report.run) / "report.html"
+    entry = one.folder.published(one.folder.events, 0) / ENTRY
+    content = entry.read_bytes()
+    entry.write_bytes(content + b" ")
+    with pytest.raises(LedgerError, match="has changed since it was checked"):
+        one.conclude(report, scope)
+    assert not page.exists()
+    entry.write_bytes(content)
+    assert one.conclude(report, scope) == {}
+    assert page.exists()
+
+
+def test_what_was_verified_and_aged_out_is_told_apart(tmp_path: Path) -> None:
+    """Green rests on an earlier read there, and the report says so."""
+    one = Ledger.made(tmp_path, [*batch("run", 10), *others(20)], [10, 20])
+    one.receipt("run", 0, 9)
+    assert one.verify() == {}
+    one.kafka.first = 10
+    report = one.look(one.everything)
+    assert one.conclude(report, one.everything) == {}
+    assert report.aged_out == [0]
+    assert [(each.run, each.state) for each in report.receipts] == [("run", "aged_out")]
+    assert "Kafka no longer holds all records of 1 of them, which were judged while it did." in wording.outcome(report).detail
+
+
+def test_there_must_be_something_to_verify(tmp_path: Path) -> None:
+    """A folder that went away, or another place than was meant, is not green."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    aside = one.folder.root.rename(tmp_path / "aside")
+    with pytest.raises(MistakeError, match="no stream has written there yet"):
+        one.verify()
+    shutil.copytree(aside / "checkpoint", one.folder.checkpoint)
+    assert "I5" in one.verify()
 
 
 def test_a_report_of_another_scope_moves_nothing(tmp_path: Path) -> None:
@@ -220,17 +280,26 @@ def test_header_names_are_compared_as_far_as_they_can_be_told(
 
 @pytest.mark.parametrize(("log", "number"), [("commits", 1), ("offsets", 2)])
 def test_what_a_power_cut_left_of_the_checkpoint_is_discarded(tmp_path: Path, log: str, number: int) -> None:
-    """A name without content; a file with content, and any older one, is left alone."""
+    """Names without content; a file with content, and what lies before one, is left alone."""
     one = Ledger.made(tmp_path, others(40), [10, 20])
     path = one.folder.checkpoint / log / str(number)
     path.write_text("")
+    discard_unwritten(one.folder.checkpoint, 1)
+    assert not path.exists()
     older = one.folder.checkpoint / log / "0"
     older.write_text("")
-    discard_unwritten(one.folder.checkpoint, 1)
-    assert (path.exists(), older.exists()) == (False, True)
     path.write_text("v1")
     discard_unwritten(one.folder.checkpoint, 1)
-    assert path.exists()
+    assert (path.exists(), older.exists()) == (True, True)
+
+
+def test_all_the_newest_commits_that_a_power_cut_left_empty_are_discarded(tmp_path: Path) -> None:
+    """Several short micro-batches may not have reached the disk."""
+    one = Ledger.made(tmp_path, others(40), [10, 20, 30])
+    for number in (1, 2):
+        (one.folder.checkpoint / "commits" / str(number)).write_text("")
+    discard_unwritten(one.folder.checkpoint, 2)
+    assert [path.name for path in (one.folder.checkpoint / "commits").iterdir()] == ["0"]
 
 
 def test_a_scope_of_another_ledger_is_told(tmp_path: Path) -> None:
