@@ -13,7 +13,7 @@ What is kept and from where: `important_messages.toml`, beside this file.
 | `produce_batch` | the broker did not acknowledge every record | clear the task: it sends only what is missing |
 | `stream_to_parquet` | the stream was refused, or did not come to its end | the log ends with the reason; clearing is always safe, nothing is published twice |
 
-**`important_messages_verify`** runs after each ingest and judges all that is new again, without Spark.
+**`important_messages_verify`** runs after each ingest that came to its end and judges all that is new again, without Spark.
 
 | task | red means | do |
 |---|---|---|
