@@ -101,7 +101,7 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
         findings.add(Invariant.FILES_EQUAL, f"{wrong}: it is there for its columns only", file=_relative(folder, kind / EMPTY))
     for place in kind.glob("*"):
         micro_batch = micro_batch_of(place)
-        if micro_batch is not None and micro_batch > newest and _is_being_published(folder, newest, micro_batch):
+        if micro_batch is not None and micro_batch > newest and _is_being_published(folder, kind, newest, micro_batch):
             continue
         names = known.get(micro_batch, set()) if micro_batch is not None else set()
         if kind == folder.events and micro_batch in known:
@@ -121,18 +121,20 @@ def _check_nothing_more(folder: Folder, kind: Path, known: dict[int, set[str]], 
                 )
 
 
-def _is_being_published(folder: Folder, newest: int, micro_batch: int) -> bool:
+def _is_being_published(folder: Folder, kind: Path, newest: int, micro_batch: int) -> bool:
     """Whether a folder after the newest entry that was read is of a stream that runs meanwhile.
 
-    Those before it have their entries by now, and so has it, unless the stream still writes: the quarantine's folder comes before the entry.
+    Those before it have their entries by now, and so has it, unless the stream still writes: the quarantine's folder comes before the entry,
+    that of the events with it.
     """
 
     def has_entry(each: int) -> bool:
         return (folder.published(folder.events, each) / ENTRY).exists()
 
-    return all(map(has_entry, range(newest + 1, micro_batch))) and (
-        has_entry(micro_batch) or folder.is_being_written() or has_entry(micro_batch)
-    )
+    if not all(map(has_entry, range(newest + 1, micro_batch))):
+        return False
+    may_be_without = kind == folder.quarantine and not has_entry(micro_batch) and folder.is_being_written()
+    return may_be_without or has_entry(micro_batch)  # by now, perhaps: the stream may have ended just then
 
 
 def _wrong(path: Path, file: DataFile, *, whole: bool) -> str | None:

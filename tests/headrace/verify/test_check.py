@@ -163,8 +163,13 @@ def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None
     """Only the next micro-batch may have its quarantine in place before its entry, and only while a stream is at it."""
     one = make(tmp_path, 10, 20)
     shutil.copytree(one.folder.quarantine / "micro_batch=0", one.folder.quarantine / "micro_batch=2")
+    without_entry = one.folder.events / "micro_batch=2"
     with one.folder.locked("a stream"):
         assert one.verify() == {}
+        without_entry.mkdir()
+        (without_entry / "part-0.parquet").touch()
+        assert "I8" in one.verify()
+    shutil.rmtree(without_entry)
     (finding,) = one.verify()["I8"]
     assert "running the ingest again removes it" in finding
     (one.folder.quarantine / "micro_batch=2").rename(one.folder.quarantine / "micro_batch=999")
