@@ -143,11 +143,12 @@ def report(
 
     _, folder = load(name)
     path, found = find(folder, of)
+    terminal = Terminal()
     if json:
-        typer.echo(path.read_text())
+        terminal.out(path.read_text(), highlight=False)
     else:
-        console.show(found, Terminal())
-        typer.echo(f"The whole account: {path.with_name('report.html')}")
+        console.show(found, terminal)
+        terminal.out(f"The whole account: {path.with_name('report.html')}", highlight=False)
     if not wording.outcome(found).green:
         raise typer.Exit(Exit.RED)
 
