@@ -19,9 +19,14 @@ DocumentT = TypeVar("DocumentT", bound=Document)
 
 
 def write(path: Path, document: Document) -> None:
-    """Replace `path` by the document: readers see the old one or the new one, also after a power cut."""
+    """Replace `path` by the document, as a whole."""
     data = msgspec.json.format(msgspec.json.encode(document), indent=1)
     msgspec.json.decode(data, type=type(document))  # structs don't validate when they are made
+    replace(path, data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Let a file have this content: readers see the old one or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("wb") as file:

@@ -14,6 +14,8 @@ from headrace.settings import ROOT, Settings, kafka_file
 
 # Each verb imports what it needs, so that `--help` is quick.
 
+UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
+
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
 Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; the embedded broker if not given.")]
 
@@ -136,20 +138,20 @@ def report(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Show a report that verify wrote. Exit 0 if it is green."""
+    """Show a report that verify wrote. Exit 0 if it is green, and its run was, too."""
     from headrace.report import console, wording
-    from headrace.report.stored import find
+    from headrace.report.stored import PAGE, find
     from headrace.terminal import Terminal
 
     _, folder = load(name)
     path, found = find(folder, of)
-    terminal = Terminal()
+    page, terminal = path.with_name(PAGE), Terminal()
     if json:
         terminal.out(path.read_text(), highlight=False)
     else:
         console.show(found, terminal)
-        terminal.out(f"The whole account: {path.with_name('report.html')}", highlight=False)
-    if not wording.outcome(found).green:
+        terminal.out(f"The whole account: {page}" if page.exists() else UNCONCLUDED, highlight=False)
+    if not (page.exists() and wording.outcome(found).green):
         raise typer.Exit(Exit.RED)
 
 

@@ -36,7 +36,7 @@ class Topic:
     config: Mapping[str, str]
 
 
-SAMPLES: Mapping[Format, tuple[str, ...]] = {Format.TEXT: ("This is an important message", "Just a normal event"), Format.JSON: ()}
+SAMPLES = ("This is an important message", "Just a normal event")
 """What a demo's text records say where the file names nothing else."""
 
 
@@ -247,12 +247,9 @@ def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | 
         values = {field.name: choices.items(field.name, f"values of type {field.type}", partial(_fits, field.type)) for field in fields}
         choices.refuse_others()
     table.refuse_others()
-    return Demo(
-        records or 1,
-        malformed or 0.0,
-        samples or SAMPLES[found_format or Format.JSON],
-        {name: found for name, found in values.items() if found},
-    )
+    if found_format == Format.TEXT:
+        samples = samples or SAMPLES
+    return Demo(records or 1, malformed or 0.0, samples, {name: found for name, found in values.items() if found})
 
 
 def _fits(kind: FieldType, value: object) -> bool:

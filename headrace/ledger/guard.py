@@ -71,7 +71,7 @@ def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], w
     if cluster.compacted:
         raise RefusedError(
             f"Topic {', '.join(cluster.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
-            "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`), "
+            "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic."
         )
     for topic, known in identity.topics.items():

@@ -144,8 +144,13 @@ class Verification:
 
     def _judge_again(self, entry: Entry, there: Readable, batches: Batches) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read."""
+        try:
+            rows = PublishedRows(self.folder, entry, self.findings)
+        except MistakeError as error:
+            message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
+            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.micro_batch)
+            return []
         were_read = []
-        rows = PublishedRows(self.folder, entry, self.findings)
         for account in entry.accounts:
             if lost := there.lost(account.range):
                 if self._was_proven(entry):

@@ -35,7 +35,7 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
             # What was red is told again if a task is cleared; it was remembered the first time, and may have been mended since.
             if not page.exists() and not is_of_another_checkpoint(folder):
                 documents.write(folder.verified, _after_red(known, report))
-            _write(page, report)
+            documents.replace(page, render(report).encode())
             raise BrokenInvariantError(diagnosis(report, page))
         _require_unchanged(folder, known, scope, report)
         verified = _after_green(folder, known, scope, report)
@@ -43,14 +43,9 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
     if newer := [f"micro-batch {each}" for each in scope.micro_batches if each in verified.owed_micro_batches]:
         newer_red = f"{newer[0]} was found wanting by a report that is newer than this one. Run {pipeline.name}_verify again."
         raise BrokenInvariantError(newer_red)
-    _write(page, report)
+    documents.replace(page, render(report).encode())
     if pipeline.kept_per_minute:
         per_minute.write(folder, until=verified.micro_batch)
-
-
-def _write(page: Path, report: Report) -> None:
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(report), encoding="utf-8")
 
 
 def _require_whole(scope: Scope, report: Report) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.contract.filter import Filter
-from headrace.errors import LedgerError, MistakeError
+from headrace.errors import LedgerError
 from headrace.ledger import identity as identities
 from headrace.ledger.entries import DataFile, Entry, positions, read_entry
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
@@ -26,10 +25,8 @@ def readable_entries(folder: Folder, findings: Findings) -> list[Entry]:
     ledger = []
     for path in folder.events.glob(f"*/{ENTRY}"):
         try:
-            entry = read_entry(path)
-            Filter.parse(entry.contract.filter, entry.contract.fields)
-            ledger.append(entry)
-        except (LedgerError, MistakeError) as error:
+            ledger.append(read_entry(path))
+        except LedgerError as error:
             findings.add(Invariant.FILES_EQUAL, str(error), micro_batch=micro_batch_of(path.parent), file=_relative(folder, path))
     return sorted(ledger, key=lambda entry: entry.micro_batch)
 

@@ -2,12 +2,17 @@
 
 import errno
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
-from headrace import cli
+from headrace import cli, verbs
 from headrace.errors import Exit, RedError, SurroundingsError
+from headrace.ledger.folder import Folder
 from headrace.local import stack
+from headrace.report.stored import PAGE, store
+from tests.headrace.report.examples import report
 
 
 def code_of(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -44,6 +49,23 @@ def test_an_interrupt_is_a_code_and_nothing_more(monkeypatch: pytest.MonkeyPatch
     """Who presses Ctrl-C knows what happened."""
     assert code_of(KeyboardInterrupt(), monkeypatch) == Exit.INTERRUPTED
     assert capsys.readouterr().err == ""
+
+
+def test_a_green_report_counts_once_its_run_has_concluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was green when it was checked may have changed before the run came to its end."""
+    folder = Folder(tmp_path)
+    monkeypatch.setattr(verbs, "load", lambda _: (None, folder))
+    green = report()
+    store(folder, green)
+    with pytest.raises(typer.Exit) as ended:
+        verbs.report("p")
+    assert ended.value.exit_code == Exit.RED
+    assert "This report does not stand" in capsys.readouterr().out
+    (folder.report(green.run) / PAGE).touch()
+    verbs.report("p")
+    assert "The whole account: " in capsys.readouterr().out
 
 
 def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

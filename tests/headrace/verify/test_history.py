@@ -137,6 +137,15 @@ def test_what_was_verified_and_aged_out_is_told_apart(tmp_path: Path) -> None:
     assert "Kafka no longer holds all records of 1 of them, which were judged while it did." in wording.outcome(report).detail
 
 
+def test_an_entry_whose_filter_can_not_be_read_is_red(tmp_path: Path) -> None:
+    """Nobody can judge by it; the report says which entry it is."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    path = one.folder.published(one.folder.events, 0) / ENTRY
+    path.write_text(path.read_text().replace("contains(", "rlike("))
+    (finding,) = one.verify()["I8"]
+    assert "the entry's filter can't be read" in finding
+
+
 def test_there_must_be_something_to_verify(tmp_path: Path) -> None:
     """A folder that went away, or another place than was meant, is not green."""
     one = Ledger.made(tmp_path, others(30), [10])
