@@ -1,6 +1,7 @@
 """Spark's configuration folder and environment on this machine."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -32,6 +33,31 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     shared = (SHARED / "spark-defaults.conf").read_text()
     (folder / "spark-defaults.conf").write_text(f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}")
     (folder / "log4j2.properties").write_text((SHARED / "log4j2.properties").read_text())
+    prepare_python(folder)
+
+
+def prepare_python(folder: Path) -> None:
+    """Write the command that Spark takes for the driver's Python.
+
+    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile them anew, for about a second.
+    The same two are installed, and compiled; so they go before the zips, but not all that is installed before Python's own modules.
+    """
+    packages = folder / "packages"
+    packages.mkdir(exist_ok=True)
+    for name in ("pyspark", "py4j"):
+        link, target = packages / name, installed(name)
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+    first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
+    command = driver_python(folder)
+    command.write_text(f'#!/bin/sh\n# Written anew at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
+    command.chmod(0o755)
+
+
+def driver_python(folder: Path) -> Path:
+    """Where the driver's Python is, as a command."""
+    return folder / "python"
 
 
 def java_options(folder: Path, archiving: str) -> str:
@@ -46,7 +72,7 @@ def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os
         # A Spark or Python of the user's own must not get between the parts that fit together.
         "SPARK_HOME": str(pyspark_folder()),
         "PYSPARK_PYTHON": sys.executable,
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": str(driver_python(folder)),
         "JAVA_HOME": str(java_home),
         "SPARK_CONF_DIR": str(folder),
         "SPARK_LOCAL_IP": "127.0.0.1",
@@ -56,8 +82,13 @@ def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os
 
 
 def pyspark_folder() -> Path:
-    """Find pyspark, which is Spark's home, without importing it."""
-    found = find_spec("pyspark")
+    """Find pyspark, which is Spark's home."""
+    return installed("pyspark")
+
+
+def installed(package: str) -> Path:
+    """Find a package without importing it."""
+    found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise SurroundingsError("pyspark is not installed here; run this with the Python in .venv, which make sets up.")
+        raise SurroundingsError(f"{package} is not installed here; run this with the Python in .venv, which make sets up.")
     return Path(found.submodule_search_locations[0])

@@ -19,6 +19,7 @@ from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, with
 from headrace.ledger.receipts import ReceiptState, receipts
 from headrace.report.model import Hashes, Report, State, Wanting
 from headrace.settings import shown
+from headrace.verify import engine
 from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
 from headrace.verify.files import check_chain, check_files, readable_entries
@@ -40,6 +41,7 @@ class Verification:
         self.kafka = kafka
         self.scope = scope
         self.findings = Findings()
+        self.database = engine.connect()
         # Before the ledger, which may have grown since: otherwise another verify run's mark could lie beyond it.
         self.verified = read_verified(folder)
         # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
@@ -83,7 +85,7 @@ class Verification:
         unreadable = self._read_all(chosen, batches)
         batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
-        contents = Contents.of(self.folder, chosen, damaged=self.findings.any)
+        contents = Contents.of(self.folder, chosen, self.database, damaged=self.findings.any)
         due = due_runs(self.folder) | set(self.scope.receipts)
         waiting = [receipt for receipt in self.receipts if receipt.run not in due]
         told = batches.accounts(self.findings, unreadable, waiting)
@@ -145,7 +147,7 @@ class Verification:
     def _judge_again(self, entry: Entry, there: Readable, batches: Batches) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read."""
         try:
-            rows = PublishedRows(self.folder, entry, self.findings)
+            rows = PublishedRows(self.folder, entry, self.database, self.findings)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.micro_batch)

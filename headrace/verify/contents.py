@@ -42,7 +42,7 @@ class Contents:
     micro_batches: list[model.MicroBatch]
 
     @classmethod
-    def of(cls, folder: Folder, chosen: Sequence[Entry], *, damaged: bool) -> "Contents":
+    def of(cls, folder: Folder, chosen: Sequence[Entry], database: duckdb.DuckDBPyConnection, *, damaged: bool) -> "Contents":
         """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
         events = [
             path
@@ -56,11 +56,10 @@ class Contents:
             for file in entry.quarantine
             if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
         ]
-        with engine.connect() as database:
-            ask = partial(_query, database, damaged=damaged)
-            reasons = ask("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
-            minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
-            found = samples(folder, chosen, ask)
+        ask = partial(_query, database, damaged=damaged)
+        reasons = ask("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
+        minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
+        found = samples(folder, chosen, ask)
         return cls(
             balance=balance(chosen),
             quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],

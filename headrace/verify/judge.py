@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 
+import duckdb
 import pyarrow as pa
 
 from headrace.contract.arrow import ARROW
 from headrace.contract.filter import Filter
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.verify import engine
 from headrace.verify.decode import decoder
 
 
 class Judge:
-    """Judges blocks of records by one contract. Keeps a DuckDB of its own; not for use by several threads at once."""
+    """Judges blocks of records by one contract, in a DuckDB; not for use by several threads at once."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, database: duckdb.DuckDBPyConnection) -> None:
         self.contract = contract
         self.decode = decoder(contract)
-        self.duckdb = engine.connect()
+        self.database = database
         self.filter = Filter.parse(contract.filter, contract.fields).duckdb_sql
 
     def judge(self, values: Sequence[bytes | None]) -> pa.Table:
@@ -33,4 +33,4 @@ class Judge:
             arrays[name] = pa.array(column, ARROW[kind])
         block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
         verdict = f"case when _reason is not null then '{Verdict.QUARANTINED}' when {self.filter} then '{Verdict.KEPT}' else '{Verdict.FILTERED}' end"
-        return self.duckdb.sql(f"select *, {verdict} as _verdict from block").to_arrow_table()  # noqa: S608 - Filter wrote it
+        return self.database.sql(f"select *, {verdict} as _verdict from block").to_arrow_table()  # noqa: S608 - Filter wrote it

@@ -53,13 +53,13 @@ class PublishedRows:
     that they are not there says nothing of how they were judged.
     """
 
-    def __init__(self, folder: Folder, entry: Entry, findings: Findings) -> None:
+    def __init__(self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, findings: Findings) -> None:
         self.entry = entry
         self.findings = findings
         self.readable = True
         self.judged: Counter[tuple[str, int, Verdict]] = Counter()
-        self.judge = Judge(entry.contract)
-        self.database = engine.connect()
+        self.database = database
+        self.judge = Judge(entry.contract, database)
         events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
         unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
         self.gone = {

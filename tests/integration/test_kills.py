@@ -52,7 +52,7 @@ def test_a_killed_driver_loses_and_doubles_nothing(new_slice: Callable[..., Slic
 def test_a_killed_producer_resumes(new_slice: Callable[..., Slice]) -> None:
     """Killed while 20 to 80 % of the batch have landed, and tried again: exactly the wanted records, each key once."""
     one = new_slice()
-    records = 60_000
+    records = 30_000
     code = (
         "import sys; from pathlib import Path; from headrace.contract.pipeline import Pipeline; from headrace.ledger.folder import Folder;"
         "from producers.batch import produce_batch; import producers.batch as batch, time;"

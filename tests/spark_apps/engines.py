@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from headrace.contract.verdicts import Contract, FieldType
+from headrace.verify import engine
 from headrace.verify.judge import Judge
 from spark_apps.judge import judge
 
@@ -33,7 +34,7 @@ def by_spark(spark: SparkSession, contract: Contract, values: Sequence[bytes | N
 
 def by_second_engine(contract: Contract, values: Sequence[bytes | None]) -> list[Judgement]:
     """What the verifier says."""
-    judged = Judge(contract).judge(values)
+    judged = Judge(contract, engine.connect()).judge(values)
     columns = [
         (judged[name].cast("int64") if kind == FieldType.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
     ]

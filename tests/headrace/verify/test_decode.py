@@ -3,6 +3,7 @@
 import pytest
 
 from headrace.contract.verdicts import Reason
+from headrace.verify import engine
 from headrace.verify.decode import decoder, parse
 from headrace.verify.judge import Judge
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT
@@ -49,7 +50,7 @@ def test_a_document_cut_off_within_an_escaped_one_is_judged_in_one_pass() -> Non
 def test_a_block_keeps_its_order() -> None:
     """Row by row, the table says what became of the values."""
     values = [b"important %d" % number if number % 3 else b"\xff" for number in range(10_000)]
-    judged = Judge(TEXT_CONTRACT).judge(values)
+    judged = Judge(TEXT_CONTRACT, engine.connect()).judge(values)
     assert judged.column_names == ["_reason", "value", "_verdict"]
     assert judged["_verdict"].to_pylist() == ["kept" if number % 3 else "quarantined" for number in range(10_000)]
     assert judged["value"].to_pylist() == [f"important {number}" if number % 3 else None for number in range(10_000)]
@@ -57,6 +58,6 @@ def test_a_block_keeps_its_order() -> None:
 
 def test_an_empty_block() -> None:
     """No values, no rows, but all columns."""
-    judged = Judge(JSON_CONTRACT).judge([])
+    judged = Judge(JSON_CONTRACT, engine.connect()).judge([])
     assert judged.column_names == ["_reason", "id", "i", "d", "b", "s", "t", "_verdict"]
     assert judged.num_rows == 0
