@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from headrace.errors import Exit, HeadraceError, SurroundingsError
-from headrace.settings import Settings
 from headrace.verbs import register
 
 # Each verb imports what it needs, so that `--help` is quick.
@@ -24,11 +23,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def up() -> None:
     """Start Kafka and Airflow on this machine, and wait until they are ready."""
-    from headrace.local import stack
+    from headrace.local import current, stack
     from headrace.local.console import Say
     from headrace.local.status import show
 
-    settings, say = Settings.from_environment(), Say()
+    settings, say = current.settings(), Say()
     stack.up(settings, say)
     show(settings, say)
 
@@ -36,30 +35,31 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop all of it, and only it; what is on disk stays."""
-    from headrace.local import stack
+    from headrace.local import current, stack
     from headrace.local.console import Say
 
-    stack.down(Settings.from_environment(), Say())
+    stack.down(current.settings(), Say())
 
 
 @app.command()
 def status() -> None:
     """Show the services, their ports and where to log in. Exit 3 unless all of them are ready."""
+    from headrace.local import current
     from headrace.local.console import Say
     from headrace.local.status import show
 
-    if not show(Settings.from_environment(), Say()):
+    if not show(current.settings(), Say()):
         raise typer.Exit(Exit.SURROUNDINGS)
 
 
 @app.command()
 def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a [demo] section.")] = "important_messages") -> None:
     """Start the stack, run a pipeline in it, follow the run, and print the report. Exit 0 only if the report is green."""
-    from headrace.local import stack
+    from headrace.local import current, stack
     from headrace.local.console import Say
     from headrace.local.demo import require_pipeline, run
 
-    settings, say = Settings.from_environment(), Say()
+    settings, say = current.settings(), Say()
     require_pipeline(settings, pipeline)
     stack.up(settings, say)
     if not run(settings, pipeline, say):
@@ -69,10 +69,11 @@ def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a
 @app.command()
 def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the stack in containers instead.")] = False) -> None:
     """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
+    from headrace.local import current
     from headrace.local.console import Say
     from headrace.local.doctor import examine, examine_compose
 
-    if not (examine_compose if compose else examine)(Settings.from_environment(), Say()):
+    if not (examine_compose if compose else examine)(current.settings(), Say()):
         raise typer.Exit(Exit.SURROUNDINGS)
 
 

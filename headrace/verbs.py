@@ -10,7 +10,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.report.display import plural
-from headrace.settings import ROOT, Settings, kafka_file
+from headrace.settings import ROOT, kafka_file
 
 # Each verb imports what it needs, so that `--help` is quick.
 
@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def load(name: str) -> tuple[Pipeline, Folder]:
     """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
-    settings = Settings.from_environment()
+    from headrace.local import current
+
+    settings = current.settings()
     path = settings.dags / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in settings.dags.glob("*.toml"))) or "none"
@@ -41,7 +43,9 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 def kafka_config(servers: str | None) -> dict[str, str]:
     """How to reach Kafka, at another address if one is given."""
-    config = Settings.from_environment().kafka_config
+    from headrace.local import current
+
+    config = current.settings().kafka_config
     return {**config, "bootstrap.servers": servers} if servers else config
 
 
@@ -57,9 +61,10 @@ def agree(yes: bool) -> None:
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
     """Write the two files of a new pipeline, ready to run."""
+    from headrace.local import current
     from headrace.scaffold import write_pipeline
 
-    for path in write_pipeline(Settings.from_environment().dags, name):
+    for path in write_pipeline(current.settings().dags, name):
         typer.echo(f"wrote {path}")
     typer.echo(f"Edit the first one, then: headrace run {name} --wait")
 
@@ -84,13 +89,13 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
-    from headrace.local import compose, demo, stack
+    from headrace.local import compose, current, demo, stack
     from headrace.local.console import Say
 
     load(name)
-    settings = Settings.from_environment()
+    settings = current.settings()
     if not stack.status(settings).services and not compose.is_up(settings):
-        raise SurroundingsError("The stack is not running; `make up` starts it, or `docker compose up -d --wait` the one in containers.")
+        raise SurroundingsError("The stack is not running; `make up` starts it, or `make compose-up` the one in containers.")
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
     if not demo.run(settings, name, Say(), conf=conf, wait=wait):
@@ -184,14 +189,14 @@ def produce(
 def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
     from headrace.kafka import Kafka
-    from headrace.local import spark, stack
+    from headrace.local import current, spark, stack
     from headrace.local.console import Say
     from headrace.local.layout import Layout
 
     pipeline, _ = load(name)
     config = kafka_config(bootstrap_servers)
     Kafka(config).check_listeners()
-    settings = Settings.from_environment()
+    settings = current.settings()
     stack.prepare(settings, Say())
     layout = Layout.of(settings)
     app = ROOT / "spark_apps" / "console_stream.py"

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,8 +36,7 @@ CACHED = "3.3 GB"
 FREE = 5_000_000_000
 """Bytes that must be free the first time: the environment, and uv's cache beside it."""
 
-QUIETLY = () if sys.stderr.isatty() else ("--quiet",)
-"""Its progress is for a terminal; elsewhere it would be a line for each of 160 packages."""
+HIGHEST_PORT = 65_535
 
 SURROUNDINGS = 3
 INTERRUPTED = 130
@@ -50,6 +50,8 @@ def main() -> None:
     with _alone():
         if not STAMP.is_file() or STAMP.read_text() != _fingerprint():
             _require_room()
+            if not VENV.exists():
+                _tell_taken_ports()
             _install()
 
 
@@ -80,7 +82,7 @@ def _install() -> None:
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-build-isolation"]
     with _usable_lock() as lock:
         # Compiled once here, and not by each of Airflow's services and tasks beside each other as they start.
-        _run([*uv, *QUIETLY, "--compile-bytecode", "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
+        _run([*uv, "--compile-bytecode", "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--no-deps", "--editable", str(ROOT)], "Headrace itself")
     STAMP.write_text(_fingerprint())
 
@@ -94,14 +96,24 @@ def _is_usable() -> bool:
 def _run(command: list[str], what: str) -> None:
     """Run an installer, which shows its progress itself; tell what is wrong if it fails."""
     environment = {"UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "copy" if _is_other_disk() else "hardlink", **_index(), **os.environ}
-    done = subprocess.run(command, env=environment, check=False)
-    if done.returncode == 0:
+    if _shown(command, environment) == 0:
         return
     # Once more with its words caught, so that they can be told apart; it fails in the same way, and quickly.
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if again.returncode == 0:
         return
     _end(_diagnosis(again.stdout + again.stderr, what))
+
+
+def _shown(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command whose progress is for a terminal; elsewhere leave out the line for each of 160 packages."""
+    if sys.stderr.isatty():
+        return subprocess.run(command, env=environment, check=False).returncode
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            if not line.startswith(" "):
+                print(line, end="", file=sys.stderr)
+    return process.returncode
 
 
 def _diagnosis(said: str, what: str) -> str:
@@ -176,6 +188,16 @@ def _require_room() -> None:
     free = shutil.disk_usage(ROOT).free
     if free < FREE and not VENV.exists():
         _end(f"Only {free / 1e9:.1f} GB are free for {ROOT}, and {FREE / 1e9:.0f} GB are needed; make room, or clone it to another disk.")
+
+
+def _tell_taken_ports() -> None:
+    """Say before the download what would stop the stack after it; tests and checks go on without these ports."""
+    for variable, usual in (("HEADRACE_KAFKA_PORT", "9092"), ("HEADRACE_UI_PORT", "8080")):
+        asked = os.environ.get(variable) or usual
+        for port in (int(asked), int(asked) + 1) if asked.isdecimal() and int(asked) < HIGHEST_PORT else ():
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    print(f"Port {port} is in use here; for the stack to start, stop what has it, or set {variable}.")
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Ports of 127.0.0.1: who has one, and waiting until one answers."""
 
+import contextlib
 import errno
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from headrace.errors import SurroundingsError
+from headrace.local.services import MARK
 
 HOST = "127.0.0.1"
 
@@ -63,8 +66,15 @@ def _by_whom(port: int) -> str:
         return ""
     for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-            try:
-                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
-            except psutil.NoSuchProcess:
-                return ""
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(connection.pid)
+                return f" by {process.name()} (pid {process.pid}){_of_stack(process)}"
+    return ""
+
+
+def _of_stack(process: psutil.Process) -> str:
+    """Name the state folder of the stack that the process belongs to, if it is one of Headrace's."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if services := process.environ().get(MARK):
+            return f", which is of the stack in {Path(services).parent}"
     return ""

@@ -18,7 +18,7 @@ def show(settings: Settings, say: Say) -> bool:
     if not now.services and compose.is_up(settings):
         return _show_containers(settings, say)
     if not now.services:
-        say.line("The stack is not running; `make up` starts it, or `docker compose up -d --wait` the one in containers.")
+        say.line("The stack is not running; `make up` starts it, or `make compose-up` the one in containers.")
         return False
     listens = {
         stack.KAFKA: str(settings.kafka_port),

@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 LONGEST = 200
@@ -48,6 +49,12 @@ def plural(value: int, noun: str) -> str:
     """A number with its noun, "1 file" or "2 files"; irregular ones as "batch/batches"."""
     one, _, many = noun.partition("/")
     return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: "I1, I4 and I8"."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def checked(value: int, unit: str) -> str:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from headrace.report.display import number, plural
+from headrace.report.display import listed, number, plural
 from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptState, Report, State
 
 
@@ -225,13 +225,13 @@ def _micro_batches(count: int) -> str:
 
 
 def _red(report: Report) -> Outcome:
-    unproven = sum(invariant.state is InvariantState.UNVERIFIABLE for invariant in report.invariants)
-    wrong = len(broken(report)) - unproven
+    wrong = [invariant.id for invariant in broken(report) if invariant.state is not InvariantState.UNVERIFIABLE]
+    unproven = [invariant.id for invariant in broken(report) if invariant.state is InvariantState.UNVERIFIABLE]
     parts = [
-        f"{plural(wrong, 'invariant')} {'is' if wrong == 1 else 'are'} broken" if wrong else "",
-        f"{plural(unproven, 'invariant')} cannot be verified any more" if unproven else "",
+        f"{listed(wrong)} {'is' if len(wrong) == 1 else 'are'} broken" if wrong else "",
+        f"{listed(unproven)} cannot be verified any more" if unproven else "",
     ]
-    headline = " and ".join(filter(None, parts))
+    headline = ", and ".join(filter(None, parts))
     if report.state is State.GREEN:
         headline = f"the report says green, but {headline or 'its balance does not add up'}"
         return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")

@@ -7,6 +7,8 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,50 +93,42 @@ def test_containers_know_whom_they_run_as(stack: Stack) -> None:
         assert users[service][1], service
 
 
+@dataclass(frozen=True)
+class Meanwhile:
+    """An embedded stack that makes the same batches, by runs of the same names, while the next tests go on.
+
+    made  per pipeline its folder and report, once they are there
+    down  stops it, for which Python has to be in its main thread
+    """
+
+    made: Future[dict[str, tuple[Folder, Report]]]
+    down: ExitStack
+
+
 @pytest.fixture(scope="module")
-def embedded(stack: Stack, batches: dict[str, Report], layout: Layout) -> Iterator[dict[str, tuple[Folder, Report]]]:
-    """What the embedded stack makes of the same batches, ingested by runs of the same names: the folders, and its reports."""
+def meanwhile(stack: Stack, batches: dict[str, Report], layout: Layout) -> Iterator[Meanwhile]:
+    """Begin with it."""
     assert batches
-    (kafka,), (ui,) = free_ports(1, following=1), free_ports(1, following=3)
     runs = {pipeline: entries(stack.folder(pipeline))[0].run for pipeline in PIPELINES}
-    with tempfile.TemporaryDirectory(prefix="hr-") as base:
-        with running(Path(base), layout, kafka, ui) as scheduler:
-            for pipeline, run in runs.items():
-                scheduler.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
-                scheduler.airflow.trigger(f"{pipeline}_ingest", run, BATCH)
-            made = {pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run)) for pipeline, run in runs.items()}
-        yield made
+    (kafka,), (ui,) = free_ports(1, following=1), free_ports(1, following=3)
+
+    def make() -> dict[str, tuple[Folder, Report]]:
+        scheduler = down.enter_context(running(Path(base), layout, kafka, ui))
+        for pipeline, run in runs.items():
+            scheduler.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
+            scheduler.airflow.trigger(f"{pipeline}_ingest", run, BATCH)
+        return {pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run)) for pipeline, run in runs.items()}
+
+    with tempfile.TemporaryDirectory(prefix="hr-") as base, ExitStack() as down, ThreadPoolExecutor(1) as pool:
+        yield Meanwhile(pool.submit(make), down)
 
 
-def figures(report: Report) -> object:
-    """What a report says, but for times, places and the names of runs and files."""
-    return (
-        report.state,
-        report.balance,
-        [(receipt.state, receipt.wanted, receipt.landed, receipt.partitions) for receipt in report.receipts],
-        [(each.id, each.state, each.checked, each.found) for each in report.invariants],
-        report.quarantine,
-        report.ever,
-    )
-
-
-def rows(folder: Path) -> list[tuple[Any, ...]]:
-    """The rows of the first micro-batch, all but the time at which the broker took them."""
-    files = f"'{folder}/micro_batch=0/*.parquet'"
-    return duckdb.connect().execute(f"SELECT * EXCLUDE (_timestamp) FROM read_parquet({files}, hive_partitioning=false) ORDER BY _topic, _partition, _offset").fetchall()  # fmt: skip
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_embedded_stack_gives_the_same(
-    stack: Stack, embedded: dict[str, tuple[Folder, Report]], batches: dict[str, Report], pipeline: str
-) -> None:
-    """The same rows at the same offsets, the same counts per partition, and the same figures in the report."""
-    (here, report), there = embedded[pipeline], stack.folder(pipeline)
-    assert rows(here.events) == rows(there.events) != []
-    assert rows(here.quarantine) == rows(there.quarantine) != []
-    ours, theirs = entries(here)[0], entries(there)[0]
-    assert (ours.ranges, ours.accounts) == (theirs.ranges, theirs.accounts)
-    assert figures(report) == figures(batches[pipeline])
+@pytest.fixture(scope="module")
+def embedded(meanwhile: Meanwhile) -> dict[str, tuple[Folder, Report]]:
+    """What the embedded stack made of the batches."""
+    made = meanwhile.made.result()
+    meanwhile.down.close()
+    return made
 
 
 PRODUCE_SOME = """
@@ -154,6 +148,7 @@ def end(stack: Stack, topic: str) -> int:
     return sum(ends)
 
 
+@pytest.mark.usefixtures("meanwhile")
 def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
     """A producer on the host comes through EXTERNAL, one in a container through INTERNAL; submitted by hand, as the docs say, all of it is accounted for."""
     before = end(stack, "test-topic")
@@ -252,6 +247,37 @@ def test_doctor_misses_the_secrets(stack: Stack) -> None:
         assert "`make compose-up` writes it" in amiss(stack)["secrets"]
     finally:
         aside.rename(env)
+
+
+def figures(report: Report) -> object:
+    """What a report says, but for times, places and the names of runs and files."""
+    return (
+        report.state,
+        report.balance,
+        [(receipt.state, receipt.wanted, receipt.landed, receipt.partitions) for receipt in report.receipts],
+        [(each.id, each.state, each.checked, each.found) for each in report.invariants],
+        report.quarantine,
+        report.ever,
+    )
+
+
+def rows(folder: Path) -> list[tuple[Any, ...]]:
+    """The rows of the first micro-batch, all but the time at which the broker took them."""
+    files = f"'{folder}/micro_batch=0/*.parquet'"
+    return duckdb.connect().execute(f"SELECT * EXCLUDE (_timestamp) FROM read_parquet({files}, hive_partitioning=false) ORDER BY _topic, _partition, _offset").fetchall()  # fmt: skip
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_embedded_stack_gives_the_same(
+    stack: Stack, embedded: dict[str, tuple[Folder, Report]], batches: dict[str, Report], pipeline: str
+) -> None:
+    """The same rows at the same offsets, the same counts per partition, and the same figures in the report."""
+    (here, report), there = embedded[pipeline], stack.folder(pipeline)
+    assert rows(here.events) == rows(there.events) != []
+    assert rows(here.quarantine) == rows(there.quarantine) != []
+    ours, theirs = entries(here)[0], entries(there)[0]
+    assert (ours.ranges, ours.accounts) == (theirs.ranges, theirs.accounts)
+    assert figures(report) == figures(batches[pipeline])
 
 
 def landed(stack: Stack, topic: str, batch: str) -> list[tuple[bytes, bytes]]:

