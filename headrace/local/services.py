@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from headrace.errors import SurroundingsError
 
@@ -174,8 +174,14 @@ class Supervisor:
         return False
 
     def _call(self, method: str, *arguments: object) -> Any:
+        """Ask the supervisor. Raises `OSError` if it is not there, or about to go."""
         with self._connection() as supervisor:
-            return getattr(supervisor, method)(*arguments)
+            try:
+                return getattr(supervisor, method)(*arguments)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode == Faults.SHUTDOWN_STATE:
+                    raise ConnectionAbortedError("the supervisor is shutting down") from fault
+                raise
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Any]:

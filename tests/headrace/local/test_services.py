@@ -1,5 +1,6 @@
 """The supervisor's configuration and files."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -39,3 +40,19 @@ def test_a_supervisor_that_was_never_started_does_not_run(tmp_path: Path) -> Non
     """Asking it is no error."""
     assert not Supervisor(tmp_path).is_running()
     assert Supervisor(tmp_path).states() == []
+
+
+def test_a_supervisor_that_shuts_down_does_not_run_any_more(tmp_path: Path) -> None:
+    """Whoever asks while `make down` waits for a service is told so, and not with a fault of the supervisor's."""
+    supervisor = Supervisor(tmp_path)
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+    supervisor.start([Service("stubborn", stubborn, tmp_path / "log")], os.environ)
+    supervisor.start_service("stubborn")
+    assert supervisor.is_running()
+    supervisor._call("shutdown")  # noqa: SLF001
+    try:
+        assert not supervisor.is_running()
+        assert supervisor.states() == []
+    finally:
+        for process in supervisor.processes():
+            process.kill()
