@@ -72,8 +72,10 @@ def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the 
     from headrace.local import current
     from headrace.local.console import Say
     from headrace.local.doctor import examine, examine_compose
+    from headrace.settings import Settings
 
-    if not (examine_compose if compose else examine)(current.settings(), Say()):
+    # The embedded stack that runs has other ports than the containers.
+    if not (examine_compose(Settings.from_environment(), Say()) if compose else examine(current.settings(), Say())):
         raise typer.Exit(Exit.SURROUNDINGS)
 
 

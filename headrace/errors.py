@@ -28,6 +28,8 @@ class Exit(IntEnum):
     RED = 1
     USAGE = 2
     SURROUNDINGS = 3
+    RED_STREAM = 11
+    """Red, as the Spark app says it: Java and spark-submit themselves end with 1, whatever is the matter."""
     INTERRUPTED = 130
 
 

@@ -3,7 +3,7 @@
     spark-submit spark_apps/filter_stream.py --pipeline dags/important_messages.toml --bootstrap-servers localhost:9092
 
 All checks, the lock and the account of each micro-batch are in here, in the driver: submitted by hand it is as safe as
-from Airflow, and a second one at the same time is refused.
+from Airflow, and a second one at the same time is refused. It ends with 0, or 11 (red), 2 (usage), 3 (surroundings).
 """
 
 import argparse
@@ -87,7 +87,7 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except HeadraceError as error:
         log.error("%s", error)  # noqa: TRY400, its text is the diagnosis; a traceback would bury it
-        sys.exit(error.exit_code)
+        sys.exit(Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
     except Exception as error:
         log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")
         if known := diagnose(str(error)):

@@ -139,13 +139,27 @@ class QuietSparkSubmit(SparkSubmitHook):
 class StreamToParquet(SparkSubmitOperator):
     """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
 
+    def __init__(self, *, pipeline: str, **named: Any) -> None:
+        super().__init__(**named)
+        self.pipeline = pipeline
+
     def execute(self, context: Context) -> None:
         """Submit and wait. The lines that the app logged say what is wrong."""
         with plainly():
             config = kafka_config()
+        before = self._last_word()
         with kafka_file(config) as file:
             self.application_args = [*(self.application_args or []), "--kafka", file]
             self._submit(context)
+        if self._last_word() == before:
+            raise AirflowException("spark-submit ended well, but the app did not come to its end: it wrote no new streamed.json.")
+
+    def _last_word(self) -> bytes | None:
+        """What the app wrote when it last came to its end."""
+        from headrace.ledger.folder import Folder
+
+        streamed = Folder(Settings.from_environment().data / self.pipeline).streamed
+        return streamed.read_bytes() if streamed.exists() else None
 
     def _submit(self, context: Context) -> None:
         try:
@@ -153,7 +167,7 @@ class StreamToParquet(SparkSubmitOperator):
         except AirflowException as error:
             found = re.search(r"Error code is: (-?\d+)", str(error))
             code = int(found[1]) if found else None
-            if code in {Exit.RED, Exit.USAGE}:
+            if code in {Exit.RED_STREAM, Exit.USAGE}:
                 raise AirflowFailException("The stream is red; the last lines of its log say why and what to do.") from None
             if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
                 ended = "was killed: by hand, or by the system, as it does when memory runs out"
@@ -175,6 +189,7 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
         application=str(ROOT / "spark_apps" / "filter_stream.py"),
         conn_id=SPARK,
         name=pipeline.name,
+        pipeline=pipeline.name,
         application_args=[
             "--pipeline",
             str(pipeline.path),

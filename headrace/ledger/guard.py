@@ -3,7 +3,7 @@
 It must be checked before: Spark writes its offset log first and fails then, and the checkpoint is stuck for good.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.contract.verdicts import Contract
@@ -74,30 +74,40 @@ def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], w
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic."
         )
-    for topic, known in identity.topics.items():
+    for topic in identity.topics:
         if topic not in wanted:
             raise RefusedError(f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or {reset}")
-        found = cluster.topics.get(topic)
-        if found is None:
-            raise RefusedError(f"Topic {topic} is gone from Kafka. What was published stays as it is. To go on with a new topic: {reset}")
-        if found != known:
+    following = positions(identity.start, ledger)
+    for _, _, what in unlike(identity, following, cluster):
+        raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
+    for topic, partition, offset in flat(following):
+        if (earliest := cluster.earliest[topic][partition]) > offset:
             raise RefusedError(
-                f"Topic {topic} was deleted and made anew (id {known} then, {found} now): its offsets start over and mean other records. "
-                f"What was published stays as it is. To go on with the new topic: {reset}"
-            )
-    for topic, partition, following in flat(positions(identity.start, ledger)):
-        earliest, end = cluster.earliest[topic].get(partition), cluster.end[topic].get(partition)
-        if earliest is None or end is None:
-            raise RefusedError(f"{topic}-{partition} was read so far and is gone from Kafka. {reset}")
-        if earliest > following:
-            raise RefusedError(
-                f"{topic}-{partition}: offsets {following} to {earliest - 1} were never published and have aged out of Kafka. They are lost. "
+                f"{topic}-{partition}: offsets {offset} to {earliest - 1} were never published and have aged out of Kafka. They are lost. "
                 f"Lengthen the topic's retention. To go on from what is there: {reset}"
             )
-        if end < following:
-            raise RefusedError(
-                f"{topic}-{partition}: the next offset is {following} but the topic ends at {end}: records were removed from Kafka. {reset}"
-            )
+
+
+def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterator[tuple[str, int | None, str]]:
+    """Where the topics are not those any more of which the ledger tells: topic, partition if it is about one, and what is wrong.
+
+    following  the first offset after all that is published, per topic and partition
+    """
+    for topic, known in identity.topics.items():
+        found = cluster.topics.get(topic)
+        if found is None:
+            yield topic, None, f"Topic {topic} is gone from Kafka"
+        elif found != known:
+            what = f"Topic {topic} was deleted and made anew (id {known} then, {found} now): its offsets start over and mean other records"
+            yield topic, None, what
+        else:
+            for partition, offset in following.get(topic, {}).items():
+                end = cluster.end[topic].get(partition)
+                if end is None:
+                    yield topic, partition, f"{topic}-{partition} was read so far and is gone from Kafka"
+                elif end < offset:
+                    what = f"{topic}-{partition}: the next offset is {offset} but the topic ends at {end}: records were removed from Kafka"
+                    yield topic, partition, what
 
 
 def check_contract(folder: Folder, identity: Identity, contract: Contract) -> None:

@@ -81,7 +81,7 @@ def is_of_another_checkpoint(folder: Folder) -> bool:
     return folder.verified.exists() and documents.read(folder.verified, Verified).checkpoint not in {None, read_verified(folder).checkpoint}
 
 
-def due_runs(folder: Folder) -> set[str]:
+def published_runs(folder: Folder) -> set[str]:
     """The runs of whose batches a stream that ran to its end had all before it. By name, so that a receipt that went away is missed."""
     streamed, verified = read_streamed(folder), read_verified(folder)
     return {*verified.receipts, *verified.owed_receipts, *(streamed.receipts if streamed else [])}
@@ -89,7 +89,7 @@ def due_runs(folder: Folder) -> set[str]:
 
 def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
     """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that nobody has verified."""
-    return sorted({receipt.run for receipt in before} | (due_runs(folder) - read_verified(folder).receipts.keys()))
+    return sorted({receipt.run for receipt in before} | (published_runs(folder) - read_verified(folder).receipts.keys()))
 
 
 def completed_receipts(folder: Folder) -> list[Receipt]:

@@ -63,18 +63,23 @@ def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None
     for left in folder.quarantine.glob("*"):
         if (micro_batch := micro_batch_of(left)) is not None and micro_batch not in published:
             shutil.rmtree(left)
-    declared = [pa.field(field.name, ARROW[field.type]) for field in contract.fields]
-    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
-    unusable = [pa.field("_value", pa.binary()), pa.field("_headers", headers), pa.field("reason", pa.string())]
-    for kind, columns in ((folder.events, declared), (folder.quarantine, unusable)):
+    for kind, schema in zip((folder.events, folder.quarantine), schemas(contract), strict=True):
         path = kind / EMPTY
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             folder.staging.mkdir(exist_ok=True)
             staged = folder.staging / path.name
-            pq.write_table(pa.schema(_POSITION + columns).empty_table(), staged)
+            pq.write_table(schema.empty_table(), staged)
             documents.sync(staged)
             staged.rename(path)  # whole or not at all, should this be killed
+
+
+def schemas(contract: Contract) -> tuple[pa.Schema, pa.Schema]:
+    """Columns of the kept records, and of the quarantined ones."""
+    declared = [pa.field(field.name, ARROW[field.type]) for field in contract.fields]
+    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    unusable = [pa.field("_value", pa.binary()), pa.field("_headers", headers), pa.field("reason", pa.string())]
+    return pa.schema(_POSITION + declared), pa.schema(_POSITION + unusable)
 
 
 def stage(folder: Folder, micro_batch: int) -> Staging:

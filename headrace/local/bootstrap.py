@@ -109,7 +109,7 @@ def _shown(command: list[str], environment: dict[str, str]) -> int:
     """Run a command whose progress is for a terminal; elsewhere leave out the line for each of 160 packages."""
     if sys.stderr.isatty():
         return subprocess.run(command, env=environment, check=False).returncode
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         for line in process.stderr or ():
             if not line.startswith(" "):
                 print(line, end="", file=sys.stderr)
@@ -196,6 +196,7 @@ def _tell_taken_ports() -> None:
         asked = os.environ.get(variable) or usual
         for port in (int(asked), int(asked) + 1) if asked.isdecimal() and int(asked) < HIGHEST_PORT else ():
             with socket.socket() as probe:
+                probe.settimeout(1)
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     print(f"Port {port} is in use here; for the stack to start, stop what has it, or set {variable}.")
 

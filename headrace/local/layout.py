@@ -6,6 +6,9 @@ from pathlib import Path
 
 from headrace.settings import Settings
 
+MARK = "HEADRACE_STACK"
+"""Environment variable that every process of a stack carries, with its folder of services: how they are found when the supervisor is gone."""
+
 
 @dataclass(frozen=True)
 class Layout:

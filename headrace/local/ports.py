@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from headrace.errors import SurroundingsError
-from headrace.local.services import MARK
+from headrace.local.layout import MARK
 
 HOST = "127.0.0.1"
 

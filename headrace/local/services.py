@@ -18,9 +18,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from headrace.errors import SurroundingsError
-
-MARK = "HEADRACE_STACK"
-"""Environment variable that every process of a stack carries: how they are found when the supervisor is gone."""
+from headrace.local.layout import MARK
 
 LONGEST_SOCKET = 90
 """Bytes of a unix socket's path: the system takes 103 to 107, and the supervisor appends its pid."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from headrace import documents
 from headrace.errors import SurroundingsError
 from headrace.settings import ROOT
 
@@ -31,8 +32,11 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     }
     lines = "".join(f"{key:<65} {value}\n" for key, value in here.items())
     shared = (SHARED / "spark-defaults.conf").read_text()
-    (folder / "spark-defaults.conf").write_text(f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}")
-    (folder / "log4j2.properties").write_text((SHARED / "log4j2.properties").read_text())
+    # Each as a whole: a driver may be starting meanwhile.
+    documents.replace(
+        folder / "spark-defaults.conf", f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}".encode()
+    )
+    documents.replace(folder / "log4j2.properties", (SHARED / "log4j2.properties").read_bytes())
     prepare_python(folder)
 
 
@@ -51,8 +55,10 @@ def prepare_python(folder: Path) -> None:
             link.symlink_to(target)
     first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
     command = driver_python(folder)
-    command.write_text(f'#!/bin/sh\n# Written anew at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
-    command.chmod(0o755)
+    beside = command.with_name(".python")
+    beside.write_text(f'#!/bin/sh\n# Written anew at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
+    beside.chmod(0o755)
+    beside.replace(command)
 
 
 def driver_python(folder: Path) -> Path:

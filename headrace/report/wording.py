@@ -61,6 +61,18 @@ ADVICE = {
     ),
 }
 
+SHORT = {
+    "I1": "receipts",
+    "I2": "uniqueness",
+    "I3": "keys",
+    "I4": "rows",
+    "I5": "ranges",
+    "I6": "balance",
+    "I7": "verdicts",
+    "I8": "files",
+}
+"""What an invariant is about, in a word: the headline comes before anything explains its number."""
+
 UNVERIFIABLE = Advice(
     "Nobody can prove this any more: Kafka no longer holds the records that it would have to be compared with.",
     "Raise the topic's retention well above the time between two verify runs, so that it does not happen again. "
@@ -76,7 +88,7 @@ RECEIPT_STATES = {
     ReceiptState.AGED_OUT: "was read back whole; Kafka no longer holds it",
     ReceiptState.BROKEN: "broken",
     ReceiptState.PENDING: "not published yet; a later run checks it",
-    ReceiptState.OPEN: "its producer has not finished; a later run checks it",
+    ReceiptState.OPEN: "its producer has not finished; checked once it has",
 }
 
 WAITING = frozenset({ReceiptState.PENDING, ReceiptState.OPEN})
@@ -224,9 +236,14 @@ def _micro_batches(count: int) -> str:
     return "the one micro-batch" if count == 1 else f"the {count:,} micro-batches"
 
 
+def _short(invariant: Invariant) -> str:
+    about = SHORT.get(invariant.id)
+    return f"{invariant.id} ({about})" if about else invariant.id
+
+
 def _red(report: Report) -> Outcome:
-    wrong = [invariant.id for invariant in broken(report) if invariant.state is not InvariantState.UNVERIFIABLE]
-    unproven = [invariant.id for invariant in broken(report) if invariant.state is InvariantState.UNVERIFIABLE]
+    wrong = [_short(invariant) for invariant in broken(report) if invariant.state is not InvariantState.UNVERIFIABLE]
+    unproven = [_short(invariant) for invariant in broken(report) if invariant.state is InvariantState.UNVERIFIABLE]
     parts = [
         f"{listed(wrong)} {'is' if len(wrong) == 1 else 'are'} broken" if wrong else "",
         f"{listed(unproven)} cannot be verified any more" if unproven else "",

@@ -16,14 +16,14 @@ class Tally:
     """What was read back of one batch."""
 
     receipt: Receipt
-    due: bool
+    in_scope: bool
     """Whether its records are to be read back in full; of another one only stray records matter."""
     seen: bytearray = field(init=False)
     digest: int = 0
     landed: dict[tuple[str, int], Landing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.seen = bytearray(self.receipt.records if self.due else 0)
+        self.seen = bytearray(self.receipt.records if self.in_scope else 0)
         self.claimed = {(landing.topic, landing.partition): landing for landing in self.receipt.landings}
 
     @property
@@ -35,8 +35,8 @@ class Tally:
 class Batches:
     """Reads the records of blocks as members of batches, by their keys."""
 
-    def __init__(self, receipts: Iterable[Receipt], due: Iterable[str]) -> None:
-        wanted = frozenset(due)
+    def __init__(self, receipts: Iterable[Receipt], scope: Iterable[str]) -> None:
+        wanted = frozenset(scope)
         self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
 
     def take(self, block: Block, findings: Findings) -> None:
@@ -58,7 +58,7 @@ class Batches:
                     offset,
                     receipt=tally.receipt.run,
                 )
-            if not tally.due:
+            if not tally.in_scope:
                 continue
             findings.checked[Invariant.KEYS_UNIQUE] += 1
             if sequence >= len(tally.seen) or tally.seen[sequence]:
@@ -78,12 +78,12 @@ class Batches:
             )
 
     def check(self, start: Positions, published: Positions, unreadable: set[str], findings: Findings) -> None:
-        """I1 for each due batch.
+        """I1 for each batch in the scope.
 
         The ledger leads from `start` to `published`; of `unreadable` runs not every record can be read any more.
         """
         for tally in self.tallies.values():
-            if not tally.due or tally.receipt.run in unreadable:
+            if not tally.in_scope or tally.receipt.run in unreadable:
                 continue
             findings.checked[Invariant.RECEIPTS_LANDED] += 1
             receipt = tally.receipt
@@ -99,7 +99,7 @@ class Batches:
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
 
     def accounts(self, findings: Findings, unreadable: set[str], unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
-        """The report's account of each due batch, then of those that are not due yet."""
+        """The report's account of each batch in the scope, then of those that wait for a later one."""
 
         def state(run: str) -> model.ReceiptState:
             if run in findings.receipts:
@@ -125,7 +125,7 @@ class Batches:
                 ],
             )
             for tally in self.tallies.values()
-            if tally.due
+            if tally.in_scope
         ]
         for receipt in unverified:
             waits = model.ReceiptState.OPEN if receipt.digest is None else model.ReceiptState.PENDING

@@ -12,9 +12,10 @@ from headrace.errors import MistakeError
 from headrace.kafka import Block, Kafka
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
+from headrace.ledger.guard import unlike
 from headrace.ledger.identity import logged, read_identity
 from headrace.ledger.opening import check_last_records, record_fingerprint
-from headrace.ledger.progress import LastRecord, due_runs, entries_sha256, entry_sha256, read_verified, receipt_sha256
+from headrace.ledger.progress import LastRecord, entries_sha256, entry_sha256, published_runs, read_verified, receipt_sha256
 from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, without
 from headrace.ledger.receipts import ReceiptState, receipts
 from headrace.report.model import Hashes, Report, State, Wanting
@@ -24,6 +25,7 @@ from headrace.verify.batches import Batches, claims
 from headrace.verify.contents import Contents
 from headrace.verify.files import check_chain, check_files, readable_entries
 from headrace.verify.findings import Findings, Invariant
+from headrace.verify.judge import Judge
 from headrace.verify.readable import Readable
 from headrace.verify.records import PublishedRows
 from headrace.verify.scope import Scope
@@ -41,7 +43,8 @@ class Verification:
         self.kafka = kafka
         self.scope = scope
         self.findings = Findings()
-        self.database = engine.connect()
+        # Two, since an error within DuckDB, as a damaged file can cause one, may make a whole database unusable.
+        self.judging, self.files = engine.connect(), engine.connect()
         # Before the ledger, which may have grown since: otherwise another verify run's mark could lie beyond it.
         self.verified = read_verified(folder)
         # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
@@ -85,9 +88,9 @@ class Verification:
         unreadable = self._read_all(chosen, batches)
         batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
 
-        contents = Contents.of(self.folder, chosen, self.database, damaged=self.findings.any)
-        due = due_runs(self.folder) | set(self.scope.receipts)
-        waiting = [receipt for receipt in self.receipts if receipt.run not in due]
+        contents = Contents.of(self.folder, chosen, self.files, damaged=self.findings.any)
+        published = published_runs(self.folder) | set(self.scope.receipts)
+        waiting = [receipt for receipt in self.receipts if receipt.run not in published]
         told = batches.accounts(self.findings, unreadable, waiting)
         return Report(
             pipeline=self.pipeline.name,
@@ -118,18 +121,18 @@ class Verification:
         )
 
     def _read_all(self, chosen: list[Entry], batches: Batches) -> set[str]:
-        """Judge the chosen micro-batches again and read back the due batches; returns the runs that can't be read back in full."""
-        due = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
-        topics = {r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in due for r in claims(receipt)}
-        there = Readable(self.kafka, self.identity, sorted(topics | {last.topic for last in self.verified.last_records}))
-        self._check_last_records(there)
+        """Judge the chosen micro-batches again and read back the batches in the scope; returns the runs that can't be read back in full."""
+        in_scope = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
+        topics = {r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in in_scope for r in claims(receipt)}
+        there = Readable(self.kafka, self.identity, sorted(topics | (self.identity.topics.keys() if self.identity else set())))
+        self._check_topics(there)
         covered = [offset_range for entry in chosen for offset_range in self._judge_again(entry, there, batches)]
         for topic in sorted(topics.intersection(there.cluster.compacted)) if there.cluster else ():
             what = "the topic is compacted (cleanup.policy): a record that Kafka removed by its key looks like a gap"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
         rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
-        for receipt in due:
+        for receipt in in_scope:
             for claimed in claims(receipt):
                 if lost := there.lost(claimed):
                     unreadable.add(receipt.run)
@@ -147,7 +150,7 @@ class Verification:
     def _judge_again(self, entry: Entry, there: Readable, batches: Batches) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read."""
         try:
-            rows = PublishedRows(self.folder, entry, self.database, self.findings)
+            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.micro_batch)
@@ -174,6 +177,8 @@ class Verification:
             rows.close_account(account, read)
             were_read.append(account.range)
         rows.check_outside()
+        if not rows.readable:
+            self.files = engine.connect()
         return were_read
 
     def _was_proven(self, entry: Entry) -> bool:
@@ -204,8 +209,17 @@ class Verification:
                 "publishes the rest anew, as far as Kafka still has it",
             )
 
-    def _check_last_records(self, there: Readable) -> None:
-        for last in check_last_records(self.kafka, there.cluster, self.verified.last_records) if there.cluster else []:
+    def _check_topics(self, there: Readable) -> None:
+        """The topics must be those of which the ledger tells, also where it has nothing left to prove by them."""
+        if there.cluster is None or self.identity is None:
+            return
+        others = set()
+        for topic, partition, what in unlike(self.identity, self._published(), there.cluster):
+            message = f"{what}. If this is another Kafka than the one that was read from, name that one"
+            self.findings.add(Invariant.BALANCE, message, topic=topic, partition=partition)
+            others.add(topic)
+        known = [last for last in self.verified.last_records if last.topic not in others]
+        for last in check_last_records(self.kafka, there.cluster, known):
             self.findings.add(
                 Invariant.BALANCE,
                 f"offset {last.offset} holds another record than the one that was verified there: Kafka lost the end of this partition and it was "

@@ -14,7 +14,7 @@ from headrace.contract.verdicts import Verdict
 from headrace.kafka import Block
 from headrace.ledger.entries import Account, Entry
 from headrace.ledger.folder import Folder
-from headrace.ledger.publish import EMPTY
+from headrace.ledger.publish import schemas
 from headrace.ledger.ranges import OffsetRange
 from headrace.verify import engine
 from headrace.verify.findings import Findings, Invariant
@@ -53,13 +53,13 @@ class PublishedRows:
     that they are not there says nothing of how they were judged.
     """
 
-    def __init__(self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, findings: Findings) -> None:
+    def __init__(self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, judge: Judge, findings: Findings) -> None:
         self.entry = entry
         self.findings = findings
         self.readable = True
         self.judged: Counter[tuple[str, int, Verdict]] = Counter()
         self.database = database
-        self.judge = Judge(entry.contract, database)
+        self.judge = judge
         events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
         unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
         self.gone = {
@@ -69,8 +69,8 @@ class PublishedRows:
         if any(self.gone.values()) and not findings.has(Invariant.FILES_EQUAL):
             findings.add(Invariant.FILES_EQUAL, "a file went away while it was being checked", micro_batch=entry.micro_batch)
         with self._reading():
-            for name, files in (("all_kept", [*events, folder.events / EMPTY]), ("all_unusable", [*unusable, folder.quarantine / EMPTY])):
-                engine.view(self.database, name, [file for file in files if file.exists()])
+            for name, files, schema in zip(("all_kept", "all_unusable"), (events, unusable), schemas(entry.contract), strict=True):
+                engine.view(self.database, name, [file for file in files if file.exists()], schema)
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
             kept=_differing("one_kept", [*_BESIDE, *columns]),

@@ -6,7 +6,7 @@ from headrace.errors import MistakeError
 from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
-from headrace.ledger.progress import due_runs, read_verified
+from headrace.ledger.progress import published_runs, read_verified
 from headrace.ledger.receipts import Receipt, ReceiptState, receipts
 
 
@@ -27,7 +27,7 @@ def since_verified(folder: Folder) -> Scope:
     return Scope(
         checkpoint=_checkpoint(folder),
         micro_batches=[micro_batch for micro_batch in folder.micro_batches() if micro_batch >= first],
-        receipts=sorted(due_runs(folder) - (verified.receipts.keys() - verified.owed_receipts.keys())),
+        receipts=sorted(published_runs(folder) - (verified.receipts.keys() - verified.owed_receipts.keys())),
         moves=True,
     )
 
@@ -37,7 +37,7 @@ def everything(folder: Folder) -> Scope:
     return Scope(
         checkpoint=_checkpoint(folder),
         micro_batches=folder.micro_batches(),
-        receipts=sorted(due_runs(folder)),
+        receipts=sorted(published_runs(folder)),
         moves=True,
     )
 
@@ -53,7 +53,7 @@ def of_run(folder: Folder, run: str) -> Scope:
     if run not in known and not chosen:
         runs = sorted({entry.run for entry in ledger} | set(known))
         raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
-    if run in known and (known[run].state == ReceiptState.OPEN or run not in due_runs(folder)):
+    if run in known and (known[run].state == ReceiptState.OPEN or run not in published_runs(folder)):
         what = "is not complete yet" if known[run].state == ReceiptState.OPEN else "waits for a stream to publish it"
         raise MistakeError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []

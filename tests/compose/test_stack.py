@@ -28,7 +28,7 @@ from tests.compose.containers import LABEL, PROJECT, Stack, ended, finished, fre
 
 PIPELINES = ("important_messages", "shop_orders")
 BATCH: dict[str, Any] = {"records": 20_000, "malformed": 0.02, "seed": 7}
-LONG = 200_000
+LONG = 100_000
 """Enough for a run to be caught in the middle."""
 
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -25,22 +25,36 @@ def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) ->
     assert isinstance(caught.value, AirflowFailException) is not again
 
 
-@pytest.mark.parametrize(("code", "again"), [(Exit.RED, False), (Exit.USAGE, False), (Exit.SURROUNDINGS, True), (-9, True), (137, True)])
+@pytest.mark.parametrize(
+    ("code", "again"), [(Exit.RED_STREAM, False), (Exit.USAGE, False), (Exit.SURROUNDINGS, True), (1, True), (-9, True), (137, True)]
+)
 def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
-    """A driver that was killed, or found its surroundings amiss, can come to its end the next time."""
+    """A driver that was killed, found its surroundings amiss, or did not even start, can come to its end the next time."""
 
     def submit(*_: Any) -> None:
         raise AirflowException(f"Cannot execute: spark-submit. Error code is: {code}.\nLast spark-submit output:\n...")
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
-    stream = tasks.StreamToParquet(task_id="stream_to_parquet", application="app.py")
+    stream = tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py")
     with pytest.raises(AirflowException) as caught:
         stream.execute({})
     assert isinstance(caught.value, AirflowFailException) is not again
 
 
-def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """spark-submit's exit code alone does not say that the app ran: that of an earlier run is not taken for its word."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "streamed.json").write_text("an earlier run's")
+    monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
+    monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: None)
+    monkeypatch.setattr(tasks, "kafka_config", dict)
+    with pytest.raises(AirflowException, match=r"no new streamed\.json") as caught:
+        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
     config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}
     seen: list[Path] = []
@@ -51,8 +65,11 @@ def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch) ->
         seen.append(Path(name))
         assert json.loads(seen[0].read_text()) == config
         assert seen[0].stat().st_mode & 0o077 == 0
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one" / "streamed.json").write_text("its word")
 
+    monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(tasks, "kafka_config", lambda: config)
-    tasks.StreamToParquet(task_id="stream_to_parquet", application="app.py").execute({})
+    tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
     assert not seen[0].exists()

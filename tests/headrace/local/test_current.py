@@ -1,6 +1,8 @@
 """Commands from another shell are about the stack that runs."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from headrace.local import current
@@ -10,15 +12,27 @@ from headrace.settings import Settings
 
 
 def test_what_the_environment_leaves_open_is_as_the_running_stack_has_it(tmp_path: Path) -> None:
-    """What it says counts; once nothing runs there, the defaults do."""
+    """What it says counts; once nothing runs there, or other ports are named, the defaults do."""
     home = {"HEADRACE_HOME": str(tmp_path)}
     supervisor = Supervisor(Layout.of(Settings.from_environment(home)).services)
     supervisor.start(
         [], {**os.environ, "HEADRACE_UI_PORT": "18080", "HEADRACE_KAFKA_PORT": "19092", "HEADRACE_DATA": str(tmp_path / "data")}
     )
     try:
-        found = current.settings({**home, "HEADRACE_KAFKA_PORT": "20092", "HEADRACE_DAGS": ""})
+        found = current.settings({**home, "HEADRACE_UI_PORT": "", "HEADRACE_DAGS": "/dags"})
+        another = current.settings({**home, "HEADRACE_UI_PORT": "8080"})
     finally:
         supervisor.stop()
-    assert (found.ui_port, found.kafka_port, found.data) == (18080, 20092, tmp_path / "data")
+    assert (found.ui_port, found.kafka_port, found.data, found.dags) == (18080, 19092, tmp_path / "data", Path("/dags"))
+    assert another == Settings.from_environment({**home, "HEADRACE_UI_PORT": "8080"}), (
+        "other ports mean another stack, with folders of its own"
+    )
     assert current.settings(home) == Settings.from_environment(home)
+
+
+def test_where_no_supervisor_is_installed_the_environment_is_all_there_is(tmp_path: Path) -> None:
+    """In a container the verbs run without the packages of the embedded stack."""
+    code = "import sys; sys.modules['supervisor'] = None; from headrace.verbs import load; print(load('important_messages')[0].name)"
+    environment = {**os.environ, "HEADRACE_HOME": str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "important_messages\n", done.stderr

@@ -7,8 +7,8 @@ import pytest
 
 from headrace.errors import SurroundingsError
 from headrace.local import ports
+from headrace.local.layout import MARK
 from headrace.local.ports import Port
-from headrace.local.services import MARK
 
 
 def test_every_taken_port_is_named_with_its_holder_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_green_leads_with_how_many_records_are_accounted_for() -> None:
 def test_red_leads_with_how_much_is_broken() -> None:
     """The first sentence of a red report says so, before any figure."""
     text = Page(render(red(6, 8))).text
-    assert text.index("Red: I6 and I8 are broken") < text.index("Balance")
+    assert text.index("Red: I6 (balance) and I8 (files) are broken") < text.index("Balance")
 
 
 def test_red_says_where_and_what_to_do() -> None:
@@ -89,7 +89,7 @@ def test_unverifiable_is_red_and_says_that_nobody_can_prove_it() -> None:
     """What aged out of Kafka is not called broken, and not passed over."""
     lost = invariant(7, InvariantState.UNVERIFIABLE, [finding(message="Kafka's earliest offset is 80.")])
     text = Page(render(report(state=State.RED, invariants=[lost]))).text
-    assert "Red: I7 cannot be verified any more" in text
+    assert "Red: I7 (verdicts) cannot be verified any more" in text
     assert "retention" in text
 
 

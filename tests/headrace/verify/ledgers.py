@@ -51,7 +51,7 @@ Record = tuple[bytes, bytes | None]
 
 @dataclass
 class FakeKafka:
-    """One topic `t` of one partition, held in a list."""
+    """One topic `t` with records in its first partition, held in a list."""
 
     records: Sequence[Record]
     first: int = 0
@@ -60,19 +60,22 @@ class FakeKafka:
     hidden_from: int | None = None
     """From here on an open transaction hides what there is from committed readers."""
     servers: str = "nowhere"
+    partitions: int = 1
+    ids: str | None = "id"
+    """What topics' ids begin with; none if they are gone."""
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
-        """It exists."""
-        return {topic: TopicFacts(f"id-{topic}", 1, 1, self.config) for topic in topics}
+        """It exists, unless it is gone."""
+        return {topic: TopicFacts(f"{self.ids}-{topic}", self.partitions, 1, self.config) for topic in topics if self.ids}
 
     def earliest(self, topics: Iterable[str]) -> Positions:
         """What came before has aged out."""
-        return {topic: {0: self.first} for topic in topics}
+        return {topic: dict.fromkeys(range(self.partitions), 0) | {0: self.first} for topic in topics}
 
     def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
         """Where an open transaction hides the rest, or all of it."""
         end = len(self.records) if self.hidden_from is None or not committed else self.hidden_from
-        return {topic: {0: end} for topic in topics}
+        return {topic: dict.fromkeys(range(self.partitions), 0) | {0: end} for topic in topics}
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """One block."""

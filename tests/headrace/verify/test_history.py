@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -16,6 +18,7 @@ from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import discard_unwritten, read_identity
 from headrace.ledger.opening import check_last_records, check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
+from headrace.ledger.publish import EMPTY
 from headrace.ledger.receipts import Receipt, ReceiptState
 from headrace.report import wording
 from headrace.verify.check import Verification
@@ -414,3 +417,42 @@ def test_what_a_file_manager_leaves_is_no_published_file(tmp_path: Path) -> None
     assert one.verify() == {}
     (one.folder.events / "micro_batch=0" / ".more.parquet").write_bytes(b"1")
     assert "I8" in one.verify(one.everything)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ids": None}, "Topic t is gone from Kafka"),
+        ({"ids": "new"}, "Topic t was deleted and made anew"),
+        ({"ids": "new", "records": []}, "Topic t was deleted and made anew"),
+        ({"records": others(10)}, "t-0: the next offset is 20 but the topic ends at 10"),
+    ],
+)
+def test_what_was_verified_is_not_green_beside_another_kafka(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    """A topic made anew, or one whose end Kafka lost, has not aged out: the ledger is not about it. With the right one it is green again."""
+    one = Ledger.made(tmp_path, others(20), [10, 20])
+    assert one.verify() == {}
+    before = one.kafka
+    one.kafka = replace(before, **change)
+    for scope in (None, one.everything):
+        (finding,) = one.verify(scope)["I6"]
+        assert told in finding
+    one.kafka = before
+    assert one.verify(one.everything) == {}
+
+
+def test_readers_columns_that_are_missing_are_no_red(tmp_path: Path) -> None:
+    """The empty files hold no record; the next ingest puts them back."""
+    one = Ledger.made(tmp_path, others(20), [10, 20])
+    for kind in (one.folder.events, one.folder.quarantine):
+        shutil.rmtree((kind / EMPTY).parent)
+    assert one.verify() == {}
+
+
+def test_a_damaged_file_is_told_of_its_own_micro_batch_alone(tmp_path: Path) -> None:
+    """What comes after it is compared as if nothing were."""
+    one = Ledger.made(tmp_path, others(20), [10, 20])
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    one.verify(one.everything)
+    assert list(read_verified(one.folder).owed_micro_batches) == [0]
