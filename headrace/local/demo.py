@@ -108,7 +108,7 @@ class _Demo:
     def _wait_until_parsed(self) -> None:
         deadline = time.monotonic() + PARSED_WITHIN
         wanted = [self.ingest, self.verify]
-        with self.say.waiting(f"Waiting for Airflow to read {self.ingest} and {self.verify}, which takes about ten seconds ..."):
+        with self.say.waiting(f"Waiting for Airflow to read {self.ingest} and {self.verify} ..."):
             while True:
                 found = [self.airflow.dag(dag) for dag in wanted]
                 if all(dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found):
