@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from headrace.errors import MistakeError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
+
+HOME = ROOT / ".headrace"
 
 CONNECTION = "AIRFLOW_CONN_KAFKA_DEFAULT"
 
@@ -48,7 +51,7 @@ class Settings:
         """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
         java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
-            home=Path(environment.get("HEADRACE_HOME") or ROOT / ".headrace").absolute(),
+            home=Path(environment.get("HEADRACE_HOME") or HOME).absolute(),
             data=Path(environment.get("HEADRACE_DATA") or ROOT / "data").absolute(),
             dags=Path(environment.get("HEADRACE_DAGS") or ROOT / "dags").absolute(),
             kafka_port=_port(environment, "HEADRACE_KAFKA_PORT", 9092),
@@ -74,6 +77,10 @@ class Settings:
     def ui_url(self) -> str:
         """Address of the embedded Airflow."""
         return f"http://127.0.0.1:{self.ui_port}"
+
+    def make(self, target: str) -> str:
+        """How to type a make command that is about this stack: with the state folder in front where it is not the usual one."""
+        return f"make {target}" if self.home == HOME else f"HEADRACE_HOME={shlex.quote(str(self.home))} make {target}"
 
 
 def read_kafka_config(path: Path) -> dict[str, str]:

@@ -1,12 +1,25 @@
 """The console that the command prints to."""
 
+import os
 from contextlib import suppress
+from typing import Any
 
 from rich.console import Console
 
+LOG_WIDTH = 120
+"""Characters of a line where nobody says how many there are."""
+
 
 class Terminal(Console):
-    """Nobody reading any more (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome: rich would exit with 1, which means red."""
+    """Away from a terminal its lines are as long as those of a task's log.
+
+    Nobody reading any more (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome: rich would exit with 1, which means red.
+    """
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = LOG_WIDTH
 
     def on_broken_pipe(self) -> None:
         """Print into nothing from now on."""

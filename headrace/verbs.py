@@ -95,7 +95,7 @@ def run(
     load(name)
     settings = current.settings()
     if not stack.status(settings).services and not compose.is_up(settings):
-        raise SurroundingsError("The stack is not running; `make up` starts it, or `make compose-up` the one in containers.")
+        raise SurroundingsError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
     if not demo.run(settings, name, Say(), conf=conf, wait=wait):

@@ -152,7 +152,10 @@ class StreamToParquet(SparkSubmitOperator):
             self.application_args = [*(self.application_args or []), "--kafka", file]
             self._submit(context)
         if self._last_word() == before:
-            raise AirflowException("spark-submit ended well, but the app did not come to its end: it wrote no new streamed.json.")
+            raise AirflowException(
+                "spark-submit ended well, but the app did not come to its end: it wrote no new streamed.json. The log above may say why; "
+                "it is safe to run it again: nothing is published twice."
+            )
 
     def _last_word(self) -> bytes | None:
         """What the app wrote when it last came to its end."""

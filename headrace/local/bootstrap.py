@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _install() -> None:
-    print(f"Setting up .venv: {DOWNLOAD} to download, {INSTALLED} on disk and {CACHED} in uv's cache. Once, until the lock changes.")
+    print(f"Setting up .venv: up to {DOWNLOAD} to download, {INSTALLED} on disk and {CACHED} in uv's cache. Once, until the lock changes.")
     STAMP.unlink(missing_ok=True)
     if not _is_usable():
         shutil.rmtree(VENV, ignore_errors=True)

@@ -88,7 +88,9 @@ def _login(settings: Settings) -> str:
 def _services(settings: Settings) -> str:
     now = stack.status(settings)
     if now.left_behind:
-        raise SurroundingsError(f"the supervisor is gone and left {now.left_behind} processes behind; `make down` stops them.")
+        raise SurroundingsError(
+            f"the supervisor is gone and left {now.left_behind} processes behind; `{settings.make('down')}` stops them."
+        )
     if not now.services:
         ports.require_free(stack.needed_ports(settings))
         return "not running, and their ports are free; `make up` starts them"

@@ -55,7 +55,7 @@ def prepare_python(folder: Path) -> None:
             link.symlink_to(target)
     first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
     command = driver_python(folder)
-    beside = command.with_name(".python")
+    beside = command.with_name(f".{command.name}.{os.getpid()}")
     beside.write_text(f'#!/bin/sh\n# Written anew at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
     beside.chmod(0o755)
     beside.replace(command)

@@ -235,7 +235,9 @@ def _require_same(settings: Settings, supervisor: Supervisor) -> None:
     wanted = {name: value for name, value in airflow.environment(settings).items() if name.startswith("HEADRACE_")}
     others = [f"{name} is {running.get(name)}, not {value}" for name, value in wanted.items() if running.get(name) != value]
     if others:
-        raise SurroundingsError(f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `make down` first.")
+        raise SurroundingsError(
+            f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `{settings.make('down')}` first."
+        )
 
 
 @contextlib.contextmanager

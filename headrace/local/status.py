@@ -13,12 +13,14 @@ def show(settings: Settings, say: Say) -> bool:
     """Print each service, the UI's address and where the login is; return whether all of it is ready."""
     now = stack.status(settings)
     if now.left_behind:
-        say.line(f"The supervisor is gone and left {now.left_behind} processes behind; `make up` starts anew, `make down` stops them.")
+        say.line(
+            f"The supervisor is gone and left {now.left_behind} processes behind; `{settings.make('up')}` starts anew, `{settings.make('down')}` stops them."
+        )
         return False
     if not now.services and compose.is_up(settings):
         return _show_containers(settings, say)
     if not now.services:
-        say.line("The stack is not running; `make up` starts it, or `make compose-up` the one in containers.")
+        say.line(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
         return False
     listens = {
         stack.KAFKA: str(settings.kafka_port),
@@ -32,7 +34,7 @@ def show(settings: Settings, say: Say) -> bool:
         table.add_row(service.name, state, str(service.pid or ""), listens.get(service.name, ""), since)
     say.console.print(table)
     say.line(f"Airflow's UI: {settings.ui_url}, user {credentials.USER}, password in {Layout.of(settings).login}")
-    say.line(f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `make down`.")
+    say.line(f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `{settings.make('down')}`.")
     return now.is_ready
 
 

@@ -10,8 +10,8 @@ from rich.text import Text
 from headrace.report import wording
 from headrace.report.display import checked, duration, number, plural, shortened, visible
 from headrace.report.model import Balance, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
+from headrace.terminal import LOG_WIDTH
 
-TASK_LOG_WIDTH = 120
 MOST_PARTITIONS = 24
 MOST_RECEIPTS = 5
 MOST_FINDINGS = 5
@@ -22,7 +22,7 @@ LONGEST_SAMPLE = 100
 
 def task_log() -> Console:
     """A console for logs: plain text of a fixed width, whatever the environment says of terminals."""
-    return Console(file=sys.stdout, width=TASK_LOG_WIDTH, color_system=None, force_terminal=False, force_interactive=False)
+    return Console(file=sys.stdout, width=LOG_WIDTH, color_system=None, force_terminal=False, force_interactive=False)
 
 
 def show(report: Report, console: Console, *, samples: bool = True) -> None:

@@ -44,8 +44,8 @@ ADVICE = {
         "Without a copy, `headrace reset {pipeline}` starts anew from what Kafka still holds.",
     ),
     "I6": Advice(
-        "Some offsets are neither kept, filtered nor quarantined, and are no confirmed gaps either: records were lost or counted wrongly.",
-        "If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
+        "What the ledger counts is not what Kafka holds: records were lost or counted wrongly, or these are not the topics that were read.",
+        "If a topic was made anew, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
         "`headrace reset {pipeline}` moves the data aside and reads again whatever Kafka still holds.",
     ),
     "I7": Advice(

@@ -59,8 +59,8 @@ class Verification:
         self.receipts = list(receipts(folder))
         if self.identity is None and not self.committed and not folder.micro_batches():
             raise MistakeError(
-                f"There is nothing to verify in {shown(folder.root)}: no stream has written there yet. Run {pipeline.name}_ingest first; if it did "
-                "run, its folder was moved, or HEADRACE_DATA names another place."
+                f"There is nothing to verify in {shown(folder.root)}. If streams have written there before, the folder was moved away: put it back, or name "
+                f"its place in HEADRACE_DATA. If none has yet, run {pipeline.name}_ingest first."
             )
         known = self.verified.entries
         self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)

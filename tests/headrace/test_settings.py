@@ -45,3 +45,10 @@ def test_settings_are_handed_on_by_a_file_that_others_can_not_read() -> None:
         assert Path(name).stat().st_mode & 0o077 == 0
         assert read_kafka_config(Path(name)) == EXTRA
     assert not Path(name).exists()
+
+
+def test_a_make_command_is_about_the_stack_that_is_meant(tmp_path: Path) -> None:
+    """What a person copies must not stop another checkout's, or the first one's."""
+    assert Settings.from_environment({}).make("down") == "make down"
+    other = tmp_path / "a home"
+    assert Settings.from_environment({"HEADRACE_HOME": str(other)}).make("down") == f"HEADRACE_HOME='{other}' make down"

@@ -1,7 +1,12 @@
 """The console that the command prints to."""
 
+import io
 import subprocess
 import sys
+
+import pytest
+
+from headrace.terminal import Terminal
 
 WORK = """
 from headrace.terminal import Terminal
@@ -21,3 +26,12 @@ def test_a_reader_who_has_gone_is_no_outcome() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 7
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("90", 90)])
+def test_a_log_has_room_for_a_table_of_millions(columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless somebody says how wide it is: 80 characters would break a partition's name in two."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert Terminal(file=io.StringIO()).width == width

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from rich.console import Console
 
-from headrace.report.console import TASK_LOG_WIDTH, show, task_log
+from headrace.report.console import show, task_log
 from headrace.report.model import Balance, InvariantState, Report, Sample, State
 from headrace.report.wording import commands
+from headrace.terminal import LOG_WIDTH
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 
 
@@ -19,7 +20,7 @@ def shown(what: Report, *, samples: bool = True, encoding: str = "utf-8") -> str
     """What `show` writes to something that is no terminal."""
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, newline="")
-    show(what, Console(file=file, width=TASK_LOG_WIDTH), samples=samples)
+    show(what, Console(file=file, width=LOG_WIDTH), samples=samples)
     file.flush()
     return raw.getvalue().decode(encoding)
 
@@ -56,7 +57,7 @@ def test_task_logs_hold_no_payload(value: str) -> None:
 def test_lines_fit_a_task_log() -> None:
     """No line is longer than the log is wide but commands and paths, which are there to be copied; none ends in blanks but a table's."""
     lines = shown(report(description="x " * 250, events="e" * 500)).splitlines()
-    assert all(len(line) <= TASK_LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line)
+    assert all(len(line) <= LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line)
     assert any("e" * 500 in line for line in lines)
 
 

@@ -153,7 +153,7 @@ def test_there_must_be_something_to_verify(tmp_path: Path) -> None:
     """A folder that went away, or another place than was meant, is not green."""
     one = Ledger.made(tmp_path, others(30), [10])
     aside = one.folder.root.rename(tmp_path / "aside")
-    with pytest.raises(MistakeError, match="no stream has written there yet"):
+    with pytest.raises(MistakeError, match="was moved away: put it back"):
         one.verify()
     shutil.copytree(aside / "checkpoint", one.folder.checkpoint)
     assert "I5" in one.verify()
