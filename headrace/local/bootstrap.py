@@ -81,9 +81,12 @@ def _install() -> None:
     _run([str(part) for part in pip], "the installer")
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-build-isolation"]
     with _usable_lock() as lock:
-        # Compiled once here, and not by each of Airflow's services and tasks beside each other as they start.
-        _run([*uv, "--compile-bytecode", "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
+        _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--no-deps", "--editable", str(ROOT)], "Headrace itself")
+    # Once here, and not by each of Airflow's services and tasks beside each other as they start. Not by uv, which passes over what an
+    # interrupted run has installed. A file that this Python can't compile is told by whoever imports it.
+    print("Compiling the packages ...")
+    subprocess.run([PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"], stdout=subprocess.DEVNULL, check=False)
     STAMP.write_text(_fingerprint())
 
 
