@@ -1,6 +1,7 @@
 """What makes the virtual environment."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_taken_port_is_told_before_the_download(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("HEADRACE_KAFKA_PORT", "many")
         bootstrap._tell_taken_ports()  # noqa: SLF001
     assert f"Port {port} is in use here; for the stack to start, stop what has it, or set HEADRACE_UI_PORT." in capsys.readouterr().out
+
+
+def test_a_cache_that_is_not_there_yet_counts_by_the_disk_it_will_be_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On one disk, files are linked and not copied: half the room."""
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "none" / "yet"))
+    assert not bootstrap._is_other_disk()  # noqa: SLF001
+    monkeypatch.setenv("UV_CACHE_DIR", "/dev")
+    assert bootstrap._is_other_disk()  # noqa: SLF001
 
 
 def test_its_exit_codes_are_those_of_the_command() -> None:
