@@ -27,11 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let integration tests use sockets, and run them after the unit tests."""
+    """Let integration tests use sockets, and run them after the unit tests; last the one that waits for what runs beside the others."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
-    items.sort(key=lambda item: INTEGRATION in item.path.parents)
+    items.sort(key=lambda item: (INTEGRATION in item.path.parents, "random_runs" in getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """A real broker, shared by the tests of a session, and slices of the flow on it."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -54,10 +57,29 @@ def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFacto
     return Layout.of(settings)
 
 
+@pytest.fixture(scope="session")
+def random_runs(
+    broker: str, spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """The process of `random_runs.py`, and its log."""
+    assert spark_environment
+    folder = tmp_path_factory.mktemp("random_runs")
+    log = folder / "log"
+    command = [sys.executable, str(Path(__file__).with_name("random_runs.py")), str(folder), broker]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    yield process, log
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 @pytest.fixture
 def new_slice(broker: str, spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Slice]:
     """Make a slice of the flow with topics and a folder of its own."""
     assert spark
+    if any("random_runs" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("random_runs")  # starts now; it leaves part of the processors to the tests before the one that waits for it
 
     def make(text: str = TEXT, name: str = "slice") -> Slice:
         return Slice.make(tmp_path, broker, name, text, topic_prefix=f"{abs(hash(request.node.nodeid)):x}-")

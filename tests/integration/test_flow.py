@@ -1,10 +1,8 @@
 """The flow as it is meant to go."""
 
 import hashlib
-import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
@@ -13,7 +11,7 @@ import pytest
 from headrace.ledger.ranges import OffsetRange
 from producers.samples import payload
 from readers import READERS
-from slices import JSON, TEXT, Slice, broken
+from slices import JSON, Slice, broken
 from spark_apps.publisher import plan
 
 
@@ -50,29 +48,6 @@ def test_an_empty_run_is_green(new_slice: Callable[..., Slice]) -> None:
     assert broken(report) == {}
     assert [entry.accounts for entry in one.ledger] == [[]]
     assert list(one.folder.events.glob("**/*.parquet"))
-
-
-@pytest.mark.timeout(1200)
-def test_200_random_runs_are_never_red(new_slice: Callable[..., Slice]) -> None:
-    """Whatever the size, share and seed of clean runs, with records of others in between: green. Text and JSON side by side, two of each."""
-    slices = [new_slice(text, f"random_{name}_{one}") for name, text in (("text", TEXT), ("json", JSON)) for one in "ab"]
-    with ThreadPoolExecutor(len(slices)) as pool:
-        assert sum(pool.map(clean_runs, slices)) == 200
-
-
-def clean_runs(one: Slice) -> int:
-    """Fifty runs with verify after each, and all of it again in the end; returns how many were green."""
-    chance = random.Random(one.pipeline.name)
-    for number in range(50):
-        others = [
-            (chance.choice([None, b"", b"\xff\xfe", b"k"]), chance.choice([b"", b"important", b"{}", b"\xff", None])) for _ in range(3)
-        ]
-        one.write(others[: chance.randrange(4)])
-        records, share = chance.choice([0, 1, 2, 7, 50, 333]), chance.choice([0.0, 0.02, 0.5, 1.0])
-        one.ingest(f"run-{number}", records=records, malformed=share, seed=chance.randrange(1 << 40))
-        assert broken(one.verify()) == {}, number
-    assert broken(one.verify("all", all_of_it=True)) == {}
-    return number + 1
 
 
 def test_json_with_every_kind_of_malformed_record(new_slice: Callable[..., Slice]) -> None:

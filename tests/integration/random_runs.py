@@ -1,0 +1,39 @@
+"""200 clean runs of random size, share and seed, each verified. `test_random_runs.py` runs it beside other tests, in a process of its own.
+
+Takes the folder for what it writes, and the broker's bootstrap address.
+"""
+
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from slices import JSON, TEXT, Slice, broken
+
+
+def clean_runs(one: Slice) -> int:
+    """Fifty runs with records of others in between and verify after each, and all of it again in the end; returns how many were green."""
+    chance = random.Random(one.pipeline.name)
+    for number in range(50):
+        others = [
+            (chance.choice([None, b"", b"\xff\xfe", b"k"]), chance.choice([b"", b"important", b"{}", b"\xff", None])) for _ in range(3)
+        ]
+        one.write(others[: chance.randrange(4)])
+        records, share = chance.choice([0, 1, 2, 7, 50, 333]), chance.choice([0.0, 0.02, 0.5, 1.0])
+        one.ingest(f"run-{number}", records=records, malformed=share, seed=chance.randrange(1 << 40))
+        assert broken(one.verify()) == {}, number
+    assert broken(one.verify("all", all_of_it=True)) == {}
+    return number + 1
+
+
+def main(folder: Path, servers: str) -> None:
+    """Text and JSON side by side, two of each."""
+    made = [
+        Slice.make(folder, servers, f"random_{name}_{one}", text, "") for name, text in (("text", TEXT), ("json", JSON)) for one in "ab"
+    ]
+    with ThreadPoolExecutor(len(made)) as pool:
+        print(f"{sum(pool.map(clean_runs, made))} runs were green")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
