@@ -111,6 +111,7 @@ def verify(
     from datetime import UTC, datetime
 
     from headrace.kafka import Kafka
+    from headrace.local.console import Say
     from headrace.report import console
     from headrace.report.model import State
     from headrace.report.stored import store
@@ -121,9 +122,9 @@ def verify(
 
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
-    found = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope).run(
-        f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    )
+    verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope)
+    with Say().waiting(f"Reading {plural(verification.offsets, 'offset')} back and judging the records again ..."):
+        found = verification.run(f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}")
     store(folder, found)
     try:
         conclude(folder, pipeline, scope, found)

@@ -234,6 +234,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.kafka import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
+        from headrace.report.display import plural
         from headrace.report.stored import DOCUMENT, store
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope
@@ -243,6 +244,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         with plainly():
             (folder.report(run_id) / DOCUMENT).unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
+            log.info("reading %s back and judging the records again", plural(verification.offsets, "offset"))
             found = verification.run(run_id)
             store(folder, found)
         outcome = wording.outcome(found)

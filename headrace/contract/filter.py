@@ -133,13 +133,13 @@ class _Parser:
     def refuse(self, message: str, token: _Token | None = None) -> NoReturn:
         raise MistakeError(f"{message} (at character {(token or self.token).at + 1})")
 
-    def refuse_token(self) -> NoReturn:
+    def refuse_token(self, hint: str | None = None) -> NoReturn:
         found = self.token
         if found.kind == "end":
-            self.refuse("the filter ends too early")
+            self.refuse(f"the filter ends too early{f': {hint}' if hint else ''}")
         if found.kind == "symbol" and found.text == "'":
             self.refuse("a string has no end; write '' for a quote inside it")
-        hint = _INSTEAD.get(found.word)
+        hint = _INSTEAD.get(found.word) or hint
         self.refuse(f"{found.text} is not allowed here{f': {hint}' if hint else ''}")
 
     def take(self, *words: str) -> str | None:
@@ -157,7 +157,9 @@ class _Parser:
     def whole(self) -> Term:
         term = self.condition()
         if self.token.kind != "end":
-            self.refuse_token()
+            before = self.tokens[self.next - 1]
+            apart = self.token.kind != "symbol" and self.token.at > before.at + len(before.text)
+            self.refuse_token("join it with and or or to what is before it" if apart else None)
         if term.kind != Kind.BOOLEAN:
             self.refuse(f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'", self.tokens[0])
         return term
@@ -283,7 +285,7 @@ class _Parser:
 
     def close(self) -> None:
         if not self.take(")"):
-            self.refuse_token()
+            self.refuse_token("a ) is missing")
 
     def listed(self, part: Callable[[], Term]) -> list[Term]:
         """Terms up to the closing parenthesis."""
@@ -317,8 +319,8 @@ class _Parser:
         name = self.token.text.strip("`")
         field = self.fields.get(name)
         if field is None:
-            hint = _INSTEAD.get(self.token.word) or nearest(name, self.fields) or f"there are {', '.join(self.fields)}"
-            self.refuse(f"{name} is not a field: {hint}")
+            hint = nearest(name, self.fields) or f"there are {', '.join(self.fields)}; a string needs quotes, '{name}'"
+            self.refuse(f"{name} is not a field: {_INSTEAD.get(self.token.word) or hint}")
         self.next += 1
         return column(field)
 

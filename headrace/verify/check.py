@@ -68,11 +68,21 @@ class Verification:
         self.aged_out: set[int] = set()
         """Micro-batches of which Kafka no longer holds all records; they were verified while it did."""
 
+    @property
+    def offsets(self) -> int:
+        """How many offsets its micro-batches cover."""
+        return sum(len(each) for entry in self._chosen for each in entry.ranges)
+
+    @property
+    def _chosen(self) -> list[Entry]:
+        wanted = frozenset(self.scope.micro_batches)
+        return [entry for entry in self.ledger if entry.micro_batch in wanted]
+
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
         began = datetime.now(UTC)
         wanted = frozenset(self.scope.micro_batches)
-        chosen = [entry for entry in self.ledger if entry.micro_batch in wanted]
+        chosen = self._chosen
         for lost in sorted(wanted - set(self.folder.micro_batches())):
             self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
         for run_id in sorted(

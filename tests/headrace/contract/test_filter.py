@@ -21,15 +21,17 @@ REFUSED = {
     "a": "the filter is a string",
     "d + 1": "the filter is a double",
     "x and": "the filter ends too early (at character 6)",
-    "(x": "the filter ends too early",
+    "(x": "the filter ends too early: a ) is missing",
     "x)": ") is not allowed here (at character 2)",
-    "x y": "y is not allowed here",
+    "x y": "y is not allowed here: join it with and or or to what is before it (at character 3)",
+    "x 'y'": "'y' is not allowed here: join it",
     "x;": "a filter is one condition",
     "a = 'it": "a string has no end",
     # names
     "A = 'x'": "A is not a field: did you mean a?",
     "ordr > 1": "ordr is not a field: did you mean order?",
     "unknown = 1": "unknown is not a field: there are a, b, i,",
+    "a = paid": "a string needs quotes, 'paid' (at character 5)",
     "`A` = 'x'": "A is not a field",
     "a.b = 'x'": "nested objects are not reachable",
     # types
@@ -78,7 +80,7 @@ REFUSED = {
     "i = n = 1": "put parentheses around the first",
     "i = n is null": "put parentheses around the first",
     "-d > 1": "write 0 - …",
-    "d > 1.05D": "D is not allowed here",
+    "d > 1.05D": "D is not allowed here (",
     "i > 5L": "L is not allowed here",
     # functions
     "len(a) > 1": "len() is not allowed: use length",
