@@ -1,6 +1,8 @@
-"""The console that the command prints to."""
+"""The console that the command prints to, and progress where there is none."""
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -8,6 +10,22 @@ from rich.console import Console
 
 LOG_WIDTH = 120
 """Characters of a line where nobody says how many there are."""
+
+EVERY = 10.0
+"""Seconds between two lines of progress."""
+
+
+def occasionally(tell: Callable[[int], None]) -> Callable[[int], None]:
+    """Pass on how much is done, but not again before some seconds have passed."""
+    told = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= EVERY:
+            told = now
+            tell(done)
+
+    return progress
 
 
 class Terminal(Console):

@@ -70,8 +70,13 @@ def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: smal
 
 
 def check(name: Name) -> None:
-    """Read a pipeline file and tell all that is wrong with it, or what it means."""
+    """Read a pipeline file and tell all that is wrong with it, or what it means, and whether it goes with what is published."""
+    from headrace.ledger.guard import check_pipeline
+    from headrace.ledger.identity import read_identity
+
     pipeline, folder = load(name)
+    if identity := read_identity(folder):
+        check_pipeline(folder, identity, pipeline)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
     topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
     typer.echo(f"  reads     {topics_read}")
@@ -123,7 +128,9 @@ def verify(
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
     verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope)
-    with Say().waiting(f"Reading {plural(verification.offsets, 'offset')} back and judging the records again ..."):
+    say = Say()
+    say.line(f"Reading {plural(verification.offsets, 'offset')} back and judging the records again ...")
+    with say.progress("offsets", verification.offsets) as verification.tell:
         found = verification.run(f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}")
     store(folder, found)
     try:

@@ -14,9 +14,13 @@ from pyspark.sql import functions as F
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.kafka import Kafka
+from headrace.ledger.ranges import Positions
 from spark_apps.judge import judge
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
+
+MOST = 1_000
+"""Records of each partition that were there before, and of one micro-batch: the console sink holds all of a micro-batch to show its first rows."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,13 +30,19 @@ def main(arguments: Sequence[str]) -> None:
     add_kafka_arguments(parser)
     options = parser.parse_args(arguments)
     pipeline, kafka = Pipeline.load(options.pipeline), kafka_settings(options)
-    start = Kafka(kafka).earliest([topic.name for topic in pipeline.topics])
+    start = recent(Kafka(kafka), [topic.name for topic in pipeline.topics])
 
     spark = spark_session(f"watch {pipeline.name}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
-    judged = judge(kafka_stream(spark, pipeline, kafka, start), pipeline.contract)
+    judged = judge(kafka_stream(spark, pipeline, kafka, start, MOST), pipeline.contract)
     kept = judged.where(F.col("_verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)
     kept.writeStream.format("console").outputMode("append").option("truncate", value=False).start().awaitTermination()
+
+
+def recent(kafka: Kafka, topics: Sequence[str]) -> Positions:
+    """Where the last of the records begin that are there already."""
+    earliest, end = kafka.earliest(topics), kafka.end(topics)
+    return {topic: {partition: max(at, end[topic][partition] - MOST) for partition, at in earliest[topic].items()} for topic in topics}
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         owed = completed_receipts(folder)
         spark = spark_session(f"{pipeline.name} {options.run}")
         publisher = Publisher(folder, pipeline.contract, options.run)
-        run_to_end(kafka_stream(spark, pipeline, kafka, identity.start), folder, publisher)
+        run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)
         if not publisher.published:
             log.info("nothing new in %s", ", ".join(topic.name for topic in pipeline.topics))
         check_receipts(folder, Kafka(kafka), owed)

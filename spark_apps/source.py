@@ -38,14 +38,17 @@ def kafka_settings(options: argparse.Namespace) -> dict[str, str]:
     return read_kafka_config(options.kafka) if options.kafka else {"bootstrap.servers": options.bootstrap_servers}
 
 
-def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Positions) -> DataFrame:
-    """The pipeline's topics as a stream of Kafka's columns. `start` counts for a new checkpoint only; `kafka` is in librdkafka's words."""
+def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Positions, most: int) -> DataFrame:
+    """The pipeline's topics as a stream of Kafka's columns, with `most` offsets in a micro-batch at most.
+
+    `start` counts for a new checkpoint only; `kafka` is in librdkafka's words.
+    """
     return (
         spark.readStream.format("kafka")
         .options(**OPTIONS, **{f"kafka.{key}": value for key, value in java_client(kafka).items()})
         .option("subscribe", ",".join(topic.name for topic in pipeline.topics))
         .option("startingOffsets", json.dumps(start))
-        .option("maxOffsetsPerTrigger", pipeline.max_records_per_micro_batch)
+        .option("maxOffsetsPerTrigger", most)
         .option("groupIdPrefix", kafka.get("group.id", "headrace-stream"))
         .load()
     )

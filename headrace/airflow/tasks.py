@@ -61,11 +61,17 @@ def preflight(pipeline: Pipeline) -> Any:
     @task(task_id="preflight", doc_md=preflight.__doc__)
     def run() -> None:
         from headrace.kafka import Kafka
+        from headrace.ledger.folder import Folder
+        from headrace.ledger.guard import check_pipeline
+        from headrace.ledger.identity import read_identity
         from headrace.preflight import checks
 
+        folder = Folder(Settings.from_environment().data / pipeline.name)
         with plainly():
             log.info("Spark runs on %s (%s)", spark_master(), SPARK)
-            for line in checks(Kafka(kafka_config()), Settings.from_environment().data / pipeline.name):
+            if identity := read_identity(folder):
+                check_pipeline(folder, identity, pipeline)
+            for line in checks(Kafka(kafka_config()), folder.root):
                 log.info("%s", line)
 
     return run()
@@ -236,6 +242,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.report import wording
         from headrace.report.display import plural
         from headrace.report.stored import DOCUMENT, store
+        from headrace.terminal import occasionally
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope
 
@@ -245,6 +252,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
             (folder.report(run_id) / DOCUMENT).unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
             log.info("reading %s back and judging the records again", plural(verification.offsets, "offset"))
+            verification.tell = occasionally(lambda done: log.info("%s done", plural(done, "offset")))
             found = verification.run(run_id)
             store(folder, found)
         outcome = wording.outcome(found)

@@ -66,6 +66,12 @@ _INSTEAD = {
     "::": "declare the field's type instead of casting",
     ".": "fields of nested objects are not reachable; there is nothing of that kind",
     '"': "write strings in single quotes",
+    "“": "write strings in single quotes",
+    "”": "write strings in single quotes",
+    "‘": "write strings in straight quotes, '",
+    "’": "write strings in straight quotes, '",
+    "=>": "write >=",
+    "=<": "write <=",
     ";": "a filter is one condition",
     "cast": "declare the field's type instead of casting",
     "try_cast": "declare the field's type instead of casting",
@@ -95,7 +101,7 @@ _TOKEN = re.compile(
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<quoted>`[^`]*`)
     | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<symbol><=>|==|<=|>=|<>|!=|&&|\|\||::|/\*|--|.)
+    | (?P<symbol><=>|==|=>|=<|<=|>=|<>|!=|&&|\|\||::|/\*|--|.)
     )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -159,7 +165,8 @@ class _Parser:
         if self.token.kind != "end":
             before = self.tokens[self.next - 1]
             apart = self.token.kind != "symbol" and self.token.at > before.at + len(before.text)
-            self.refuse_token("join it with and or or to what is before it" if apart else None)
+            joining = "nothing joins it to what is before it; write and, or or, between the two" if apart else None
+            self.refuse_token({")": "no ( belongs to it", ",": "write decimals with a point"}.get(self.token.text, joining))
         if term.kind != Kind.BOOLEAN:
             self.refuse(f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'", self.tokens[0])
         return term
@@ -228,6 +235,8 @@ class _Parser:
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, series(others, ", "))
             case "like":
                 self.must_be(Kind.STRING, left, "like", start)
+                if self.token.text == "'":
+                    self.refuse_token()
                 if self.token.kind != "string":
                     self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", left, self.literal())
@@ -319,6 +328,8 @@ class _Parser:
         name = self.token.text.strip("`")
         field = self.fields.get(name)
         if field is None:
+            if name.startswith("_"):
+                self.refuse(f"{name} is not a field: a filter sees what is in the value, not Kafka's own columns")
             hint = nearest(name, self.fields) or f"there are {', '.join(self.fields)}; a string needs quotes, '{name}'"
             self.refuse(f"{name} is not a field: {_INSTEAD.get(self.token.word) or hint}")
         self.next += 1
@@ -372,7 +383,8 @@ class _Parser:
         found = of_one_kind(terms)
         if found is None:
             kinds = " and ".join(dict.fromkeys(term.kind.described for term in terms))
-            self.refuse(f"{what} needs operands of one type, found {kinds}", start)
+            hint = "; write timestamp '…' for a moment" if {Kind.TIMESTAMP, Kind.STRING} <= {term.kind for term in terms} else ""
+            self.refuse(f"{what} needs operands of one type, found {kinds}{hint}", start)
         return found
 
 

@@ -6,7 +6,7 @@ It must be checked before: Spark writes its offset log first and fails then, and
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.contract.verdicts import Contract
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError
 from headrace.ledger.entries import Entry, positions
 from headrace.ledger.folder import Folder
@@ -65,7 +65,7 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
         )
 
 
-def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], wanted: Sequence[str], cluster: Cluster) -> None:
+def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], cluster: Cluster) -> None:
     """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if cluster.compacted:
@@ -74,9 +74,6 @@ def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], w
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic."
         )
-    for topic in identity.topics:
-        if topic not in wanted:
-            raise RefusedError(f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or {reset}")
     following = positions(identity.start, ledger)
     for _, _, what in unlike(identity, following, cluster):
         raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
@@ -110,9 +107,15 @@ def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterat
                     yield topic, partition, what
 
 
-def check_contract(folder: Folder, identity: Identity, contract: Contract) -> None:
-    """Raise `RefusedError` if the fields are not those of the files that are there. Another filter is fine."""
-    then, now = identity.contract, contract
+def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> None:
+    """Raise `RefusedError` if the pipeline file has other fields than the files that are there, or has lost a topic. Another filter is fine."""
+    for topic in identity.topics:
+        if topic not in {each.name for each in pipeline.topics}:
+            raise RefusedError(
+                f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or `headrace reset {folder.root.name}` "
+                "moves data and checkpoint aside and starts over."
+            )
+    then, now = identity.contract, pipeline.contract
     if (then.format, then.fields) != (now.format, now.fields):
         raise RefusedError(
             f"The fields of {identity.pipeline} have changed: {then.described} then, {now.described} now. Files of both kinds would lie side by side. "

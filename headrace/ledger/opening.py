@@ -11,7 +11,7 @@ from headrace.kafka import Block, Kafka
 from headrace.ledger import publish
 from headrace.ledger.entries import entries, positions
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_contract, joined
+from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, joined
 from headrace.ledger.identity import Identity, discard_unwritten, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
 from headrace.ledger.ranges import OffsetRange, Positions
@@ -40,8 +40,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
             start=_start(pipeline, kafka, cluster),
             contract=pipeline.contract,
         )
-    check_contract(folder, identity, pipeline.contract)
-    check_cluster(folder, identity, ledger, wanted, cluster)
+    check_pipeline(folder, identity, pipeline)
+    check_cluster(folder, identity, ledger, cluster)
     roll_back(folder, identity, ledger)
     if others := check_last_records(kafka, cluster, read_verified(folder).last_records):
         raise RefusedError(

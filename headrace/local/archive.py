@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from headrace.errors import SurroundingsError
@@ -64,4 +65,5 @@ def make(settings: Settings, pipeline: Path) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left when the stack is stopped
     os.nice(10)
-    make(Settings.from_environment(), Path(sys.argv[1]))
+    with suppress(KeyboardInterrupt):
+        make(Settings.from_environment(), Path(sys.argv[1]))

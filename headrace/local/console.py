@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.terminal import Terminal
+from headrace.terminal import Terminal, occasionally
 
 
 class Say:
@@ -24,16 +24,7 @@ class Say:
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Give a function that takes how much is done."""
         if not self.console.is_terminal:
-            quarters = {total * quarter // 4 for quarter in (1, 2, 3)}
-            said: set[int] = set()
-
-            def plainly(done: int) -> None:
-                for mark in sorted(quarters - said):
-                    if done >= mark:
-                        said.add(mark)
-                        self.line(f"  {mark} of {total} {what}")
-
-            yield plainly
+            yield occasionally(lambda done: self.line(f"  {done:,} of {total:,} {what}"))
             return
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:

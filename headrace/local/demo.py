@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from headrace import documents
-from headrace.errors import HeadraceError, MistakeError, RedError, SurroundingsError
+from headrace.errors import HeadraceError, MistakeError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import archive
 from headrace.local.console import Say
 from headrace.local.login import login
 from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
-from headrace.report.model import ReceiptState, Report
+from headrace.report.model import ReceiptState, Report, State
 from headrace.settings import Settings
 
 EVERY = 0.5
@@ -101,25 +101,31 @@ class _Demo:
             if report is not None:
                 self.say.line("")
                 self._show(report)
-            if verified.state != "success":
-                self._show_failures(verified)
+            if verified.state != "success" and (report is None or report.state == State.GREEN):
+                self._show_failures(verified)  # a red report has told it
             return verified.state == "success"
+
+    @property
+    def _files(self) -> list[Path]:
+        return [self.settings.dags / f"{self.folder.root.name}.{suffix}" for suffix in ("py", "toml")]
 
     def _wait_until_parsed(self) -> None:
         deadline = time.monotonic() + PARSED_WITHIN
         wanted = [self.ingest, self.verify]
-        with self.say.waiting(f"Waiting for Airflow to read {self.ingest} and {self.verify} ..."):
+        with self.say.waiting(f"Waiting for Airflow to read {self.folder.root.name}.py ..."):
             while True:
                 found = [self.airflow.dag(dag) for dag in wanted]
                 if all(dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found):
                     return
-                errors = self.airflow.import_errors()
-                mine = [text for file, text in errors.items() if Path(file).stem == self.folder.root.name]
+                changed = max(map(_changed, self._files))
+                # One of before the last change is about what was there then; Airflow reads the file again within half a minute.
+                errors = [error for error in self.airflow.import_errors() if error.at >= changed]
+                mine = [error.text for error in errors if Path(error.file).stem == self.folder.root.name]
                 if mine:
-                    raise RedError(f"Airflow cannot read {self.settings.dags / self.folder.root.name}.py:\n{mine[0].strip()}")
+                    raise MistakeError(f"Airflow cannot read {self._files[0]}:\n{_told(mine[0])}")
                 if time.monotonic() > deadline:
                     missing = [name for name, dag in zip(wanted, found, strict=True) if dag is None or dag["is_stale"]]
-                    others = f" Files with errors: {', '.join(sorted(errors))}." if errors else ""
+                    others = f" Files with errors: {', '.join(sorted(error.file for error in errors))}." if errors else ""
                     raise SurroundingsError(
                         f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSED_WITHIN:.0f} s."
                         f"{others} `headrace status` shows whether the dag-processor runs, and where its log is."
@@ -224,6 +230,16 @@ class _Demo:
                 lines = [str(error)]
             for line in lines[-LOG_LINES:]:
                 self.say.line(f"  {line}")
+
+
+def _changed(file: Path) -> datetime:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else datetime.min.replace(tzinfo=UTC)
+
+
+def _told(trace: str) -> str:
+    """What Headrace has to say is meant to be read alone; of other errors the whole trace tells more."""
+    _, found, rest = trace.strip().rpartition("\nheadrace.errors.")
+    return rest.partition(": ")[2] if found else trace.strip()
 
 
 def _ended_before(run: Run, ingest: Run) -> bool:

@@ -46,6 +46,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class FileError:
+    """Why a DAG file could not be read, and when that was."""
+
+    file: str
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Task:
     """A task of a run, in its latest try."""
 
@@ -87,10 +96,13 @@ class Airflow:
         answer = self._send("GET", f"/api/v2/dags/{dag}")
         return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
 
-    def import_errors(self) -> dict[str, str]:
-        """Return why DAG files could not be read, by file name."""
+    def import_errors(self) -> list[FileError]:
+        """Return why DAG files could not be read."""
         answer = self.ask("GET", "/api/v2/importErrors")
-        return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
+        return [
+            FileError(error["filename"], error["stack_trace"], datetime.fromisoformat(error["timestamp"]))
+            for error in answer["import_errors"]
+        ]
 
     def unpause(self, dag: str) -> None:
         """Let a DAG's runs start."""

@@ -22,6 +22,7 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     archive    of Spark's classes; used if it is there, since naming one that is not would make Java do without its own, too
     """
     folder.mkdir(parents=True, exist_ok=True)
+    scratch(folder).mkdir(exist_ok=True)
     here = {
         "spark.driver.extraJavaOptions": java_options(folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""),
         # Driver and executor are one process here.
@@ -66,9 +67,15 @@ def driver_python(folder: Path) -> Path:
     return folder / "python"
 
 
+def scratch(folder: Path) -> Path:
+    """Where drivers put what goes with them: one that is killed leaves it there, and not in the machine's own folder for such files."""
+    return folder.parent / "tmp"
+
+
 def java_options(folder: Path, archiving: str) -> str:
-    """Return options for the driver's Java: where its log settings are, and what to do about archived classes."""
-    return f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()} {archiving and f'{archiving} -Xlog:disable'}".strip()
+    """Return options for the driver's Java: where its log settings and its temporary files are, and what to do about archived classes."""
+    places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}"'
+    return f"{places} {archiving and f'{archiving} -Xlog:disable'}".strip()
 
 
 def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -18,7 +18,7 @@ from importlib.metadata import version
 import httpx
 
 from headrace.errors import SurroundingsError
-from headrace.local import airflow, archive, jars, java, kafka, ports
+from headrace.local import airflow, archive, jars, java, kafka, ports, spark
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.services import Service, State, Supervisor
@@ -90,6 +90,8 @@ def down(settings: Settings, say: Say) -> None:
             return
         with say.waiting("Stopping the stack ..."), _uninterrupted():
             supervisor.stop()
+            for left in spark.scratch(layout.spark_conf).glob("*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         say.line("The stack is down.")
 
 

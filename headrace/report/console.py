@@ -36,9 +36,10 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     if outcome.detail:
         page.line(outcome.detail)
     page.blank()
+    _broken(page, report)
     _balance(page, report)
     _receipts(page, report.receipts)
-    _invariants(page, report)
+    _held(page, report)
     if samples and outcome.green:
         _samples(page, report.samples)
     _files(page, report, readers=outcome.green)
@@ -104,7 +105,7 @@ def _balance(page: _Page, report: Report) -> None:
         total=["total", number(offsets), number(offsets - totals["gaps"]), *map(number, totals.values())],
     )
     if wording.broken(report):
-        page.line("These are the figures of the entries; what was found against them stands below.", "dim")
+        page.line("These are the figures of the entries; what was found against them stands above.", "dim")
         page.blank()
     for row in rows:
         if off := wording.difference(row):
@@ -136,30 +137,30 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
     page.blank()
 
 
-def _invariants(page: _Page, report: Report) -> None:
-    for invariant in report.invariants:
-        held = invariant.state is InvariantState.HELD
-        word = "held" if held else invariant.state.value.upper()
-        page.line(
-            f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})",
-            "" if held else "bold red",
-            hanging=10,
-        )
-        if not held:
-            _broken(page, invariant, report.pipeline)
+def _broken(page: _Page, report: Report) -> None:
+    for invariant in wording.broken(report):
+        _invariant(page, invariant, invariant.state.value.upper(), "bold red")
+        for finding in invariant.findings[:MOST_FINDINGS]:
+            page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3, hanging=2)
+        if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
+            page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
+        help_ = wording.advice(invariant, report.pipeline)
+        page.line(help_.means, indent=3)
+        page.line(f"Do: {help_.do}", indent=3)
     if wording.broken(report):
         page.line(wording.afterwards(report.pipeline))
+        page.blank()
+
+
+def _held(page: _Page, report: Report) -> None:
+    for invariant in report.invariants:
+        if invariant.state is InvariantState.HELD:
+            _invariant(page, invariant, "held")
     page.blank()
 
 
-def _broken(page: _Page, invariant: Invariant, pipeline: str) -> None:
-    for finding in invariant.findings[:MOST_FINDINGS]:
-        page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3, hanging=2)
-    if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
-        page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
-    help_ = wording.advice(invariant, pipeline)
-    page.line(help_.means, indent=3)
-    page.line(f"Do: {help_.do}", indent=3)
+def _invariant(page: _Page, invariant: Invariant, word: str, style: str = "") -> None:
+    page.line(f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})", style, hanging=10)
 
 
 def _samples(page: _Page, samples: list[Sample]) -> None:

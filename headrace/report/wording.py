@@ -23,7 +23,7 @@ ADVICE = {
     ),
     "I2": Advice(
         "A position is there twice, so every reader counts that record twice.",
-        "If I8 is broken too, a file was copied into the folder: move the file that it names out of there. "
+        "If I8 is broken too, a file was altered: mend that first. "
         "If two published micro-batches hold the position, run `headrace reset {pipeline}` and ingest again from Kafka.",
     ),
     "I3": Advice(
@@ -131,8 +131,9 @@ def difference(row: Balance) -> int:
 
 
 def broken(report: Report) -> list[Invariant]:
-    """The invariants that make a run red, the unverifiable ones included."""
-    return [invariant for invariant in report.invariants if invariant.state is not InvariantState.HELD]
+    """The invariants that make a run red, the unverifiable ones included. The files come first: what is wrong with them explains other findings."""
+    found = [invariant for invariant in report.invariants if invariant.state is not InvariantState.HELD]
+    return sorted(found, key=lambda invariant: invariant.id != "I8")
 
 
 def outcome(report: Report) -> Outcome:

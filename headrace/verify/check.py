@@ -2,6 +2,7 @@
 
 import platform
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -64,6 +65,9 @@ class Verification:
             )
         known = self.verified.entries
         self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)
+        self.done = 0
+        self.tell: Callable[[int], None] = lambda _: None
+        """Told again and again how many of its offsets are done; for whoever waits."""
         self.last_records: dict[tuple[str, int], LastRecord] = {}
         self.aged_out: set[int] = set()
         """Micro-batches of which Kafka no longer holds all records; they were verified while it did."""
@@ -181,6 +185,8 @@ class Verification:
                 self._remember_last(block)
                 after = block.offsets[-1] + 1
                 rows.compare(block, OffsetRange(topic, partition, at, after))
+                self.done += after - at
+                self.tell(self.done)
                 at = after
             if at < until:  # where a gap ends the range
                 rows.compare(Block.empty(topic, partition), OffsetRange(topic, partition, at, until))

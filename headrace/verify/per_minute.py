@@ -2,6 +2,9 @@
 
 import os
 
+import duckdb
+
+from headrace.errors import LedgerError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.verify import engine
@@ -16,6 +19,8 @@ _COUNTED = """
 def write(folder: Folder, until: int) -> None:
     """Count all kept records of the micro-batches up to `until`, by topic and by the minute (UTC) of their timestamp.
 
+    Raises `LedgerError` if a file cannot be read that was there when it was verified.
+
     Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a timestamp. The file is exchanged as a whole.
     """
     files = [
@@ -27,7 +32,14 @@ def write(folder: Folder, until: int) -> None:
     if not files:
         return
     made = folder.kept_per_minute.with_suffix(f".{os.getpid()}")
-    with engine.connect() as database:
-        engine.view(database, "events", files)
-        database.execute(_COUNTED.format(target=str(made).replace("'", "''")))
+    try:
+        with engine.connect() as database:
+            engine.view(database, "events", files)
+            database.execute(_COUNTED.format(target=str(made).replace("'", "''")))
+    except duckdb.Error as error:
+        made.unlink(missing_ok=True)
+        raise LedgerError(
+            f"{folder.kept_per_minute.name} could not be written: a file that was there when it was checked can't be read any more. "
+            f"Run verify again; it names the file. ({error})"
+        ) from error
     made.replace(folder.kept_per_minute)

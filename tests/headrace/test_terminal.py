@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from headrace.terminal import Terminal
+from headrace import terminal
+from headrace.terminal import Terminal, occasionally
 
 WORK = """
 from headrace.terminal import Terminal
@@ -26,6 +27,17 @@ def test_a_reader_who_has_gone_is_no_outcome() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 7
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, [1, 2]), (1e9, [])])
+def test_progress_is_told_now_and_then(seconds: float, told: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with each step, of which there may be thousands, and not at all of what is quick."""
+    monkeypatch.setattr(terminal, "EVERY", seconds)
+    heard: list[int] = []
+    tell = occasionally(heard.append)
+    for done in (1, 2):
+        tell(done)
+    assert heard == told
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, 120), ("90", 90)])

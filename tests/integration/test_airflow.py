@@ -183,9 +183,9 @@ def test_a_broken_pipeline_file_is_one_error_that_reads_well(scheduler: Schedule
     finally:
         broken.with_suffix(".py").unlink()
         broken.with_suffix(".toml").unlink()
-    ((file, error),) = errors.items()
-    assert Path(file).name == "broken.py"
-    assert error.rstrip().endswith(
+    (error,) = errors
+    assert Path(error.file).name == "broken.py"
+    assert error.text.rstrip().endswith(
         f"{broken}.toml cannot be used:\n"
         "  topics[1].partitions: found 'three'; expected a whole number from 1 to 2147483647\n"
         "  demo.recods: there is no such key; did you mean records?"

@@ -73,7 +73,7 @@ def test_green_leads_with_how_many_records_are_accounted_for() -> None:
 def test_red_leads_with_how_much_is_broken() -> None:
     """The first sentence of a red report says so, before any figure."""
     text = Page(render(red(6, 8))).text
-    assert text.index("Red: I6 (balance) and I8 (files) are broken") < text.index("Balance")
+    assert text.index("Red: I8 (files) and I6 (balance) are broken") < text.index("Balance")
 
 
 def test_red_says_where_and_what_to_do() -> None:

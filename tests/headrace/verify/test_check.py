@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace import documents, schemas
+from headrace import documents, schemas, verbs
 from headrace.errors import LedgerError, RefusedError
 from headrace.ledger.entries import entries
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, joined
@@ -156,7 +156,7 @@ def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
     identity = read_identity(one.folder)
     assert identity is not None
     with pytest.raises(RefusedError, match="compacted"):
-        check_cluster(one.folder, identity, entries(one.folder), ["t"], Cluster({"t": "id-t"}, {"t": {0: 0}}, {"t": {0: 30}}, ["t"]))
+        check_cluster(one.folder, identity, entries(one.folder), Cluster({"t": "id-t"}, {"t": {0: 0}}, {"t": {0: 30}}, ["t"]))
 
 
 def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None:
@@ -286,6 +286,35 @@ def test_kept_per_minute_counts_verified_records(tmp_path: Path) -> None:
     (row,) = pq.read_table(one.folder.kept_per_minute).to_pylist()
     assert (row["_topic"], row["kept"]) == ("t", 4)
     assert row["minute"].isoformat() == "1970-01-01T00:00:00+00:00"
+
+
+def test_a_file_that_went_after_it_was_checked_is_told(tmp_path: Path) -> None:
+    """By what to do, and nothing half-written is left."""
+    one = make(tmp_path, 10, 20)
+    before = sorted(path.name for path in one.folder.root.iterdir())
+    next(one.folder.events.glob("micro_batch=0/*.parquet")).unlink()
+    with pytest.raises(LedgerError, match="Run verify again"):
+        write(one.folder, until=1)
+    assert sorted(path.name for path in one.folder.root.iterdir()) == before
+
+
+def test_a_pipeline_file_is_held_against_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is sent: `headrace check` and the first task ask for it."""
+    one = make(tmp_path, 10)
+    monkeypatch.setenv("HEADRACE_DAGS", str(one.pipeline.path.parent))
+    monkeypatch.setenv("HEADRACE_DATA", str(one.folder.root.parent))
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
+    verbs.check("p")
+    assert "keeps     contains(value, 'important')" in capsys.readouterr().out
+    text = one.pipeline.path.read_text()
+    one.pipeline.path.write_text(text.replace('format = "text"', 'format = "json"\nfields = {value = "string"}'))
+    with pytest.raises(RefusedError, match="The fields of p have changed"):
+        verbs.check("p")
+    one.pipeline.path.write_text(text.replace('"t"', '"other"'))
+    with pytest.raises(RefusedError, match="Topic t was read so far and is not in the pipeline file any more"):
+        verbs.check("p")
 
 
 def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) -> None:

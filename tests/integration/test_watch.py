@@ -1,0 +1,47 @@
+"""The live view."""
+
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+
+from headrace.local import spark
+from headrace.local.layout import Layout
+from headrace.settings import ROOT
+from slices import Slice
+
+
+def test_it_shows_what_arrives_and_a_little_of_what_was_there(new_slice: Callable[..., Slice], layout: Layout) -> None:
+    """A topic of any size is taken up near its end: the console sink holds a whole micro-batch."""
+    one = new_slice()
+    one.write([(b"old", b"important")] * 1_500, partition=0)
+    command = ["spark-submit", "--master", "local[2]", str(ROOT / "spark_apps" / "console_stream.py")]
+    command += ["--pipeline", str(one.pipeline.path), "--bootstrap-servers", one.servers]
+    environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watching:
+        lines: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=read, args=(watching.stdout, lines))
+        reader.start()
+        try:
+            assert offset(lines) == 500
+            one.write([(b"new", b"important")], partition=0)
+            while offset(lines) != 1_500:
+                pass
+        finally:
+            watching.terminate()
+            reader.join(60)
+
+
+def read(said: Iterable[str], lines: "queue.Queue[str]") -> None:
+    """Put each line in the queue, so that waiting for one has an end."""
+    for line in said:
+        lines.put(line)
+
+
+def offset(lines: "queue.Queue[str]") -> int:
+    """The next offset that is shown."""
+    while True:
+        cells = [cell.strip() for cell in lines.get(timeout=120).split("|")]
+        if len(cells) > 4 and cells[3].isdecimal():
+            return int(cells[3])
