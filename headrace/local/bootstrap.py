@@ -55,7 +55,9 @@ def main() -> None:
 
 
 def _install() -> None:
-    print(f"Setting up .venv: up to {DOWNLOAD} to download, and {BOTH} on disk with uv's cache. Once, until the lock changes.")
+    print(
+        f"Setting up .venv: up to {DOWNLOAD} to download and {BOTH} on disk, uv's cache included; less where it has been filled. Once, until the lock changes."
+    )
     STAMP.unlink(missing_ok=True)
     if not _is_usable():
         shutil.rmtree(VENV, ignore_errors=True)
