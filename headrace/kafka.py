@@ -255,7 +255,7 @@ class Kafka:
             else:
                 return
         raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this is not the listener for this side."
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this address is for clients elsewhere, such as those in its containers."
         )
 
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:

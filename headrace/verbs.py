@@ -97,12 +97,16 @@ def run(
     from headrace.local import compose, current, demo, stack
     from headrace.local.console import Say
 
-    load(name)
+    pipeline, _ = load(name)
     settings = current.settings()
-    if not stack.status(settings).services and not compose.is_up(settings):
-        raise SurroundingsError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
+    if conf and pipeline.demo is None:
+        raise MistakeError(
+            f"{pipeline.path} has no [demo] section, so a run makes no batch of its own: leave {', '.join(f'--{key}' for key in conf)} out."
+        )
+    if not stack.status(settings).services and not compose.is_up(settings):
+        raise SurroundingsError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
     if not demo.run(settings, name, Say(), conf=conf, wait=wait):
         raise typer.Exit(Exit.RED)
 

@@ -12,17 +12,31 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from headrace.errors import SurroundingsError
 from headrace.local import jars, spark
 from headrace.local.layout import Layout
 from headrace.local.services import Supervisor
 from headrace.settings import ROOT, Settings
 
+MODULE = "headrace.local.archive"
+"""This one, as a process runs it."""
+
 
 def is_due(settings: Settings) -> bool:
-    """Say whether an archive can be made and is not there. The stack in containers needs none of this machine's."""
+    """Say whether an archive can be made, is not there, and is not being made. The stack in containers needs none of this machine's."""
     layout = Layout.of(settings)
-    return settings.java_home is None and not layout.spark_classes.exists() and Supervisor(layout.services).is_running()
+    supervisor = Supervisor(layout.services)
+    if settings.java_home or layout.spark_classes.exists() or not supervisor.is_running():
+        return False
+    return not any(map(_makes_one, supervisor.processes()))
+
+
+def _makes_one(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return MODULE in process.cmdline()
+    return False
 
 
 def use(settings: Settings) -> None:
@@ -35,7 +49,7 @@ def use(settings: Settings) -> None:
 def make_in_background(settings: Settings, pipeline: Path) -> None:
     """Start making the archive, as a process of the running stack that stops with it."""
     layout = Layout.of(settings)
-    command = [sys.executable, "-m", "headrace.local.archive", str(pipeline)]
+    command = [sys.executable, "-m", MODULE, str(pipeline)]
     with layout.log("archive").open("wb") as log:
         subprocess.Popen(
             command, env=dict(Supervisor(layout.services).environment()), stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -92,6 +92,7 @@ class _Demo:
             self.airflow.trigger(self.ingest, run, conf)
             self.say.line(f"Started {self.ingest}, run {run}.")
             if not wait:
+                self.say.line(f"Once {self.verify} has ended, `headrace report {self.folder.root.name}` shows what came of it.")
                 return True
             ended = self._follow(self.airflow.run(self.ingest, run))
             if ended.state != "success":
