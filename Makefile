@@ -44,6 +44,7 @@ check: venv ## Check style, types and locks
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@$(BIN)/python -m headrace.local.requirements --check
 	@$(BIN)/python -m headrace.schemas --check
 

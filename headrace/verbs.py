@@ -133,8 +133,9 @@ def verify(
     scope = of_run(folder, of) if of else everything(folder)
     verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope)
     say = Say()
-    say.line(f"Reading {plural(verification.offsets, 'offset')} back and judging the records again ...")
-    with say.progress("offsets", verification.offsets) as verification.tell:
+    say.line(f"Judging {plural(verification.offset_count, 'offset')} again, as far as Kafka still has them ...")
+    with say.progress("offsets", verification.offset_count) as tell:
+        verification.tell = tell
         found = verification.run(f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}")
     store(folder, found)
     try:

@@ -19,8 +19,11 @@ from spark_apps.judge import judge
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
 
-MOST = 1_000
-"""Records of each partition that were there before, and of one micro-batch: the console sink holds all of a micro-batch to show its first rows."""
+BACK = 1_000
+"""How many offsets before the end of each partition it starts."""
+
+MOST = 20_000
+"""Offsets of a micro-batch, of all partitions together: the console sink holds all of it to show its first rows."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
 def recent(kafka: Kafka, topics: Sequence[str]) -> Positions:
     """Where the last of the records begin that are there already."""
     earliest, end = kafka.earliest(topics), kafka.end(topics)
-    return {topic: {partition: max(at, end[topic][partition] - MOST) for partition, at in earliest[topic].items()} for topic in topics}
+    return {topic: {partition: max(at, end[topic][partition] - BACK) for partition, at in earliest[topic].items()} for topic in topics}
 
 
 if __name__ == "__main__":

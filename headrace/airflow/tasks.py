@@ -251,7 +251,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         with plainly():
             (folder.report(run_id) / DOCUMENT).unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
             verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
-            log.info("reading %s back and judging the records again", plural(verification.offsets, "offset"))
+            log.info("judging %s again", plural(verification.offset_count, "offset"))
             verification.tell = occasionally(lambda done: log.info("%s done", plural(done, "offset")))
             found = verification.run(run_id)
             store(folder, found)

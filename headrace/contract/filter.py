@@ -163,13 +163,23 @@ class _Parser:
     def whole(self) -> Term:
         term = self.condition()
         if self.token.kind != "end":
-            before = self.tokens[self.next - 1]
-            apart = self.token.kind != "symbol" and self.token.at > before.at + len(before.text)
-            joining = "nothing joins it to what is before it; write and, or or, between the two" if apart else None
-            self.refuse_token({")": "no ( belongs to it", ",": "write decimals with a point"}.get(self.token.text, joining))
+            self.refuse_token(self.why_not_the_end(term))
         if term.kind != Kind.BOOLEAN:
             self.refuse(f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'", self.tokens[0])
         return term
+
+    def why_not_the_end(self, term: Term) -> str | None:
+        """What may be amiss where a filter goes on behind a whole term."""
+        before, found, after = self.tokens[self.next - 1], self.token, self.tokens[min(self.next + 1, len(self.tokens) - 1)]
+        if found.word in FUNCTIONS:
+            return f"write {found.word}(…, …)"
+        if found.text == ")":
+            return "no ( belongs to it"
+        if found.text == "," and before.kind == after.kind == "number":
+            return "write decimals with a point"
+        if found.kind != "symbol" and term.kind == Kind.BOOLEAN and found.at > before.at + len(before.text):
+            return "nothing joins it to what is before it; write and, or or, between the two"
+        return None
 
     def condition(self) -> Term:
         return self.chain("or", self.conjunction)
@@ -235,7 +245,7 @@ class _Parser:
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, series(others, ", "))
             case "like":
                 self.must_be(Kind.STRING, left, "like", start)
-                if self.token.text == "'":
+                if self.token.text in {"'", "“", "‘"}:
                     self.refuse_token()
                 if self.token.kind != "string":
                     self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
@@ -294,7 +304,7 @@ class _Parser:
 
     def close(self) -> None:
         if not self.take(")"):
-            self.refuse_token("a ) is missing")
+            self.refuse_token("a ) is missing" if self.token.kind == "end" else None)
 
     def listed(self, part: Callable[[], Term]) -> list[Term]:
         """Terms up to the closing parenthesis."""
@@ -383,7 +393,9 @@ class _Parser:
         found = of_one_kind(terms)
         if found is None:
             kinds = " and ".join(dict.fromkeys(term.kind.described for term in terms))
-            hint = "; write timestamp '…' for a moment" if {Kind.TIMESTAMP, Kind.STRING} <= {term.kind for term in terms} else ""
+            before, last = self.tokens[self.next - 2 : self.next]
+            is_moment = Kind.TIMESTAMP in {term.kind for term in terms} and last.kind == "string" and before.word != "timestamp"
+            hint = f"; write timestamp {last.text} for a moment" if is_moment else ""
             self.refuse(f"{what} needs operands of one type, found {kinds}{hint}", start)
         return found
 

@@ -4,7 +4,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ EVERY = 0.5
 
 PARSED_WITHIN = 120.0
 """Seconds until Airflow must have read the pipeline's DAG file; it takes about 10."""
+
+READ_WITHIN = 3.0
+"""Seconds that Airflow may take to read a DAG file: an error is dated when it is stored, not when the file was opened."""
 
 STALLED_AFTER = 900.0
 """Seconds without any task changing its state after which nobody should go on waiting."""
@@ -118,13 +121,14 @@ class _Demo:
                 found = [self.airflow.dag(dag) for dag in wanted]
                 if all(dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found):
                     return
-                changed = max(map(_changed, self._files))
+                errors = self.airflow.import_errors()
+                late = time.monotonic() > deadline
                 # One of before the last change is about what was there then; Airflow reads the file again within half a minute.
-                errors = [error for error in self.airflow.import_errors() if error.at >= changed]
-                mine = [error.text for error in errors if Path(error.file).stem == self.folder.root.name]
+                since = max(map(_changed, self._files)) + timedelta(seconds=READ_WITHIN)
+                mine = [error.text for error in errors if Path(error.file).stem == self.folder.root.name and (late or error.at >= since)]
                 if mine:
                     raise MistakeError(f"Airflow cannot read {self._files[0]}:\n{_told(mine[0])}")
-                if time.monotonic() > deadline:
+                if late:
                     missing = [name for name, dag in zip(wanted, found, strict=True) if dag is None or dag["is_stale"]]
                     others = f" Files with errors: {', '.join(sorted(error.file for error in errors))}." if errors else ""
                     raise SurroundingsError(

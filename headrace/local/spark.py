@@ -2,10 +2,14 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from headrace import documents
 from headrace.errors import SurroundingsError
@@ -74,8 +78,21 @@ def scratch(folder: Path) -> Path:
 
 def java_options(folder: Path, archiving: str) -> str:
     """Return options for the driver's Java: where its log settings and its temporary files are, and what to do about archived classes."""
+    # In quotes: there may be spaces in a path.
     places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}"'
-    return f"{places} {archiving and f'{archiving} -Xlog:disable'}".strip()
+    return f'{places} "{archiving}" -Xlog:disable' if archiving else places
+
+
+def tidy(folder: Path) -> None:
+    """Remove what drivers that were killed have left, unless one still runs, such as a live view: then it may be using it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get("SPARK_CONF_DIR") == str(folder):
+                return
+    for left in scratch(folder).glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            left.unlink()
 
 
 def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

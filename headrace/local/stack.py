@@ -27,8 +27,8 @@ from headrace.settings import Settings
 LAYOUT = "1"
 """Version of the state folder. Raise it when what is in there can no longer be used as it is."""
 
-FREE = 2_000_000_000
-"""Bytes that must be free: jars, Java, the broker's log and Airflow's database take a quarter of it."""
+FREE = 1_000_000_000
+"""Bytes that must be free: jars, Java, the broker's log and Airflow's database take half of it."""
 
 READY_WITHIN = 180.0
 """Seconds until every service must be ready; it takes about 20 on two idle cores."""
@@ -90,8 +90,7 @@ def down(settings: Settings, say: Say) -> None:
             return
         with say.waiting("Stopping the stack ..."), _uninterrupted():
             supervisor.stop()
-            for left in spark.scratch(layout.spark_conf).glob("*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            spark.tidy(layout.spark_conf)
         say.line("The stack is down.")
 
 

@@ -153,10 +153,10 @@ def _broken(page: _Page, report: Report) -> None:
 
 
 def _held(page: _Page, report: Report) -> None:
-    for invariant in report.invariants:
-        if invariant.state is InvariantState.HELD:
+    if held := [invariant for invariant in report.invariants if invariant.state is InvariantState.HELD]:
+        for invariant in held:
             _invariant(page, invariant, "held")
-    page.blank()
+        page.blank()
 
 
 def _invariant(page: _Page, invariant: Invariant, word: str, style: str = "") -> None:

@@ -23,7 +23,7 @@ ADVICE = {
     ),
     "I2": Advice(
         "A position is there twice, so every reader counts that record twice.",
-        "If I8 is broken too, a file was altered: mend that first. "
+        "If I8 is broken too, a file was altered, and so may be the positions in it: mend that first. "
         "If two published micro-batches hold the position, run `headrace reset {pipeline}` and ingest again from Kafka.",
     ),
     "I3": Advice(

@@ -65,7 +65,7 @@ class Verification:
             )
         known = self.verified.entries
         self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)
-        self.done = 0
+        self._done = 0
         self.tell: Callable[[int], None] = lambda _: None
         """Told again and again how many of its offsets are done; for whoever waits."""
         self.last_records: dict[tuple[str, int], LastRecord] = {}
@@ -73,7 +73,7 @@ class Verification:
         """Micro-batches of which Kafka no longer holds all records; they were verified while it did."""
 
     @property
-    def offsets(self) -> int:
+    def offset_count(self) -> int:
         """How many offsets its micro-batches cover."""
         return sum(len(each) for entry in self._chosen for each in entry.ranges)
 
@@ -176,6 +176,7 @@ class Verification:
                     self.aged_out.add(entry.micro_batch)
                 else:
                     self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
+                self._pass(len(account.range))
                 continue
             topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset
             read = 0
@@ -185,17 +186,21 @@ class Verification:
                 self._remember_last(block)
                 after = block.offsets[-1] + 1
                 rows.compare(block, OffsetRange(topic, partition, at, after))
-                self.done += after - at
-                self.tell(self.done)
+                self._pass(after - at)
                 at = after
             if at < until:  # where a gap ends the range
                 rows.compare(Block.empty(topic, partition), OffsetRange(topic, partition, at, until))
+                self._pass(until - at)
             rows.close_account(account, read)
             were_read.append(account.range)
         rows.check_outside()
         if not rows.readable:
             self.files = engine.connect()
         return were_read
+
+    def _pass(self, count: int) -> None:
+        self._done += count
+        self.tell(self._done)
 
     def _was_proven(self, entry: Entry) -> bool:
         """Whether a micro-batch whose records are gone from Kafka was verified while they were there, and is still what it was then."""

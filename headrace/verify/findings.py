@@ -26,7 +26,7 @@ class Invariant(StrEnum):
 
 TITLES = {
     Invariant.RECEIPTS_LANDED: ("each batch, read back, is what its receipt says and lies in published ranges", "receipts"),
-    Invariant.ROWS_UNIQUE: ("topic, partition and offset are unique in the entries' files, events and quarantine together", "rows"),
+    Invariant.ROWS_UNIQUE: ("topic, partition and offset are unique over all files that entries name", "rows"),
     Invariant.KEYS_UNIQUE: ("no record of a batch is in Kafka twice", "keys"),
     Invariant.ROWS_EQUAL: ("each row equals the broker's bytes, decoded independently", "rows"),
     Invariant.RANGES_JOIN: ("offset ranges join from the start to the checkpoint's last commit", "entries"),

@@ -4,7 +4,7 @@ import os
 
 import duckdb
 
-from headrace.errors import LedgerError
+from headrace.errors import LedgerError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.verify import engine
@@ -19,7 +19,7 @@ _COUNTED = """
 def write(folder: Folder, until: int) -> None:
     """Count all kept records of the micro-batches up to `until`, by topic and by the minute (UTC) of their timestamp.
 
-    Raises `LedgerError` if a file cannot be read that was there when it was verified.
+    Raises `LedgerError` if a file is gone that was there when it was verified, `SurroundingsError` if it cannot be written, as on a full disk.
 
     Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a timestamp. The file is exchanged as a whole.
     """
@@ -38,8 +38,7 @@ def write(folder: Folder, until: int) -> None:
             database.execute(_COUNTED.format(target=str(made).replace("'", "''")))
     except duckdb.Error as error:
         made.unlink(missing_ok=True)
-        raise LedgerError(
-            f"{folder.kept_per_minute.name} could not be written: a file that was there when it was checked can't be read any more. "
-            f"Run verify again; it names the file. ({error})"
-        ) from error
+        if gone := [str(file.relative_to(folder.root)) for file in files if not file.is_file()]:
+            raise LedgerError(f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again.") from error
+        raise SurroundingsError(f"{folder.kept_per_minute} could not be written: {error}") from error
     made.replace(folder.kept_per_minute)

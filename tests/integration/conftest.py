@@ -65,7 +65,7 @@ def random_runs(
     assert spark_environment
     folder = tmp_path_factory.mktemp("random_runs")
     log = folder / "log"
-    command = [sys.executable, str(Path(__file__).with_name("random_runs.py")), str(folder), broker]
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("random_runs.py")), str(folder), broker]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     yield process, log
@@ -79,7 +79,7 @@ def new_slice(broker: str, spark: SparkSession, tmp_path: Path, request: pytest.
     """Make a slice of the flow with topics and a folder of its own."""
     assert spark
     if any("random_runs" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("random_runs")  # starts now; it leaves part of the processors to the tests before the one that waits for it
+        request.getfixturevalue("random_runs")  # begins now, beside the tests that come before the one which waits for its end
 
     def make(text: str = TEXT, name: str = "slice") -> Slice:
         return Slice.make(tmp_path, broker, name, text, topic_prefix=f"{abs(hash(request.node.nodeid)):x}-")

@@ -3,6 +3,7 @@
 Takes the folder for what it writes, and the broker's bootstrap address.
 """
 
+import os
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,8 @@ def clean_runs(one: Slice) -> int:
 
 
 def main(folder: Path, servers: str) -> None:
-    """Text and JSON side by side, two of each."""
+    """Text and JSON side by side, two of each; whatever else runs goes first."""
+    os.nice(10)
     made = [
         Slice.make(folder, servers, f"random_{name}_{one}", text, "") for name, text in (("text", TEXT), ("json", JSON)) for one in "ab"
     ]

@@ -34,14 +34,18 @@ def test_it_shows_what_arrives_and_a_little_of_what_was_there(new_slice: Callabl
 
 
 def read(said: Iterable[str], lines: "queue.Queue[str]") -> None:
-    """Put each line in the queue, so that waiting for one has an end."""
+    """Put each line in the queue, so that waiting for one has an end; last an empty one."""
     for line in said:
         lines.put(line)
+    lines.put("")
 
 
 def offset(lines: "queue.Queue[str]") -> int:
-    """The next offset that is shown."""
+    """The next offset that is shown; it fails with what was said instead if there is none."""
+    said = []
     while True:
-        cells = [cell.strip() for cell in lines.get(timeout=120).split("|")]
+        said.append(lines.get(timeout=120))
+        assert said[-1], "".join(said)
+        cells = [cell.strip() for cell in said[-1].split("|")]
         if len(cells) > 4 and cells[3].isdecimal():
             return int(cells[3])

@@ -9,7 +9,12 @@ import pytest
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Identity
+from headrace.settings import ROOT
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace.airflow import tasks
@@ -52,6 +57,17 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
     with pytest.raises(AirflowException, match=r"no new streamed\.json") as caught:
         tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
     assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before a batch of the new kind is in Kafka."""
+    now, then = (Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders"))
+    identity = Identity(pipeline=now.name, checkpoint=None, topics={}, start={}, contract=then.contract)
+    documents.write(Folder(tmp_path / now.name).identity, identity)
+    monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
+    monkeypatch.setattr(tasks, "spark_master", lambda: "local[2]")
+    with pytest.raises(AirflowFailException, match="The fields of important_messages have changed"):
+        tasks.preflight(now).operator.python_callable()
 
 
 def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

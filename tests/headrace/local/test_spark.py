@@ -1,6 +1,8 @@
 """Spark's configuration on this machine."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from headrace.local import spark
@@ -25,3 +27,33 @@ def test_a_driver_imports_the_installed_pyspark_and_keeps_what_else_it_is_given(
     py4j, pyspark, typing = map(Path, done.stdout.splitlines())
     assert [py4j.parent, pyspark.parent] == [folder / "packages" / "py4j", folder / "packages" / "pyspark"], done.stderr
     assert "site-packages" not in typing.parts
+
+
+def test_paths_with_spaces_are_one_option_each(tmp_path: Path) -> None:
+    """Java takes what follows a space for the main class."""
+    folder = tmp_path / "a folder" / "conf"
+    archive = folder.parent / "classes.jsa"
+    folder.mkdir(parents=True)
+    archive.touch()
+    spark.prepare(folder, "connector.jar", archive)
+    (line,) = [
+        line for line in (folder / "spark-defaults.conf").read_text().splitlines() if line.startswith("spark.driver.extraJavaOptions")
+    ]
+    assert f'"-Djava.io.tmpdir={spark.scratch(folder)}"' in line
+    assert f'"-XX:SharedArchiveFile={archive}" -Xlog:disable' in line
+
+
+def test_what_killed_drivers_left_goes_once_none_runs(tmp_path: Path) -> None:
+    """A folder or a file; not under the hands of one that still runs."""
+    folder = tmp_path / "conf"
+    spark.prepare(folder, "connector.jar", archive=None)
+    (spark.scratch(folder) / "blockmgr-1" / "00").mkdir(parents=True)
+    (spark.scratch(folder) / "liblz4.so").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, "SPARK_CONF_DIR": str(folder)}
+    ) as running:
+        spark.tidy(folder)
+        assert len(list(spark.scratch(folder).iterdir())) == 2
+        running.communicate(b"\n")
+    spark.tidy(folder)
+    assert list(spark.scratch(folder).iterdir()) == []

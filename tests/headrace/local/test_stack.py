@@ -38,5 +38,5 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how much is missing."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300_000_000))
-    with pytest.raises(SurroundingsError, match=r"Only 0\.3 GB are free .* 2 GB are needed"):
+    with pytest.raises(SurroundingsError, match=r"Only 0\.3 GB are free .* 1 GB are needed"):
         stack.claim(Layout(tmp_path, tmp_path / "java"))
