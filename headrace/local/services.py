@@ -92,6 +92,14 @@ class State:
         return self.state == "FATAL"
 
 
+def processes_with(variable: str, value: str) -> Iterator[psutil.Process]:
+    """Find every process that was started with an environment variable, as far as we may look."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value:
+                yield process
+
+
 class Supervisor:
     """The supervisor of one stack, which keeps its own files in `folder`."""
 
@@ -148,7 +156,7 @@ class Supervisor:
     def processes(self) -> list[psutil.Process]:
         """Find every process of the stack, also those whose supervisor was killed, but not the caller's own."""
         own = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
-        return [process for process in psutil.process_iter() if process.pid not in own and self._has_mark(process)]
+        return [process for process in processes_with(MARK, str(self.folder)) if process.pid not in own]
 
     def stop(self) -> None:
         """Stop the supervisor and every process that it or its services started."""
@@ -165,11 +173,6 @@ class Supervisor:
                     end(process)
             psutil.wait_procs(left, timeout=patience)
         self._forget_socket()
-
-    def _has_mark(self, process: psutil.Process) -> bool:
-        with contextlib.suppress(psutil.Error, OSError):
-            return bool(process.environ().get(MARK) == str(self.folder))
-        return False
 
     def _call(self, method: str, *arguments: object) -> Any:
         """Ask the supervisor. Raises `OSError` if it is not there, or about to go."""

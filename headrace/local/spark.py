@@ -9,10 +9,9 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
-
 from headrace import documents
 from headrace.errors import SurroundingsError
+from headrace.local.services import processes_with
 from headrace.settings import ROOT
 
 SHARED = ROOT / "spark_apps" / "conf"
@@ -85,10 +84,8 @@ def java_options(folder: Path, archiving: str) -> str:
 
 def tidy(folder: Path) -> None:
     """Remove what drivers that were killed have left, unless one still runs, such as a live view: then it may be using it."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.environ().get("SPARK_CONF_DIR") == str(folder):
-                return
+    if any(processes_with("SPARK_CONF_DIR", str(folder))):
+        return
     for left in scratch(folder).glob("*"):
         shutil.rmtree(left, ignore_errors=True)
         with suppress(OSError):

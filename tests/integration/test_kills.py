@@ -29,6 +29,7 @@ def submit_killed(one: Slice, moment: str, archived: Layout) -> None:
     environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home), **QUICK_START}
     ended = subprocess.run(command, env=environment, start_new_session=True, timeout=180, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert any(spark.scratch(archived.spark_conf).iterdir()), "what it left is not where `make down` looks for it"
 
 
 @pytest.mark.parametrize("moment", ["staging", "between_renames", "published"])

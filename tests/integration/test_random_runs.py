@@ -11,4 +11,5 @@ def test_200_random_runs_are_never_red(random_runs: tuple["subprocess.Popen[byte
     """In a process that began before the first slice; this test comes last, and waits for its end."""
     process, log = random_runs
     process.wait()
-    assert (process.returncode, log.read_text().splitlines()[-1:]) == (0, ["200 runs were green"]), log.read_text()
+    assert process.returncode == 0, log.read_text()
+    assert "200 runs were green" in log.read_text().splitlines(), "Spark may say goodbye after it, but it must be there"

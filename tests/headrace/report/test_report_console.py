@@ -89,13 +89,16 @@ def test_broken_partition_is_shown_even_among_many() -> None:
 
 
 def test_broken_invariant_says_where_and_what_to_do() -> None:
-    """A finding is printed with its place, followed by the way out."""
+    """A finding is printed with its place, followed by the way out, before figures that may look perfect; files first, whose damage explains the rest."""
     broken = invariant(6, InvariantState.BROKEN, [finding()])
     text = " ".join(shown(report(state=State.RED, invariants=[broken])).split())
     assert "I6 BROKEN title of 6" in text
     assert "[test-topic-1 offsets 120 until 123]" in text
     assert "Do: " in text
     assert "headrace reset important_messages" in text
+    assert text.index("I6 BROKEN") < text.index("partition offsets records")
+    both = shown(report(state=State.RED, invariants=[broken, invariant(8, InvariantState.BROKEN, [finding()])]))
+    assert both.index("I8 BROKEN") < both.index("I6 BROKEN")
 
 
 def test_terminal_gets_colours() -> None:
