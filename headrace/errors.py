@@ -7,6 +7,7 @@ A message says what happened, where (file and key, or topic, partition and offse
     │   └── PipelineFileError           a pipeline file, with every mistake in it
     ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
     │   ├── BrokerError                 the broker does not answer, or answers with an error
+    │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
     │   ├── BusyError                   somebody else is writing into the pipeline's folder
     │   └── HiddenError                 an open transaction hides records that must be published
     └── RedError                exit 1: the run cannot be green; trying again does not help
@@ -63,6 +64,10 @@ class SurroundingsError(HeadraceError):
 
 class BrokerError(SurroundingsError):
     """The broker does not answer, or answers with an error."""
+
+
+class UnsupportedLoginError(SurroundingsError):
+    """The client that reads record batches cannot log in, though the one that reads records can."""
 
 
 class BusyError(SurroundingsError):

@@ -1,0 +1,305 @@
+"""Kafka's protocol below the consumer, for what no client library offers: Fetch answers with their record batches as they are.
+
+Of kafka-python the requests, the framing and SASL are used; the connection is a plain blocking socket, with Python's own TLS. Its manager
+of connections would try a refused login again until the time is up, and not say why.
+"""
+
+import logging
+import socket
+import ssl
+import tempfile
+import time
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from headrace.errors import BrokerError, UnsupportedLoginError
+from headrace.record_batches import Answer, OutOfRangeError, PassingError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
+    from kafka.errors import KafkaError, for_code
+    from kafka.net.sasl import get_sasl_mechanism
+    from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
+    from kafka.protocol.metadata import MetadataRequest
+    from kafka.protocol.parser import KafkaProtocol
+    from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised; it warns of each SASL login without TLS
+
+FETCH, LIST_OFFSETS, METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE = 4, 1, 4, 1, 0
+"""Versions of the requests. Kafka 2.8 to 4.4 know them all. Fetch 13 would want topic ids; Metadata before 4 would create topics."""
+EARLIEST = -2
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+SECURITY = ("sasl.", "ssl.", "security.", "enable.sasl.", "enable.ssl.", "oauthbearer", "https.")
+"""What begins like this decides who may read: it is translated or refused, never left out. The rest is librdkafka's own tuning."""
+TRUE = {"true", "t", "1"}
+"""What librdkafka takes for yes, in any case."""
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds for a listener's port to accept."""
+MAX_WAIT = 0.5
+"""Seconds that a broker may wait for something to send."""
+RECEIVE_BYTES = 1 << 20
+MAX_ANSWER = 2**31 - 1
+"""Bytes. A broker answers with at least one batch, however large its topic allows it to be."""
+
+OFFSET_OUT_OF_RANGE = 1
+PASSING = {5, 6, 7, 9, 56, 74, 75, 78}
+"""No leader, not the leader, time-out, no replica, storage, two of leader epochs, offset not available: as in `kafka.py`, by their numbers."""
+
+
+class Cluster:
+    """A cluster, reached with librdkafka's settings.
+
+    Raises `UnsupportedLoginError` for a setting about security that has no counterpart here, and for a login that is refused.
+    """
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        self._servers = str(config["bootstrap.servers"])
+        self._login = Login(config)
+        self._connections: dict[tuple[str, int], Connection] = {}
+        self._leaders: dict[tuple[str, int], tuple[str, int]] = {}
+        weakref.finalize(self, _close, self._connections)
+
+    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int, deadline: float) -> Answer:
+        """Fetch from the partition's leader. Level 1 would stop at the last stable offset; an abort marker may lie behind it."""
+        request = FetchRequest(
+            version=FETCH,
+            replica_id=-1,
+            max_wait_ms=int(MAX_WAIT * 1000),
+            min_bytes=1,
+            max_bytes=max_bytes,
+            isolation_level=0,
+            topics=[(topic, [(partition, offset, max_bytes)])],
+        )
+        response, answer = self._ask_leader(topic, partition, request, deadline)
+        return Answer(bytes(answer.records or b""), answer.high_watermark, response.throttle_time_ms / 1000)
+
+    def earliest(self, topic: str, partition: int, deadline: float) -> int:
+        """The offset at which the log starts."""
+        request = ListOffsetsRequest(version=LIST_OFFSETS, replica_id=-1, topics=[(topic, [(partition, EARLIEST)])])
+        _, answer = self._ask_leader(topic, partition, request, deadline)
+        return int(answer.offset)
+
+    def _ask_leader(self, topic: str, partition: int, request: Any, deadline: float) -> tuple[Any, Any]:
+        """The leader's answer to a request about one partition, whole and the partition's part."""
+        with self._forgetting(topic, partition):
+            response = self._connection(self._leader(topic, partition, deadline), deadline).ask(request, deadline)
+            (of_topic,) = response.responses if isinstance(request, FetchRequest) else response.topics
+            (answer,) = of_topic.partitions
+            self._check(answer.error_code, f"{topic}-{partition}")
+        return response, answer
+
+    def _leader(self, topic: str, partition: int, deadline: float) -> tuple[str, int]:
+        if (topic, partition) not in self._leaders:
+            request = MetadataRequest(version=METADATA, topics=[(topic,)], allow_auto_topic_creation=False)
+            response = self._bootstrap(deadline).ask(request, deadline)
+            (facts,) = response.topics
+            self._check(facts.error_code, f"topic {topic}")
+            leaders = {each.partition_index: each.leader_id for each in facts.partitions}
+            if partition not in leaders:
+                raise BrokerError(f"Kafka at {self._servers} has no {topic}-{partition}.")
+            addresses = {broker.node_id: (broker.host, broker.port) for broker in response.brokers}
+            if leaders[partition] not in addresses:
+                raise PassingError(f"{topic}-{partition} has no leader")
+            self._leaders[topic, partition] = addresses[leaders[partition]]
+        return self._leaders[topic, partition]
+
+    def _bootstrap(self, deadline: float) -> "Connection":
+        failures = []
+        for server in self._servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            try:
+                return self._connection((host.strip("[]"), int(port)), deadline)
+            except ssl.SSLError:
+                raise  # no matter which server: they are one cluster
+            except (OSError, ValueError) as error:
+                failures.append(f"{server} ({error})")
+        raise PassingError(", ".join(failures))
+
+    def _connection(self, address: tuple[str, int], deadline: float) -> "Connection":
+        if address not in self._connections:
+            self._connections[address] = Connection(address, self._login, deadline)
+        return self._connections[address]
+
+    def _check(self, code: int, where: str) -> None:
+        if code == OFFSET_OUT_OF_RANGE:
+            raise OutOfRangeError
+        if code in PASSING:
+            raise PassingError(f"{where}: {_named(code)}")
+        if code:
+            raise BrokerError(f"Kafka at {self._servers} answered for {where}: {_named(code)}")
+
+    @contextmanager
+    def _forgetting(self, topic: str, partition: int) -> Iterator[None]:
+        """After a failure, connect again and ask again who the leader is. A broken connection may heal; a refused login does not."""
+        try:
+            yield
+        except ssl.SSLError as error:
+            self._forget(topic, partition)
+            if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                raise PassingError(str(error)) from error
+            self._login.refuse(f"TLS failed: {error}")  # TLS 1.3 says with the first answer that it refuses a certificate
+        except (PassingError, OSError, KafkaError) as error:
+            self._forget(topic, partition)
+            raise PassingError(str(error) or type(error).__name__) from error
+
+    def _forget(self, topic: str, partition: int) -> None:
+        self._leaders.pop((topic, partition), None)
+        _close(self._connections)
+
+
+class Connection:
+    """One logged-in connection to a broker; requests are answered one after the other.
+
+    Raises `OSError` (TLS included) and kafka-python's errors if it breaks, `UnsupportedLoginError` if the login is refused.
+    """
+
+    def __init__(self, address: tuple[str, int], login: "Login", deadline: float) -> None:
+        self._protocol = KafkaProtocol(client_id="headrace", receive_message_max_bytes=MAX_ANSWER)
+        self._socket = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _left(deadline)))
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if login.tls:
+                self._socket.settimeout(_left(deadline))
+                self._socket = login.tls.wrap_socket(self._socket, server_hostname=address[0])
+            if login.mechanism:
+                self._log_in(login, address[0], deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, request: Any, deadline: float) -> Any:
+        """Send a request, and return its answer."""
+        self._protocol.send_request(request)
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(self._protocol.send_bytes())
+        while True:
+            self._socket.settimeout(_left(deadline))
+            if not (data := self._socket.recv(RECEIVE_BYTES)):
+                raise ConnectionError("Kafka closed the connection")
+            for _, response in self._protocol.receive_bytes(data):
+                return response
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _log_in(self, login: "Login", host: str, deadline: float) -> None:
+        response = self.ask(SaslHandshakeRequest(version=SASL_HANDSHAKE, mechanism=login.mechanism), deadline)
+        if response.error_code:
+            login.refuse(f"{_named(response.error_code)}; the broker offers {', '.join(response.mechanisms)}")
+        mechanism = get_sasl_mechanism(login.mechanism)(
+            host=host,
+            security_protocol=login.protocol,
+            sasl_mechanism=login.mechanism,
+            sasl_plain_username=login.username,
+            sasl_plain_password=login.password,
+        )
+        while not mechanism.is_done():
+            answer = self.ask(SaslAuthenticateRequest(version=SASL_AUTHENTICATE, auth_bytes=mechanism.auth_bytes()), deadline)
+            if answer.error_code:
+                login.refuse(f"{_named(answer.error_code)} ({answer.error_message})")
+            try:
+                mechanism.receive(answer.auth_bytes)
+            except (KeyError, ValueError) as error:
+                login.refuse(f"the broker's answer to {login.mechanism} is wrong: {error}")
+        if not mechanism.is_authenticated():
+            login.refuse(f"{login.mechanism} did not succeed")
+
+
+class Login:
+    """What librdkafka's settings say of the way in, for this client.
+
+    protocol   `security.protocol` in capitals
+    mechanism  of SASL, or None
+    tls        Python's context, or None
+    """
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        self._servers = config["bootstrap.servers"]
+        given = {key: str(value) for key, value in config.items() if value != ""}
+        self.protocol = given.pop("security.protocol", "plaintext").upper()
+        names = [given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")]  # two names of one setting
+        self.username, self.password = given.pop("sasl.username", ""), given.pop("sasl.password", "")
+        self.mechanism = (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None  # librdkafka's default
+        if self.mechanism not in (None, *MECHANISMS):
+            self.refuse(f"it does not know SASL with {self.mechanism}")
+        self.tls = self._tls(given) if self.protocol.endswith("SSL") else None
+        ignored = [*([] if self.mechanism else ["sasl.", "enable.sasl.", "oauthbearer"]), *([] if self.tls else ["ssl.", "enable.ssl."])]
+        relevant = [key for key in given if key.startswith(SECURITY) and not key.startswith(tuple(ignored))]
+        if relevant:
+            self.refuse(f"it has no counterpart of {', '.join(sorted(relevant))}")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise the error that says why this client cannot log in."""
+        raise UnsupportedLoginError(
+            f"Record batches of Kafka at {self._servers} can't be read, so its gaps can't be explained: the client for them cannot log in, "
+            f"because {why}. It can do SASL with {', '.join(MECHANISMS)} (sasl.mechanism, sasl.username, sasl.password), and TLS with PEM (ssl.ca.location, "
+            "ssl.certificate.location, ssl.key.location, ssl.key.password, or the same ending in .pem)."
+        )
+
+    def _tls(self, given: dict[str, str]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no stricter than librdkafka, as `create_default_context` is from Python 3.13 on
+        is_verified = given.pop("enable.ssl.certificate.verification", "true").lower() in TRUE
+        is_named = given.pop("ssl.endpoint.identification.algorithm", "https") != "none"
+        context.check_hostname = is_verified and is_named
+        context.verify_mode = ssl.CERT_REQUIRED if is_verified else ssl.CERT_NONE
+        try:
+            _trust(context, given.pop("ssl.ca.location", None), given.pop("ssl.ca.pem", None))
+            with _file(given, "ssl.certificate") as certificate, _file(given, "ssl.key") as key:
+                password = given.pop("ssl.key.password", "")  # never None: OpenSSL would ask at the terminal
+                if certificate:
+                    context.load_cert_chain(certificate, key, password)
+        except (OSError, ValueError) as error:
+            self.refuse(f"its TLS does not take the certificates or the key: {error}")
+        return context
+
+
+def _trust(context: ssl.SSLContext, location: str | None, content: str | None) -> None:
+    """Trust the authorities that the settings name, or else the machine's."""
+    if content is not None:
+        context.load_verify_locations(cadata=content)
+    elif location is None or location == "probe":
+        context.load_default_certs()
+    elif Path(location).is_dir():
+        context.load_verify_locations(capath=location)
+    else:
+        context.load_verify_locations(cafile=location)
+
+
+@contextmanager
+def _file(given: dict[str, str], name: str) -> Iterator[str | None]:
+    """The file that a setting is (`….location`), or one with what it says (`….pem`): Python reads certificates and keys from files only."""
+    content, location = given.pop(f"{name}.pem", None), given.pop(f"{name}.location", None)
+    if location is not None or content is None:
+        yield location
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # readable for its owner alone
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+def _named(code: int) -> str:
+    """What Kafka calls an error."""
+    error = for_code(code)
+    return f"{error.message} ({error.description})" if getattr(error, "description", "") else str(error.__name__)
+
+
+def _left(deadline: float) -> float:
+    """Seconds that are left, for a socket. Raises `TimeoutError` if there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    return left
+
+
+def _close(connections: dict[tuple[str, int], Connection]) -> None:
+    for connection in connections.values():
+        connection.close()
+    connections.clear()

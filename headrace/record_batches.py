@@ -1,0 +1,237 @@
+"""Record batches as they lie in Kafka's log: what a consumer never sees, markers and aborted records included."""
+
+import struct
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from headrace.errors import BrokerError
+
+T = TypeVar("T")
+
+TIMEOUT = 30.0
+"""Seconds for one answer of the broker, tries that failed included."""
+FIRST_BYTES = 64 << 10
+MAX_BYTES = 8 << 20
+"""Bytes to ask for: few after a jump, doubled with each answer that is read on from."""
+EMPTY_TRIES = 3
+"""Empty answers in a row, each after a wait of half a second, before the log's end: a busy broker may send one by mistake."""
+HELD_FOR = 5.0
+"""Seconds in which an answer serves further calls; not for longer, because a topic may be deleted and created again."""
+
+HEADER = struct.Struct(">qiibIhiqqqhii")
+"""Base offset, length, leader epoch, format version, CRC, attributes, last offset delta, 2 timestamps, producer id, epoch and sequence, count."""
+BEFORE_LENGTH = 12
+"""Bytes of a batch that its length does not count."""
+FORMAT_AT = 16
+"""Where the format version lies, in all of them."""
+TRANSACTIONAL, CONTROL = 0x10, 0x20
+ABORT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The header of one record batch.
+
+    base_offset       the first offset
+    last_offset       the last offset, inclusive
+    is_control        whether it holds a transaction marker in place of records
+    is_transactional  whether it belongs to a transaction; true of markers too
+    producer_id       the same in each epoch of a transactional id; -1 without idempotence
+    records           how many are left: less than offsets after compaction
+    is_abort          whether the marker is one; a marker that compaction emptied is not
+    """
+
+    base_offset: int
+    last_offset: int
+    is_control: bool
+    is_transactional: bool
+    producer_id: int
+    records: int
+    is_abort: bool
+
+
+def parse(data: bytes) -> list[RecordBatch]:
+    """The whole batches in the bytes of a Fetch answer; what is cut off at their end is left out.
+
+    A message of the formats before 2 (Kafka 0.10 and older) comes out as a plain batch of one offset: it knows no transactions.
+    """
+    batches = []
+    at = 0
+    while at + FORMAT_AT < len(data):
+        base, length = struct.unpack_from(">qi", data, at)
+        if length <= 0 or at + BEFORE_LENGTH + length > len(data):
+            break
+        if data[at + FORMAT_AT] >= 2:  # noqa: PLR2004, that is the format's name
+            _, _, _, _, _, attributes, delta, _, _, producer, _, _, count = HEADER.unpack_from(data, at)
+            is_control = bool(attributes & CONTROL)
+            is_abort = is_control and count > 0 and _control_type(data, at + HEADER.size) == ABORT
+            batches.append(RecordBatch(base, base + delta, is_control, bool(attributes & TRANSACTIONAL), producer, count, is_abort))
+        else:
+            batches.append(RecordBatch(base, base, is_control=False, is_transactional=False, producer_id=-1, records=1, is_abort=False))
+        at += BEFORE_LENGTH + length
+    return batches
+
+
+def _control_type(data: bytes, at: int) -> int:
+    """The type of a control record: 0 is abort, 1 is commit. Control batches are never compressed."""
+    at = _after_varint(data, at) + 1  # length, attributes
+    for _ in range(3):  # timestamp delta, offset delta, length of the key
+        at = _after_varint(data, at)
+    return int(struct.unpack_from(">hh", data, at)[1])  # the key: version and type
+
+
+def _after_varint(data: bytes, at: int) -> int:
+    while data[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A broker's answer to one Fetch request.
+
+    data            record batches; the first is whole, and may begin before the offset that was asked for
+    high_watermark  the end of the log for consumers
+    throttled       seconds that a quota holds the client back; there are no data then
+    """
+
+    data: bytes
+    high_watermark: int
+    throttled: float = 0.0
+
+
+class OutOfRangeError(Exception):
+    """The offset is before the log's start or beyond its end."""
+
+
+class PassingError(Exception):
+    """It may work in a moment: a connection broke, or a partition has no leader."""
+
+
+class Leaders(Protocol):
+    """What `BatchReader` needs of a cluster; `kafka_protocol.Cluster` is the real one.
+
+    Both raise `PassingError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
+    seconds of `time.monotonic`.
+    """
+
+    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int, deadline: float) -> Answer:
+        """Fetch from the partition's leader, with isolation level 0. Raises `OutOfRangeError`."""
+
+    def earliest(self, topic: str, partition: int, deadline: float) -> int:
+        """The offset at which the log starts."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive)."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    batches: list[RecordBatch]
+    high_watermark: int
+    at: float = field(default_factory=time.monotonic)
+
+
+class BatchReader:
+    """Reads record batches of a cluster, given librdkafka's settings. Not for several threads at once.
+
+    Holds one answer (at most `MAX_BYTES`, or one batch if that is larger) and answers calls for offsets within it from memory, so a call
+    per gap is cheap.
+
+    Args:
+        config: librdkafka's settings.
+        connect: how to reach the cluster; by default with kafka-python.
+    """
+
+    def __init__(self, config: Mapping[str, object], connect: Callable[[Mapping[str, object]], Leaders] | None = None) -> None:
+        self._config = config
+        self._connect = connect or _cluster
+        self._leaders: Leaders | None = None
+        self._held: _Held | None = None
+        self._max_bytes = FIRST_BYTES
+
+    def read(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+        """Batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
+
+        Raises `BrokerError` if the cluster does not answer within `TIMEOUT`, and `UnsupportedLoginError` if this client cannot log in.
+        """
+        end: int | None = None
+        while end is None or offset < end:
+            held = self._from_memory(topic, partition, offset)
+            if held is None:
+                held = self._fetch(topic, partition, offset)
+                end = held.high_watermark if end is None else end
+            first = bisect_left(held.batches, offset, key=lambda batch: batch.last_offset)
+            yield from islice(held.batches, first, None)
+            if not held.batches:
+                return
+            offset = held.end
+
+    def _from_memory(self, topic: str, partition: int, offset: int) -> _Held | None:
+        held = self._held
+        if held is None or (held.topic, held.partition) != (topic, partition) or time.monotonic() - held.at > HELD_FOR:
+            return None
+        return held if held.start <= offset < held.end else None
+
+    def _fetch(self, topic: str, partition: int, offset: int) -> _Held:
+        deadline = time.monotonic() + TIMEOUT
+        self._max_bytes = min(2 * self._max_bytes, MAX_BYTES) if self._is_near(topic, partition, offset) else FIRST_BYTES
+        empty = 0
+        while True:
+            try:
+                answer = self._ask(topic, partition, offset, deadline)
+            except OutOfRangeError:
+                start = self._retried(lambda leaders: leaders.earliest(topic, partition, deadline), deadline)
+                if offset >= start:  # at or beyond the end
+                    return _Held(topic, partition, offset, offset, [], offset)
+                offset = start
+                continue
+            batches = [batch for batch in parse(answer.data) if batch.last_offset >= offset]
+            if batches:
+                self._held = _Held(topic, partition, offset, batches[-1].last_offset + 1, batches, answer.high_watermark)
+                return self._held
+            if answer.data:
+                raise BrokerError(f"{topic}-{partition}: what Kafka sends for offset {offset} holds no whole record batch.")
+            if answer.throttled:
+                if time.monotonic() + answer.throttled > deadline:
+                    raise BrokerError(f"{topic}-{partition}: a quota of Kafka's holds this client back for {answer.throttled:.0f} s.")
+                time.sleep(answer.throttled)
+                continue
+            empty += 1
+            if offset >= answer.high_watermark or empty == EMPTY_TRIES:
+                return _Held(topic, partition, offset, offset, [], offset)
+
+    def _is_near(self, topic: str, partition: int, offset: int) -> bool:
+        held = self._held
+        if held is None or (held.topic, held.partition) != (topic, partition):
+            return False
+        return held.end <= offset <= 2 * held.end - held.start
+
+    def _ask(self, topic: str, partition: int, offset: int, deadline: float) -> Answer:
+        return self._retried(lambda leaders: leaders.fetch(topic, partition, offset, self._max_bytes, deadline), deadline)
+
+    def _retried(self, question: Callable[[Leaders], T], deadline: float) -> T:
+        if self._leaders is None:
+            self._leaders = self._connect(self._config)
+        while True:
+            try:
+                return question(self._leaders)
+            except PassingError as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"Kafka at {self._config['bootstrap.servers']} gave no answer within {TIMEOUT:.0f} s: {error}"
+                    ) from error
+            time.sleep(0.1)
+
+
+def _cluster(config: Mapping[str, object]) -> Leaders:
+    from headrace.kafka_protocol import Cluster  # noqa: PLC0415, it takes 0.3 s to import, and most runs have no gap
+
+    return Cluster(config)
