@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, N
 from headrace.contract.pipeline import Topic
 from headrace.errors import BrokerError, MistakeError, TopicDiffersError
 from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.record_batches import BatchReader, RecordBatch
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class Kafka:
         self.servers = config["bootstrap.servers"]
         self._admin: AdminClient | None = None
         self._refusal: str | None = None
+        self._batches = BatchReader(self.config)  # connects with its first batch
 
     @property
     def admin(self) -> AdminClient:
@@ -243,6 +245,14 @@ class Kafka:
                     raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
         finally:
             consumer.close()
+
+    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+        """Record batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
+
+        With markers, aborted records and what lies behind an open transaction. It is a client of its own, without prefetching; a call for
+        an offset close behind the last one costs little. Raises `UnsupportedLoginError` if that client cannot log in.
+        """
+        return self._batches.read(topic, partition, offset)
 
     def _knock(self, addresses: Iterable[str], what: str) -> None:
         failures = []
