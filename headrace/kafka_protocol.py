@@ -160,7 +160,7 @@ class Connection:
     """
 
     def __init__(self, address: tuple[str, int], login: "Login", deadline: float) -> None:
-        self._protocol = KafkaProtocol(client_id="headrace", receive_message_max_bytes=MAX_ANSWER)
+        self._protocol = KafkaProtocol(client_id=login.client_id, receive_message_max_bytes=MAX_ANSWER)
         self._socket = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _left(deadline)))
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -218,11 +218,13 @@ class Login:
     protocol   `security.protocol` in capitals
     mechanism  of SASL, or None
     tls        Python's context, or None
+    client_id  by which quotas and the broker's logs know it
     """
 
     def __init__(self, config: Mapping[str, object]) -> None:
         self._servers = config["bootstrap.servers"]
         given = {key: str(value) for key, value in config.items() if value != ""}
+        self.client_id = given.get("client.id", "headrace")
         self.protocol = given.pop("security.protocol", "plaintext").upper()
         names = [given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")]  # two names of one setting
         self.username, self.password = given.pop("sasl.username", ""), given.pop("sasl.password", "")

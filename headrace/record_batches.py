@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 TIMEOUT = 30.0
 """Seconds for one answer of the broker, tries that failed included."""
+PAUSE = 0.1
+"""Seconds between two tries."""
 FIRST_BYTES = 64 << 10
 MAX_BYTES = 8 << 20
 """Bytes to ask for: few after a jump, doubled with each answer that is read on from."""
@@ -224,11 +226,11 @@ class BatchReader:
             try:
                 return question(self._leaders)
             except PassingError as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() + PAUSE > deadline:
                     raise BrokerError(
                         f"Kafka at {self._config['bootstrap.servers']} gave no answer within {TIMEOUT:.0f} s: {error}"
                     ) from error
-            time.sleep(0.1)
+            time.sleep(PAUSE)
 
 
 def _cluster(config: Mapping[str, object]) -> Leaders:
