@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,11 +14,13 @@ READY_WITHIN = 60.0
 
 
 @contextmanager
-def broker(home: Path, port: int, jars_folder: Path, java_home: Path) -> Iterator[None]:
-    """Run a broker of one's own, ready when the block starts and gone when it ends."""
+def broker(home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run a broker of one's own, ready when the block starts and gone when it ends. Settings replace those of the embedded stack."""
     one = Broker(home, port, jars_folder, java_home)
     ports.require_free(listened_ports(port))
     one.prepare()
+    with (home / "server.properties").open("a") as properties:
+        properties.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())  # of two lines the later one counts
     log = home / "broker.log"
     with log.open("ab") as out:
         process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
