@@ -36,6 +36,9 @@ def explain(gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[Recor
     id is an abort. The id, not the epoch: an abort after a restart has a higher one. It may lie beyond all gaps, and beyond the last stable
     offset. Counting cannot replace this: a transaction whose only record was refused leaves a marker without a record.
 
+    A batch that compaction emptied explains nothing: Kafka may have removed its commit marker as well, and the next one is another
+    transaction's. While a batch has records, its marker stays.
+
     Reads forward once. Batches between two gaps are skipped unless a marker is looked for; then they must be read, because it may be
     anywhere. Needs memory for the gaps alone.
 
@@ -75,7 +78,7 @@ class _Search:
             closed = self.waiting.pop(batch.producer_id, [])
             if not batch.is_abort:
                 self.removed += closed
-        elif covered and batch.is_transactional:
+        elif covered and batch.is_transactional and batch.records:
             self.waiting.setdefault(batch.producer_id, []).extend(covered)
         else:
             self.removed += covered

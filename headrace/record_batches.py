@@ -18,7 +18,9 @@ PAUSE = 0.1
 """Seconds between two tries."""
 FIRST_BYTES = 64 << 10
 MAX_BYTES = 8 << 20
-"""Bytes to ask for: few after a jump, doubled with each answer that is read on from."""
+"""Bytes to ask for: few after a jump, doubled while reading on."""
+QUICK = 1.0
+"""Seconds: what takes longer is not doubled, so that an answer comes in time over a slow line too."""
 EMPTY_TRIES = 3
 """Empty answers in a row, each after a wait of half a second, before the log's end: a busy broker may send one by mistake."""
 HELD_FOR = 5.0
@@ -130,7 +132,7 @@ class Leaders(Protocol):
 
 @dataclass(frozen=True)
 class _Held:
-    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive)."""
+    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive), when it came and how many seconds it took."""
 
     topic: str
     partition: int
@@ -138,6 +140,7 @@ class _Held:
     end: int
     batches: list[RecordBatch]
     high_watermark: int
+    took: float = 0.0
     at: float = field(default_factory=time.monotonic)
 
 
@@ -183,8 +186,9 @@ class BatchReader:
         return held if held.start <= offset < held.end else None
 
     def _fetch(self, topic: str, partition: int, offset: int) -> _Held:
-        deadline = time.monotonic() + TIMEOUT
-        self._max_bytes = min(2 * self._max_bytes, MAX_BYTES) if self._is_near(topic, partition, offset) else FIRST_BYTES
+        begun = time.monotonic()
+        deadline = begun + TIMEOUT
+        self._max_bytes = self._size(topic, partition, offset)
         empty = 0
         while True:
             try:
@@ -197,7 +201,9 @@ class BatchReader:
                 continue
             batches = [batch for batch in parse(answer.data) if batch.last_offset >= offset]
             if batches:
-                self._held = _Held(topic, partition, offset, batches[-1].last_offset + 1, batches, answer.high_watermark)
+                self._held = _Held(
+                    topic, partition, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, time.monotonic() - begun
+                )
                 return self._held
             if answer.data:
                 raise BrokerError(f"{topic}-{partition}: what Kafka sends for offset {offset} holds no whole record batch.")
@@ -210,11 +216,12 @@ class BatchReader:
             if offset >= answer.high_watermark or empty == EMPTY_TRIES:
                 return _Held(topic, partition, offset, offset, [], offset)
 
-    def _is_near(self, topic: str, partition: int, offset: int) -> bool:
+    def _size(self, topic: str, partition: int, offset: int) -> int:
+        """Bytes to ask for next."""
         held = self._held
-        if held is None or (held.topic, held.partition) != (topic, partition):
-            return False
-        return held.end <= offset <= 2 * held.end - held.start
+        if held is None or (held.topic, held.partition) != (topic, partition) or not held.end <= offset <= 2 * held.end - held.start:
+            return FIRST_BYTES
+        return min(2 * self._max_bytes, MAX_BYTES) if held.took < QUICK else self._max_bytes
 
     def _ask(self, topic: str, partition: int, offset: int, deadline: float) -> Answer:
         return self._retried(lambda leaders: leaders.fetch(topic, partition, offset, self._max_bytes, deadline), deadline)

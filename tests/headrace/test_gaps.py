@@ -66,6 +66,13 @@ CASES: dict[str, tuple[list[RecordBatch], list[OffsetRange], list[OffsetRange], 
     "a marker that lies before": ([marker(0, 7, abort=True), batch(1, 2, 7), marker(3, 7)], [gap(0, 3)], [gap(1, 2)], []),
     "committed": ([batch(0, 2, 7, records=2), marker(3, 7)], [gap(1, 1), gap(3, 3)], [gap(1, 1)], []),
     "an emptied marker decides nothing": ([batch(0, 2, 7), marker(3, 7, records=0)], [gap(0, 3)], [gap(0, 2)], []),
+    "emptied, and its commit marker removed": (
+        [batch(0, 2, 7, records=0), batch(4, 5, 7), marker(6, 7, abort=True)],
+        [gap(0, 6)],
+        [gap(0, 3)],
+        [],
+    ),
+    "aborted, and partly removed": ([batch(0, 2, 7, records=1), marker(3, 7, abort=True)], [gap(0, 3)], [], []),
     "plain": ([batch(0, 9, records=7)], [gap(2, 4)], [gap(2, 4)], []),
     "no batch at the start": ([batch(5, 9)], [gap(0, 4)], [gap(0, 4)], []),
     "no batch between": ([batch(0, 2), batch(5, 9)], [gap(3, 4)], [gap(3, 4)], []),
@@ -122,7 +129,7 @@ def oracle(batches: list[RecordBatch], offset: int) -> str:
     (one,) = covering
     if one.is_control:
         return "explained"
-    if not one.is_transactional:
+    if not one.is_transactional or one.records == 0:
         return "removed"
     closing = [each for each in batches if each.is_control and each.producer_id == one.producer_id and each.base_offset > offset]
     if not closing:
@@ -144,7 +151,9 @@ def test_any_gaps_of_any_log_are_explained_by_the_rule(operations: list[tuple[An
 @given(OPERATIONS)
 def test_what_a_committed_reader_does_not_see_is_explained(operations: list[tuple[Any, ...]]) -> None:
     """In a log that lost nothing, whatever transactions there were, all but those that are still open."""
-    whole = [("records", *rest[:2], 1.0) if kind == "records" else ("marker", *rest[:2], 1) for kind, *rest in operations if kind != "hole"]
+    whole: list[tuple[Any, ...]] = [
+        ("records", *rest[:2], 1.0) if kind == "records" else ("marker", *rest[:2], 1) for kind, *rest in operations if kind != "hole"
+    ]
     batches, end = log_of(whole)
     last = {each.producer_id: each.base_offset for each in batches if each.is_control}
     open_ones = [each for each in batches if each.is_transactional and each.base_offset > last.get(each.producer_id, -1)]

@@ -4,6 +4,8 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ COMMIT = replace(RECORDS, base_offset=13, last_offset=13, is_control=True, recor
 ABORT = replace(COMMIT, base_offset=14, last_offset=14, is_abort=True)
 
 
+@cache
 def encode(batch: RecordBatch, *, payload: int = 0) -> bytes:
     """One record batch as Kafka documents it, with so many bytes in place of its records; a marker's record is a real one."""
     body = marker(0 if batch.is_abort else 1) * batch.records if batch.is_control else b"x" * payload
@@ -111,12 +114,12 @@ class Log:
             return planned
         if not self.start <= offset <= self.end:
             raise OutOfRangeError
-        data = b""
+        found, size = [], 0
         for batch in self.batches:
-            if batch.last_offset >= offset and (not data or len(data) < max_bytes):
-                data += encode(batch, payload=self.payload)
-        first = next((len(encode(b, payload=self.payload)) for b in self.batches if b.last_offset >= offset), 0)
-        return Answer(data[: max(max_bytes, first)], self.end)
+            if batch.last_offset >= offset and size < max_bytes:
+                found.append(encode(batch, payload=self.payload))
+                size += len(found[-1])
+        return Answer(b"".join(found)[: max(max_bytes, len(found[0]) if found else 0)], self.end)
 
     def earliest(self, topic: str, partition: int, deadline: float) -> int:
         """Where it starts."""
@@ -130,9 +133,9 @@ def reader(log: Log) -> BatchReader:
     return BatchReader({"bootstrap.servers": "k:9092"}, lambda _: log)
 
 
-def plain(count: int, size: int = 10) -> list[RecordBatch]:
+def plain(number: int, size: int = 10) -> list[RecordBatch]:
     """So many plain batches, one behind the other."""
-    return [replace(PLAIN, base_offset=i * size, last_offset=(i + 1) * size - 1, records=size) for i in range(count)]
+    return [replace(PLAIN, base_offset=i * size, last_offset=(i + 1) * size - 1, records=size) for i in range(number)]
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +206,15 @@ def test_a_jump_asks_for_little_and_reading_on_for_more() -> None:
     assert sizes == sorted(sizes)
     assert sizes[0] == record_batches.FIRST_BYTES
     assert sizes[-1] == record_batches.MAX_BYTES
+
+
+def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight megabytes would not come in time there."""
+    clock = count(0.0, 1.5)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    log = Log(plain(1_000))
+    assert len(list(reader(log).read("t", 0, 0))) == 1_000
+    assert {size for _, size in log.asked} == {record_batches.FIRST_BYTES}
 
 
 def test_a_topic_that_grows_is_read_to_where_it_ended() -> None:
@@ -290,9 +302,9 @@ def test_reading_needs_no_more_memory_than_one_answer() -> None:
     log = Log(plain(20_000))
     batches: Iterable[RecordBatch] = reader(log).read("t", 0, 0)
     asked = []
-    for count, _ in enumerate(batches):
+    for number, _ in enumerate(batches):
         asked.append(len(log.asked))
-        if count > 500:
+        if number > 500:
             break
     assert asked[0] == 1  # the first batch came before the second answer was asked for
     assert asked[-1] < 6
