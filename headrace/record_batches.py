@@ -22,7 +22,7 @@ MAX_BYTES = 8 << 20
 QUICK = 1.0
 """Seconds: what takes longer is not doubled, so that an answer comes in time over a slow line too."""
 EMPTY_TRIES = 3
-"""Empty answers in a row, each after a wait of half a second, before the log's end: a busy broker may send one by mistake."""
+"""Empty answers in a row, each after a wait of half a second, that are believed: a new leader does not know the log's end yet."""
 HELD_FOR = 5.0
 """Seconds in which an answer serves further calls; not for longer, because a topic may be deleted and created again."""
 
@@ -213,7 +213,7 @@ class BatchReader:
                 time.sleep(answer.throttled)
                 continue
             empty += 1
-            if offset >= answer.high_watermark or empty == EMPTY_TRIES:
+            if offset == answer.high_watermark or empty == EMPTY_TRIES:
                 return _Held(topic, partition, offset, offset, [], offset)
 
     def _size(self, topic: str, partition: int, offset: int) -> int:

@@ -189,6 +189,12 @@ def test_the_way_to_an_abort_marker_is_read_once() -> None:
     assert log.read == len(log.batches)
 
 
+def test_batches_before_the_gap_are_no_trouble() -> None:
+    """A broker may send more than was asked for."""
+    log = [batch(0, 2, 7), marker(3, 7, abort=True), batch(4, 5, 7), marker(6, 7), batch(7, 9)]
+    assert unexplained([gap(3, 3), gap(4, 6), gap(8, 8)], lambda _: iter(log)) == [gap(4, 5), gap(8, 8)]
+
+
 def test_nothing_is_read_without_a_gap() -> None:
     """Most topics have none."""
     log = Log(batch(0, 9))

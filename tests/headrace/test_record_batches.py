@@ -273,9 +273,11 @@ def test_other_errors_are_not_tried_again() -> None:
 
 
 def test_an_empty_answer_is_not_the_end() -> None:
-    """Of a busy broker, or with storage elsewhere; only several in a row are."""
+    """Of a new leader, or with storage elsewhere; only several in a row are."""
     log = Log(plain(3), plan=[Answer(b"", 30), Answer(b"", 30)])
     assert len(list(reader(log).read("t", 0, 0))) == 3
+    behind = Log(plain(3), plan=[Answer(b"", 20)])
+    assert len(list(reader(behind).read("t", 0, 25))) == 1
     removed = Log(plain(3), end=50)
     assert len(list(reader(removed).read("t", 0, 0))) == 3
     assert list(reader(removed).read("t", 0, 40)) == []
