@@ -27,7 +27,6 @@ Data that others build on: schedule on the asset `important_messages_verified`, 
 
 from airflow.sdk import dag
 
-from headrace.airflow.assets import published
 from headrace.airflow.params import demo_params
 from headrace.airflow.tasks import (
     DAG_DEFAULTS,
@@ -39,6 +38,7 @@ from headrace.airflow.tasks import (
     report,
     schedule,
     stream_to_parquet,
+    verify_schedule,
 )
 from headrace.contract.pipeline import Pipeline
 
@@ -61,7 +61,7 @@ def ingest() -> None:
 @dag(
     dag_id="important_messages_verify",
     description=f"Proves that no record of {pipeline.name} was lost.",
-    schedule=[published(pipeline)],
+    schedule=verify_schedule(pipeline),
     **common,
 )
 def verify() -> None:

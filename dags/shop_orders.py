@@ -27,7 +27,6 @@ Data that others build on: schedule on the asset `shop_orders_verified`, not on 
 
 from airflow.sdk import dag
 
-from headrace.airflow.assets import published
 from headrace.airflow.params import demo_params
 from headrace.airflow.tasks import (
     DAG_DEFAULTS,
@@ -39,6 +38,7 @@ from headrace.airflow.tasks import (
     report,
     schedule,
     stream_to_parquet,
+    verify_schedule,
 )
 from headrace.contract.pipeline import Pipeline
 
@@ -61,7 +61,7 @@ def ingest() -> None:
 @dag(
     dag_id="shop_orders_verify",
     description=f"Proves that no record of {pipeline.name} was lost.",
-    schedule=[published(pipeline)],
+    schedule=verify_schedule(pipeline),
     **common,
 )
 def verify() -> None:

@@ -1,18 +1,24 @@
 """JSON documents on disk: typed, versioned, written whole or not at all."""
 
+import itertools
 import os
+import stat
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from headrace.errors import LedgerError
+from headrace.errors import LedgerError, OutdatedError
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything that is kept as a JSON file. Its JSON Schemas are in `docs/schemas`."""
+    """Base of everything that is kept as a JSON file. Each kind has a field `schema`, the version of its form; see `docs/schemas`."""
 
-    schema: Literal[1] = 1
+
+class _Version(msgspec.Struct):
+    """The version of any document."""
+
+    schema: int
 
 
 DocumentT = TypeVar("DocumentT", bound=Document)
@@ -27,7 +33,7 @@ def write(path: Path, document: Document) -> None:
 
 def replace(path: Path, data: bytes) -> None:
     """Let a file have this content: readers see the old one or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("wb") as file:
         file.write(data)
@@ -38,11 +44,43 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def read(path: Path, kind: type[DocumentT]) -> DocumentT:
-    """Read a document. Raises `LedgerError` naming the file if it is not what it should be, `FileNotFoundError` if absent."""
+    """Read a document.
+
+    Raises `LedgerError` naming the file if it is not what it should be (`OutdatedError` if an earlier version of Headrace wrote it),
+    `FileNotFoundError` if it is absent.
+    """
+    return decode(path, content(path), kind)
+
+
+def content(path: Path) -> bytes:
+    """What is in a file. Raises `LedgerError` for what is no regular file: a folder can't be read, and a FIFO would be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise LedgerError(f"{path} is no file. It was exchanged; put back a copy.")
+    return path.read_bytes()
+
+
+def decode(path: Path, data: bytes, kind: type[DocumentT]) -> DocumentT:
+    """The document in a file's content. Raises like `read`."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
+        if (version := _version(data)) and version < _written_version(kind):
+            raise OutdatedError(
+                f"{path} has schema {version}, of an earlier version of Headrace; this one does not read it. Go on with that version, "
+                "or start over from what Kafka still holds: `headrace reset PIPELINE` moves the pipeline's folder aside."
+            ) from error
         raise LedgerError(f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy.") from error
+
+
+def _written_version(kind: type[Document]) -> int:
+    return int(next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema"))
+
+
+def _version(data: bytes) -> int | None:
+    try:
+        return msgspec.json.decode(data, type=_Version).schema
+    except msgspec.DecodeError:
+        return None
 
 
 def sync(path: Path) -> None:
@@ -50,6 +88,14 @@ def sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     sync_directory(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that is not there yet, and those above it, so that their names survive a power cut."""
+    missing = list(itertools.takewhile(lambda each: not each.exists(), (path, *path.parents)))
+    path.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_directory(made.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -15,6 +15,7 @@ A message says what happened, where (file and key, or topic, partition and offse
         ├── DeliveryError               the broker did not acknowledge every record
         ├── RefusedError                the stream must not start: what is on disk and what is in Kafka do not fit
         ├── LedgerError                 ledger and checkpoint disagree, or the account does not balance
+        │   └── OutdatedError               a document that an earlier version wrote
         └── BrokenInvariantError        verify found a broken invariant
 """
 
@@ -96,6 +97,10 @@ class RefusedError(RedError):
 
 class LedgerError(RedError):
     """Ledger and checkpoint disagree, or the account of a micro-batch does not balance."""
+
+
+class OutdatedError(LedgerError):
+    """A document that an earlier version of Headrace wrote, in a form that this one does not read."""
 
 
 class BrokenInvariantError(RedError):

@@ -33,6 +33,9 @@ PASSING = {
     KafkaError.REQUEST_TIMED_OUT,
 }
 """Errors that a broker answers while a topic, its leader or the broker itself is new."""
+TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
+DEFAULT_TRANSACTION_TIMEOUT = 900.0
+"""Seconds; Kafka's default for that setting."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
 """A block holds at most this many records, and about this many bytes."""
@@ -207,23 +210,60 @@ class Kafka:
         found = self._positions(topics, OffsetSpec.for_timestamp(milliseconds))
         return {topic: {p: o if o >= 0 else end[topic][p] for p, o in partitions.items()} for topic, partitions in found.items()}
 
+    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
+        """The timestamp of the first record at or after a position, aborted and open ones included, in milliseconds since 1970 (UTC).
+
+        A partition without such a record is absent. One consumer asks for all of them.
+        """
+        found: dict[tuple[str, int], int] = {}
+        missing = {(topic, partition) for topic, partitions in positions.items() for partition in partitions}
+        if not missing:
+            return found
+        consumer = Consumer(
+            self._reading(committed=False)
+            | {
+                "auto.offset.reset": "earliest",  # retention may have removed a position meanwhile
+                "fetch.message.max.bytes": 64 << 10,
+                "queued.min.messages": 1,
+            }
+        )
+        try:
+            consumer.assign([TopicPartition(topic, partition, positions[topic][partition]) for topic, partition in sorted(missing)])
+            silent_since = time.monotonic()
+            while missing:
+                for message in consumer.consume(1_000, timeout=0.1):
+                    place = (str(message.topic()), int(message.partition() or 0))
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
+                        raise BrokerError(f"{place[0]}-{place[1]} can't be read: {error.str()}")
+                    if place in missing:
+                        silent_since = time.monotonic()
+                        missing.discard(place)
+                        consumer.pause([TopicPartition(*place)])
+                        if error is None:
+                            found[place] = message.timestamp()[1]
+                if time.monotonic() - silent_since > PATIENCE:
+                    raise self._silent()
+        finally:
+            consumer.close()
+        return found
+
+    def longest_transaction(self) -> float:
+        """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""
+        broker = ConfigResource(ResourceType.BROKER, str(self._brokers()[0].id))
+        try:
+            config = self.admin.describe_configs([broker])[broker].result(PATIENCE)
+            return int(config[TRANSACTION_TIMEOUT].value) / 1000
+        except (KafkaException, KeyError, TimeoutError):
+            return DEFAULT_TRANSACTION_TIMEOUT
+
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over.
 
         Raises `BrokerError` if the range is not there to be read to its end.
         """
         at, until = offset_range.from_offset, offset_range.until_offset
-        consumer = Consumer(
-            {
-                "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
-                **self.config,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
-                "queued.max.messages.kbytes": BLOCK_BYTES >> 10,
-            }
-        )
+        consumer = Consumer(self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10})
         try:
             consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
             silent_since = time.monotonic()
@@ -253,6 +293,16 @@ class Kafka:
         an offset close behind the last one costs little. Raises `UnsupportedLoginError` if that client cannot log in.
         """
         return self._batches.read(topic, partition, offset)
+
+    def _reading(self, *, committed: bool) -> dict[str, object]:
+        return {
+            "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+            **self.config,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+        }
 
     def _knock(self, addresses: Iterable[str], what: str) -> None:
         failures = []

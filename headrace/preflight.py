@@ -5,11 +5,17 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
-from headrace.errors import SurroundingsError
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import MistakeError, SurroundingsError
 from headrace.kafka import Kafka
+from headrace.report.display import lasting
 
+FOUR_YEARS = 4 * 365 + 1
+"""In days."""
 LEAST_FREE_BYTES = 500 << 20
 _CORE = re.compile(r"spark-core_2\.13-(?P<spark>\d[\w.]*)\.jar")
 _CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
@@ -21,6 +27,40 @@ def checks(kafka: Kafka, data: Path) -> Iterator[str]:
     yield f"Kafka at {kafka.servers}: {brokers} broker{'s' * (brokers != 1)}, reached at the advertised address"
     yield f"Kafka connector {check_connector()} on Spark's class path, the version of Spark"
     yield f"{data}: writable, {check_writable(data) >> 30} GiB free"
+
+
+def check_file(pipeline: Pipeline) -> None:
+    """Raise `MistakeError` for limits that a healthy pipeline would pass: between two runs records wait."""
+    limit, schedule = pipeline.limits.lag, pipeline.schedule
+    if limit is not None and schedule is not None and limit <= (interval := longest_interval(schedule)):
+        raise MistakeError(
+            f"{pipeline.path}: [limits] lag is {lasting(limit)}, and the schedule '{schedule}' lets up to {lasting(interval)} pass between two runs. "
+            "Records wait that long in any case: set a longer lag, or a closer schedule."
+        )
+
+
+def longest_interval(schedule: str) -> float:
+    """The longest time between two ticks of a cron schedule within four years, in seconds; infinity if there is one tick at most."""
+    from croniter import croniter  # noqa: PLC0415  Airflow's own reading of schedules; few need it here
+
+    minutes, hours, days, months, weekdays = (set(values) for values in croniter.expand(schedule)[0][:5])
+    every = {"*"}
+    ticks = sorted(
+        60 * hour + minute for hour in (range(24) if hours == every else hours) for minute in (range(60) if minutes == every else minutes)
+    )
+
+    def matches(day: date) -> bool:
+        of_month, of_week = day.day in days, day.isoweekday() % 7 in weekdays
+        if every not in (days, weekdays):
+            return (of_month or of_week) and (months == every or day.month in months)  # cron's rule where both are given
+        return (days == every or of_month) and (weekdays == every or of_week) and (months == every or day.month in months)
+
+    found = [number for number in range(FOUR_YEARS) if matches(date(2024, 1, 1) + timedelta(days=number))]
+    within = [after - before for before, after in pairwise(ticks)]
+    between = [
+        (after - before) * 1440 + ticks[0] - ticks[-1] for before, after in pairwise([*found, *[each + FOUR_YEARS for each in found[:1]]])
+    ]
+    return 60.0 * max([*within, *between], default=float("inf"))
 
 
 def check_connector() -> str:

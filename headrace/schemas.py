@@ -11,13 +11,13 @@ import msgspec
 from headrace.documents import Document
 from headrace.ledger.entries import Entry
 from headrace.ledger.identity import Identity
-from headrace.ledger.progress import Streamed, Verified
+from headrace.ledger.progress import Started, Streamed, Verified
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Report
 from headrace.settings import ROOT
 
 FOLDER = ROOT / "docs" / "schemas"
-DOCUMENTS: tuple[type[Document], ...] = (Entry, Identity, Receipt, Report, Streamed, Verified)
+DOCUMENTS: tuple[type[Document], ...] = (Entry, Identity, Receipt, Report, Started, Streamed, Verified)
 
 
 def schemas() -> dict[str, str]:

@@ -71,18 +71,24 @@ def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: smal
 
 def check(name: Name) -> None:
     """Read a pipeline file and tell all that is wrong with it, or what it means, and whether it goes with what is published."""
-    from headrace.ledger.guard import check_pipeline
+    from headrace.ledger.guard import check_pipeline, check_starting
     from headrace.ledger.identity import read_identity
+    from headrace.preflight import check_file
 
     pipeline, folder = load(name)
+    check_file(pipeline)
     if identity := read_identity(folder):
         check_pipeline(folder, identity, pipeline)
+    else:
+        check_starting(pipeline)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
     topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
     typer.echo(f"  reads     {topics_read}")
     typer.echo(f"  decodes   {pipeline.contract.described}")
     typer.echo(f"  keeps     {pipeline.filter.text}")
     typer.echo(f"  runs      {pipeline.schedule or 'by hand'}{' (UTC)' if pipeline.schedule else ''}")
+    if pipeline.limits.any:
+        typer.echo(f"  limits    {pipeline.limits}")
     typer.echo(f"  writes to {folder.root}")
 
 
@@ -126,17 +132,23 @@ def verify(
     from headrace.report.stored import store
     from headrace.terminal import Terminal
     from headrace.verify.check import Verification
-    from headrace.verify.conclude import conclude
     from headrace.verify.scope import everything, of_run
+    from headrace.verify.settle import conclude, draw_number
 
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
-    verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope)
+    run = f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
+    number = draw_number(folder, f"verify run {run}") if is_there else 1
+    verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, number)
     say = Say()
     say.line(f"Judging {plural(verification.offset_count, 'offset')} again, as far as Kafka still has them ...")
     with say.progress("offsets", verification.offset_count) as tell:
         verification.tell = tell
-        found = verification.run(f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}")
+        found = verification.run(run)
+    if not is_there:
+        console.show(found, Terminal())
+        raise typer.Exit(Exit.GREEN if found.state == State.GREEN else Exit.RED)
     store(folder, found)
     try:
         conclude(folder, pipeline, scope, found)
@@ -233,16 +245,29 @@ def list_topics(bootstrap_servers: Servers = None) -> None:
 @topics.command()
 def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     """Partitions, offsets and settings of a topic."""
+    from datetime import UTC, datetime
+
     from headrace.kafka import Kafka
+    from headrace.report.display import clock
+    from headrace.transactions import open_transactions
 
     kafka = Kafka(kafka_config(bootstrap_servers))
     facts = kafka.describe([topic]).get(topic)
     if facts is None:
         raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
     typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
-    earliest, end = kafka.earliest([topic])[topic], kafka.end([topic])[topic]
-    for partition in sorted(end):
-        typer.echo(f"  partition {partition}: first offset {earliest[partition]}, next offset {end[partition]}")
+    # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
+    ends, stable, earliest = kafka.end([topic], committed=False)[topic], kafka.end([topic])[topic], kafka.earliest([topic])[topic]
+    hiding = {each.partition: each for each in open_transactions(kafka, {topic: stable}, {topic: ends}, datetime.now(UTC))}
+    for partition in sorted(ends):
+        typer.echo(f"  partition {partition}: first offset {earliest[partition]}, next offset {ends[partition]}")
+        if one := hiding.get(partition):
+            since = f"since {clock(one.began_at)}" if one.began_at else "since an unknown time"
+            typer.echo(
+                f"    committed readers see it up to offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
+            )
+            if one.is_hanging:
+                typer.echo(f"    it is hanging; this ends it: {one.abort_command(kafka.servers)}")
     for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
         typer.echo(f"  {key} = {facts.config.get(key)}")
 

@@ -19,7 +19,7 @@ from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import Positions, between
-from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, sequence_of
+from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
 from producers.samples import payload
 
 SETTINGS = {
@@ -105,9 +105,9 @@ def _produce(
 ) -> Receipt:
     acknowledgements = Acknowledgements()
     topics = [topic.name for topic in pipeline.topics]
-    path = folder.receipt(run)
-    if path.exists():
-        receipt = documents.read(path, Receipt)
+    path = folder.unverified_receipt(run)
+    if known := receipt_of(folder, run):
+        receipt = known
         if receipt.state == ReceiptState.COMPLETE:
             return receipt
         landed, digest = read_back(cluster, receipt, topics, acknowledgements)

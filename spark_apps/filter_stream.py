@@ -23,7 +23,7 @@ from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import check_receipts, open_ledger
-from headrace.ledger.progress import Streamed, completed_receipts, streamed_runs
+from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
 from headrace.settings import Settings
 from spark_apps.publisher import Publisher
 from spark_apps.session import spark_session
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     with folder.locked(f"the stream of run {options.run}", patience=LOCK_PATIENCE):
         started_at = datetime.now(UTC)
         identity = open_ledger(folder, pipeline, Kafka(kafka))
+        documents.write(folder.started, Started(run=options.run, started_at=started_at))
         owed = completed_receipts(folder)
         spark = spark_session(f"{pipeline.name} {options.run}")
         publisher = Publisher(folder, pipeline.contract, options.run)

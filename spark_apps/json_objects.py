@@ -45,7 +45,7 @@ _TYPED_AS = {FieldType.STRING: "variant", FieldType.TIMESTAMP: "string"}
 
 
 def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
-    """Add the declared columns and `_reason`, the first of `unreadable` and the reasons of JSON. Reads `_text`."""
+    """Add the declared columns, `_reason` (the first of `unreadable` and the reasons of JSON) and `_field`. Reads `_text`."""
     # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
     records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
 
@@ -61,9 +61,22 @@ def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Colum
         .withColumn("_exact", F.when(~F.col("_fits"), exact))
         .withColumn("_found", F.when(F.col("_fits"), from_typed).otherwise(from_exact))
     )
-    return parsed.withColumns({field.name: _value(field) for field in fields}).withColumn(
+    judged = parsed.withColumns({field.name: _value(field) for field in fields}).withColumn(
         "_reason", F.when(unreadable.isNotNull(), unreadable).otherwise(_unusable(fields))
     )
+    return judged.withColumn("_field", _field(fields))
+
+
+def _field(fields: tuple[Field, ...]) -> Column:
+    """The first declared field that the reason is about. Only the quarantine asks for it."""
+    wrong = _first((field, _is_wrong(field)) for field in fields)
+    missing = _first((field, F.col(field.name).isNull()) for field in fields if field.required)
+    return F.when(F.col("_reason") == Reason.WRONG_TYPE, wrong).when(F.col("_reason") == Reason.MISSING_FIELD, missing)
+
+
+def _first(conditions: Iterable[tuple[Field, Column]]) -> Column:
+    """The name of the first field whose condition is true."""
+    return F.coalesce(*(F.when(condition, field.name) for field, condition in conditions), F.lit(None).cast("string"))
 
 
 def _unusable(fields: tuple[Field, ...]) -> Column:

@@ -18,7 +18,8 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     """Give every record of Kafka's source its verdict.
 
     Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is unusable), `_value`, `_headers`,
-    `_reason` (string, one of `Reason`; null if usable) and `_verdict` (string, one of `Verdict`).
+    `_reason` (string, one of `Reason`; null if usable), `_field` (the declared field that the reason is about, null if it is about none) and
+    `_verdict` (string, one of `Verdict`).
     """
     raw = (*POSITION, "_value", "_headers")
     # Kafka's columns under names that no field can have.
@@ -30,10 +31,10 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
         empty = F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE))
         decoded = decode_json(named, contract.fields, F.coalesce(empty, unreadable))
     else:
-        decoded = named.withColumns({"value": F.col("_text"), "_reason": unreadable})
+        decoded = named.withColumns({"value": F.col("_text"), "_reason": unreadable, "_field": F.lit(None).cast("string")})
 
     usable = F.col("_reason").isNull()
     columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]
     wanted = F.expr(Filter.parse(contract.filter, contract.fields).spark_sql)
     verdict = F.when(~usable, str(Verdict.QUARANTINED)).when(wanted, str(Verdict.KEPT)).otherwise(str(Verdict.FILTERED))
-    return decoded.select(*POSITION, *columns, "_value", "_headers", "_reason", verdict.alias("_verdict"))
+    return decoded.select(*POSITION, *columns, "_value", "_headers", "_reason", "_field", verdict.alias("_verdict"))

@@ -12,10 +12,12 @@ from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError, SurroundingsError
 from headrace.ledger import publish
-from headrace.ledger.entries import DataFile, Entry, entries, positions
+from headrace.ledger.checkpoint import checkpoint_id, planned_positions
+from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_path, read_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, checkpoint_id, planned_positions, read_identity
-from headrace.ledger.ranges import OffsetRange, between
+from headrace.ledger.guard import following
+from headrace.ledger.identity import Identity, read_identity
+from headrace.ledger.ranges import OffsetRange, Positions, between
 from headrace.report.display import plural
 from spark_apps.judge import POSITION, judge
 
@@ -28,6 +30,9 @@ RECORDS_PER_TASK = 250_000
 
 FILE_BYTES = 128 << 20
 """About how large a file may become."""
+
+RECENT = 10
+"""Micro-batches whose files tell how large a row is."""
 
 FIRST_ROWS_PER_FILE = 1_000_000
 """Rows of a file as long as it is not known how large they are."""
@@ -57,31 +62,53 @@ class Publisher:
     def _publish(self, records: DataFrame, micro_batch: int) -> None:
         planned_at = datetime.now(UTC)
         identity = adopt_checkpoint(self.folder)
-        ledger = entries(self.folder)
-        ranges = plan(self.folder, identity, ledger, micro_batch)
-        if micro_batch < len(ledger):
-            must_be_published(ranges, ledger[micro_batch])
+        before = self._entry_before(micro_batch)
+        ranges = plan(self.folder, identity, before, micro_batch)
+        if entry_path(self.folder, micro_batch).exists():
+            must_be_published(ranges, read_link(self.folder, micro_batch).entry)
             log.info("micro-batch %d: published already", micro_batch)
             return
 
         log.info("micro-batch %d: reading %s offsets of %s", micro_batch, f"{sum(map(len, ranges)):,}", plural(len(ranges), "partition"))
         staging = publish.stage(self.folder, micro_batch)
-        counts = write(judge(records, self.contract), self.contract, ranges, staging, ledger[-10:]) if ranges else {}
+        counts = write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch)) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
+        accounts = publish.audit(ranges, counts, events, quarantine)
+        known = before.entry.offsets if before else {}
+        ends = planned_positions(self.folder.checkpoint, micro_batch)
         entry = Entry(
-            micro_batch=micro_batch,
+            number=micro_batch,
+            previous=before.sha256 if before else None,
             checkpoint=str(identity.checkpoint),
             run=self.run,
+            rules=RULES,
             contract=self.contract,
             planned_at=planned_at,
             published_at=datetime.now(UTC),
-            accounts=publish.audit(ranges, counts, events, quarantine),
+            starts=new_partitions(known, ends, identity.start),
+            offsets={topic: {**known.get(topic, {}), **ends.get(topic, {})} for topic in {**known, **ends}},
+            accounts=accounts,
+            totals=(before.entry.totals if before else Totals()).plus(accounts),
             events=events,
             quarantine=quarantine,
         )
         publish.commit(self.folder, staging, entry)
         self.published.append(entry)
         log.info("%s", described(entry))
+
+    def _entry_before(self, micro_batch: int) -> Link | None:
+        if micro_batch == 0:
+            return None
+        try:
+            return read_link(self.folder, micro_batch - 1)
+        except LedgerError as error:
+            raise LedgerError(
+                f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows no entry. {error} {ROLLED_BACK}"
+            ) from error
+
+    def _recent(self, micro_batch: int) -> list[Entry]:
+        """The entries of the last micro-batches, whose files tell how many rows make a file of a sensible size."""
+        return [read_link(self.folder, number).entry for number in range(max(micro_batch - RECENT, 0), micro_batch)]
 
 
 def write(
@@ -99,7 +126,7 @@ def write(
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
         unusable = judged.where(F.col("_reason").isNotNull())
-        whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"))
+        whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field"))
         rows = rows_per_file([file for entry in before for file in entry.quarantine])
         whole.write.option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
     return counts
@@ -155,16 +182,15 @@ def adopt_checkpoint(folder: Folder) -> Identity:
         )
     if identity.checkpoint is None:
         identity = msgspec.structs.replace(identity, checkpoint=checkpoint_id(folder.checkpoint))
-        documents.sync(folder.checkpoint / "metadata")  # Spark leaves that to the system; without it the ledger would be nobody's
+        documents.sync(
+            folder.checkpoint / "metadata"
+        )  # Spark leaves that to the system; identity.json must not name an id that a power cut removes
         documents.write(folder.identity, identity)
     return identity
 
 
-def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batch: int) -> list[OffsetRange]:
+def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: int) -> list[OffsetRange]:
     """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
-    before = [entry for entry in ledger if entry.micro_batch < micro_batch]
-    if len(before) != micro_batch:
-        raise LedgerError(f"Checkpoint and ledger disagree: micro-batch {micro_batch} follows {len(before)} entries. {ROLLED_BACK}")
     planned = planned_positions(folder.checkpoint, micro_batch)
     if new := [
         f"{topic}-{partition}"
@@ -176,9 +202,18 @@ def plan(folder: Folder, identity: Identity, ledger: Sequence[Entry], micro_batc
             f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then."
         )
     try:
-        return between(positions(identity.start, before), planned)
+        return between(following(identity, before), planned)
     except ValueError as error:
         raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}") from error
+
+
+def new_partitions(known: Positions, ends: Positions, start: Positions) -> Positions:
+    """Where the partitions start that a micro-batch is the first to account for."""
+    new = {
+        topic: {partition: start[topic][partition] for partition in partitions if partition not in known.get(topic, {})}
+        for topic, partitions in ends.items()
+    }
+    return {topic: partitions for topic, partitions in new.items() if partitions}
 
 
 def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
@@ -186,7 +221,7 @@ def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
     if list(ranges) != entry.ranges:
         planned, accounted = (", ".join(map(str, those)) for those in (ranges, entry.ranges))
         raise LedgerError(
-            f"Checkpoint and ledger disagree: micro-batch {entry.micro_batch} is planned as {planned}, its entry accounts for {accounted}. "
+            f"Checkpoint and ledger disagree: micro-batch {entry.number} is planned as {planned}, its entry accounts for {accounted}. "
             f"{ROLLED_BACK}"
         )
 
@@ -197,6 +232,6 @@ def described(entry: Entry) -> str:
     skipped = f", {gaps:,} gaps" if gaps else ""
     seconds = (entry.published_at - entry.planned_at).total_seconds()
     return (
-        f"micro-batch {entry.micro_batch}: {kept + filtered + quarantined:,} read = {kept:,} kept + {filtered:,} filtered + "
+        f"micro-batch {entry.number}: {kept + filtered + quarantined:,} read = {kept:,} kept + {filtered:,} filtered + "
         f"{quarantined:,} quarantined{skipped}, {plural(len(entry.accounts), 'partition')}, {seconds:.1f} s"
     )

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
-from headrace.report.stored import DOCUMENT, PAGE, covering
+from headrace.report.stored import PAGE, of_run
 from headrace.settings import Settings
 
 INGEST = "_ingest"
@@ -49,13 +49,14 @@ def page(data: Path, dag_id: str, run_id: str) -> HTMLResponse:
     if not pipeline or not run_id:
         return _notice("No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports.")
     folder = Folder(data / quoted(pipeline))
+    path = folder.report(run_id) / PAGE
     if suffix == VERIFY:
-        path = folder.report(run_id) / PAGE
         missing = "It is there as soon as the run's task `report` has ended."
     else:
-        path = next(covering(folder, run_id), folder.root / DOCUMENT).with_name(PAGE)
         missing = f"It is there as soon as a run of `{pipeline}{VERIFY}` has checked what this run published."
     try:
+        if document := of_run(folder, run_id):
+            path = document.with_name(PAGE)
         return HTMLResponse(path.read_bytes(), headers=HEADERS)
     except FileNotFoundError:
         return _notice("No report yet", missing)

@@ -6,6 +6,7 @@ A DAG file is read every few seconds and once more by every task; whatever is im
 import logging
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,14 @@ from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Context, CronTriggerTimetable, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, Context, CronTriggerTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from headrace.airflow.assets import published, verified
+from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose
-from headrace.errors import Exit, HeadraceError, SurroundingsError
+from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError
 from headrace.settings import ROOT, Settings, kafka_file
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,24 @@ DAG_DEFAULTS: dict[str, Any] = {
 """What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
 
 
+HOURLY = "0 * * * *"
+"""When the limits of a pipeline without a schedule are looked at."""
+
+FIRST_STREAM_LOOK = 10.0
+"""Seconds between two looks whether a first stream has published something."""
+
+
 def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
     """The pipeline's cron schedule, in UTC, or `None`. A DAG that is switched on waits for the next tick; without a start date it may."""
     return CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0)) if pipeline.schedule else None
+
+
+def verify_schedule(pipeline: Pipeline) -> Any:
+    """When verify runs: after each ingest that published something; with `[limits]` also by the clock, so that silence is noticed."""
+    if not pipeline.limits.any:
+        return [published(pipeline)]
+    by_clock = CronTriggerTimetable(pipeline.schedule or HOURLY, timezone="UTC", run_immediately=timedelta(0))
+    return AssetOrTimeSchedule(assets=[published(pipeline)], timetable=by_clock)
 
 
 @contextmanager
@@ -62,15 +78,18 @@ def preflight(pipeline: Pipeline) -> Any:
     def run() -> None:
         from headrace.kafka import Kafka
         from headrace.ledger.folder import Folder
-        from headrace.ledger.guard import check_pipeline
+        from headrace.ledger.guard import check_pipeline, check_starting
         from headrace.ledger.identity import read_identity
-        from headrace.preflight import checks
+        from headrace.preflight import check_file, checks
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         with plainly():
             log.info("Spark runs on %s (%s)", spark_master(), SPARK)
+            check_file(pipeline)
             if identity := read_identity(folder):
                 check_pipeline(folder, identity, pipeline)
+            else:
+                check_starting(pipeline)
             for line in checks(Kafka(kafka_config()), folder.root):
                 log.info("%s", line)
 
@@ -212,7 +231,7 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
 
 
 def collect(pipeline: Pipeline) -> Any:
-    """Decide what this run verifies: all that was published or receipted since verify was last green."""
+    """Decide what this run verifies: all that is published or receipted and not proven yet."""
 
     @task(task_id="collect", doc_md=collect.__doc__)
     def run() -> dict[str, Any]:
@@ -221,8 +240,14 @@ def collect(pipeline: Pipeline) -> Any:
         from headrace.ledger.folder import Folder
         from headrace.verify.scope import since_verified
 
+        folder = Folder(Settings.from_environment().data / pipeline.name)
         with plainly():
-            scope = since_verified(Folder(Settings.from_environment().data / pipeline.name))
+            if get_current_context()["triggering_asset_events"] and not folder.identity.exists():
+                raise MistakeError(
+                    f"A stream has published something, and {folder.root} holds no ledger. If the folder was moved away, put it back; "
+                    "or name its place in HEADRACE_DATA."
+                )
+            scope = since_verified(folder)
         log.info("micro-batches to judge again: %s", ", ".join(map(str, scope.micro_batches)) or "none")
         log.info("receipts to read back: %s", ", ".join(scope.receipts) or "none")
         return msgspec.to_builtins(scope)  # type: ignore[no-any-return]
@@ -241,16 +266,23 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.ledger.folder import Folder
         from headrace.report import wording
         from headrace.report.display import plural
-        from headrace.report.stored import DOCUMENT, store
+        from headrace.report.stored import discard, store
         from headrace.terminal import occasionally
         from headrace.verify.check import Verification
-        from headrace.verify.scope import Scope
+        from headrace.verify.scope import Scope, with_new
+        from headrace.verify.settle import draw_number
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
         with plainly():
-            (folder.report(run_id) / DOCUMENT).unlink(missing_ok=True)  # an earlier try's says nothing of what is there now
-            verification = Verification(folder, pipeline, Kafka(kafka_config()), msgspec.convert(scope, Scope))
+            discard(folder, run_id)  # an earlier try's says nothing of what is there now
+            while folder.is_being_written() and not folder.micro_batches():
+                log.info("a stream is running its first micro-batch; waiting for it to publish that, or to end")
+                time.sleep(FIRST_STREAM_LOOK)
+            number = draw_number(folder, f"verify run {run_id}")
+            ingests = get_current_context()["ti"].get_dr_count(dag_id=f"{pipeline.name}_ingest", states=["queued", "running"])
+            wanted = with_new(msgspec.convert(scope, Scope), folder)
+            verification = Verification(folder, pipeline, Kafka(kafka_config()), wanted, number, ingest_is_running=ingests > 0)
             log.info("judging %s again", plural(verification.offset_count, "offset"))
             verification.tell = occasionally(lambda done: log.info("%s done", plural(done, "offset")))
             found = verification.run(run_id)
@@ -263,18 +295,18 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
 
 
 def report(pipeline: Pipeline, scope: Any) -> Any:
-    """Write the report for people; fail if an invariant is broken. On green, what is verified is verified for good."""
+    """Write the report for people; fail if an invariant is broken. What is proven is proven for good, whatever else is red."""
 
-    @task(task_id="report", doc_md=report.__doc__, outlets=[verified(pipeline)])
+    @task(task_id="report", doc_md=report.__doc__, outlets=[newly_verified(pipeline)])
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
         from headrace import documents
         from headrace.ledger.folder import Folder
-        from headrace.report import console
+        from headrace.report import console, wording
         from headrace.report.model import Report
-        from headrace.verify.conclude import conclude
         from headrace.verify.scope import Scope
+        from headrace.verify.settle import announced, conclude
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])
@@ -285,7 +317,17 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
                 console.show(found, page, samples=False)
             for line in filter(str.strip, shown.get().splitlines()):
                 log.info("%s", line)
-            conclude(folder, pipeline, msgspec.convert(scope, Scope), found)
+            is_news = conclude(folder, pipeline, msgspec.convert(scope, Scope), found)
+        outcome = wording.outcome(found)
+        log.info(
+            "%s%s",
+            outcome.sentence,
+            "" if is_news else f". Nothing new was verified, so {verified(pipeline).name} is not emitted.",
+        )
+        if is_news:
+            events = get_current_context()["outlet_events"][newly_verified(pipeline)]
+            events.add(verified(pipeline), extra=wording.summary(found))
+            announced(folder)
         return str(path / "report.html")
 
     return run(scope)

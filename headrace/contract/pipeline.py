@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from headrace.contract.cron import cron_problem
 from headrace.contract.filter import Filter
+from headrace.contract.limits import Limits, limits
 from headrace.contract.reading import Table
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
@@ -74,6 +75,7 @@ class Pipeline:
     max_records_per_micro_batch: int
     kept_per_minute: bool
     topics: tuple[Topic, ...]
+    limits: Limits
     demo: Demo | None
 
     @classmethod
@@ -94,6 +96,7 @@ class Pipeline:
             "max_records_per_micro_batch": file.whole("max_records_per_micro_batch", 5_000_000),
             "kept_per_minute": file.boolean("kept_per_minute", default=False),
             "topics": _topics(file),
+            "limits": limits(file),
             "demo": _demo(file, found_format, fields),
         }
         if values["demo"] is not None and values["starting"] not in {"earliest", None}:

@@ -5,12 +5,14 @@ It must be checked before: Spark writes its offset log first and fails then, and
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, RefusedError
-from headrace.ledger.entries import Entry, positions
+from headrace.errors import LedgerError, MistakeError, RefusedError
+from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
+from headrace.ledger.entries import Link
 from headrace.ledger.folder import Folder
-from headrace.ledger.identity import Identity, checkpoint_id, logged, planned_until
+from headrace.ledger.identity import Identity
 from headrace.ledger.ranges import Positions, flat
 
 
@@ -22,16 +24,19 @@ class Cluster:
     """Name → id."""
     earliest: Positions
     end: Positions
+    """For committed readers: where a partition's first open transaction begins, or its end."""
+    last: Positions
+    """The end of each partition, what an open transaction hides included."""
     compacted: Sequence[str] = ()
     """Topics from which Kafka removes records by their keys."""
 
 
-def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence[Entry]) -> None:
-    """Raise `RefusedError` or `LedgerError` unless checkpoint, identity and ledger belong together."""
+def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | None) -> None:
+    """Raise `RefusedError` or `LedgerError` unless checkpoint, identity and the newest entry belong together."""
     found = checkpoint_id(folder.checkpoint)
     reset = f"`headrace reset {folder.root.name}` moves everything aside and starts over."
     if identity is None:
-        if found or ledger:
+        if found or newest:
             raise RefusedError(
                 f"{folder.root} holds {'a checkpoint' if found else 'entries'} but no identity.json. Put it back, or {reset}"
             )
@@ -41,31 +46,35 @@ def check_checkpoint(folder: Folder, identity: Identity | None, ledger: Sequence
             f"The ledger in {folder.root} belongs to checkpoint {identity.checkpoint}, but there is {found or 'none'}. "
             f"A stream that starts over would publish records twice or not at all. Put the checkpoint back, or {reset}"
         )
-    if ledger and identity.checkpoint is None:
+    if newest and identity.checkpoint is None:
         raise RefusedError(f"{folder.root} holds entries, but identity.json names no checkpoint. Put back the right one, or {reset}")
-    try:
-        ledger_ends = positions(identity.start, ledger)
-    except ValueError as error:
-        raise LedgerError(f"The ledger in {folder.root} is broken: {error}. Put back what was removed, or {reset}") from error
     committed, planned = logged(folder.checkpoint, "commits"), logged(folder.checkpoint, "offsets")
-    last_entry = ledger[-1].micro_batch if ledger else -1
+    last_entry = newest.entry.number if newest else -1
     last_commit, last_plan = (log[-1] if log else -1 for log in (committed, planned))
     if not last_commit <= last_entry <= last_plan or last_plan > last_entry + 1:
         raise LedgerError(
             f"Checkpoint and ledger disagree in {folder.root}: the last entry is micro-batch {last_entry}, the checkpoint has planned "
             f"{last_plan} and committed {last_commit}. One of them was rolled back or edited. Put both back from one point in time, or {reset}"
         )
-    if foreign := [entry.micro_batch for entry in ledger if entry.checkpoint != identity.checkpoint]:
+    if newest is None:
+        return
+    if newest.entry.checkpoint != identity.checkpoint:
         raise LedgerError(
-            f"The entry of micro-batch {foreign[0]} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}"
+            f"The entry of micro-batch {last_entry} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}"
         )
-    if last_entry >= 0 and (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != ledger_ends:
+    if (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != (ends := following(identity, newest)):
         raise LedgerError(
-            f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ledger_ends} here. {reset}"
+            f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ends} here. {reset}"
         )
 
 
-def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], cluster: Cluster) -> None:
+def following(identity: Identity, newest: Link | None) -> Positions:
+    """The first offset of each partition that is not published."""
+    ends = newest.entry.offsets if newest else {}
+    return {topic: {**identity.start.get(topic, {}), **ends.get(topic, {})} for topic in {**identity.start, **ends}}
+
+
+def check_cluster(folder: Folder, identity: Identity, newest: Link | None, cluster: Cluster) -> None:
     """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if cluster.compacted:
@@ -74,15 +83,18 @@ def check_cluster(folder: Folder, identity: Identity, ledger: Sequence[Entry], c
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic."
         )
-    following = positions(identity.start, ledger)
-    for _, _, what in unlike(identity, following, cluster):
+    ends = following(identity, newest)
+    for _, _, what in unlike(identity, ends, cluster):
         raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
-    for topic, partition, offset in flat(following):
-        if (earliest := cluster.earliest[topic][partition]) > offset:
-            raise RefusedError(
-                f"{topic}-{partition}: offsets {offset} to {earliest - 1} were never published and have aged out of Kafka. They are lost. "
-                f"Lengthen the topic's retention. To go on from what is there: {reset}"
-            )
+    if lost := [
+        f"{topic}-{partition} offsets {offset} to {earliest - 1}"
+        for topic, partition, offset in flat(ends)
+        if (earliest := cluster.earliest[topic][partition]) > offset
+    ]:
+        raise RefusedError(
+            f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. "
+            f"Lengthen the topic's retention. To go on from what is there: {reset}"
+        )
 
 
 def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterator[tuple[str, int | None, str]]:
@@ -95,7 +107,9 @@ def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterat
         if found is None:
             yield topic, None, f"Topic {topic} is gone from Kafka"
         elif found != known:
-            what = f"Topic {topic} was deleted and made anew (id {known} then, {found} now): its offsets start over and mean other records"
+            what = (
+                f"Topic {topic} was deleted and created again (id {known} then, {found} now): its offsets start over and mean other records"
+            )
             yield topic, None, what
         else:
             for partition, offset in following.get(topic, {}).items():
@@ -120,6 +134,14 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
         raise RefusedError(
             f"The fields of {identity.pipeline} have changed: {then.described} then, {now.described} now. Files of both kinds would lie side by side. "
             f"Change them back, or `headrace reset {folder.root.name}`."
+        )
+
+
+def check_starting(pipeline: Pipeline) -> None:
+    """Raise `MistakeError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
+    if pipeline.starting not in {"earliest", "latest"} and (moment := datetime.fromisoformat(pipeline.starting)) > datetime.now(UTC):
+        raise MistakeError(
+            f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't begin there: name a moment that is past, or 'latest'."
         )
 
 

@@ -1,6 +1,14 @@
 """Names on disk."""
 
+import hashlib
 from urllib.parse import quote
+
+PREFIX_DIGITS = 12
+
+
+def run_digits(pipeline: str, run: str) -> str:
+    """`<12 hex of sha256(pipeline, 0, run id)>`. Scheduled runs of two pipelines have the same id."""
+    return hashlib.sha256(f"{pipeline}\0{run}".encode()).hexdigest()[:PREFIX_DIGITS]
 
 
 def quoted(run: str) -> str:

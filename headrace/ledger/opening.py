@@ -6,13 +6,14 @@ from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import HiddenError, LedgerError, RefusedError
+from headrace.errors import HiddenError, LedgerError, RefusedError, UnsupportedLoginError
+from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
-from headrace.ledger import publish
-from headrace.ledger.entries import entries, positions
+from headrace.ledger import checkpoint, publish
+from headrace.ledger.entries import newest_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, joined
-from headrace.ledger.identity import Identity, discard_unwritten, read_identity
+from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, check_starting, following, joined
+from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import Receipt
@@ -23,9 +24,10 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
 
     Raises `RefusedError` or `LedgerError` with what happened and the ways out.
     """
-    identity, ledger = read_identity(folder), entries(folder)
-    discard_unwritten(folder.checkpoint, ledger[-1].micro_batch if ledger else -1)
-    check_checkpoint(folder, identity, ledger)
+    identity, newest = read_identity(folder), newest_link(folder)
+    if identity is not None:
+        identity = checkpoint.recover(folder, identity, newest.entry.number if newest else -1, following(identity, newest))
+    check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
     cluster = survey(kafka, wanted)
     if missing := [topic for topic in wanted if topic not in cluster.topics and (identity is None or topic not in identity.topics)]:
@@ -33,25 +35,26 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
             f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`."
         )
     if identity is None:
+        check_starting(pipeline)
         identity = Identity(
             pipeline=pipeline.name,
             checkpoint=None,
             topics=dict(cluster.topics),
-            start=_start(pipeline, kafka, cluster),
+            start=starting_positions(pipeline, kafka, cluster),
             contract=pipeline.contract,
         )
     check_pipeline(folder, identity, pipeline)
-    check_cluster(folder, identity, ledger, cluster)
-    roll_back(folder, identity, ledger)
+    check_cluster(folder, identity, newest, cluster)
+    roll_back(folder, newest)
     if others := check_last_records(kafka, cluster, read_verified(folder).last_records):
         raise RefusedError(
             f"{others[0].topic}-{others[0].partition}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
-            "end of this partition and it was filled anew, so that records lie at offsets that were published for others. What was published stays as it is. "
+            "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
             f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`."
         )
     identity = joined(identity, cluster)
     documents.write(folder.identity, identity)
-    publish.prepare(folder, pipeline.contract, ledger)
+    publish.prepare(folder, pipeline.contract, newest.entry.number if newest else -1)
     return identity
 
 
@@ -59,10 +62,13 @@ def survey(kafka: Kafka, topics: list[str]) -> Cluster:
     """What the broker says about the topics now."""
     found = kafka.describe(topics)
     compacted = [name for name, facts in found.items() if facts.is_compacted]
-    return Cluster({name: facts.id for name, facts in found.items()}, kafka.earliest(found), kafka.end(found), compacted)
+    # The whole end first: what arrives between the two questions would look as if a transaction hid it.
+    last = kafka.end(found, committed=False)
+    return Cluster({name: facts.id for name, facts in found.items()}, kafka.earliest(found), kafka.end(found), last, compacted)
 
 
-def _start(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
+def starting_positions(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
+    """Where a first stream begins, by the pipeline file's `starting`."""
     match pipeline.starting:
         case "earliest":
             return cluster.earliest
@@ -81,7 +87,7 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
     """
     identity = read_identity(folder)
     start = identity.start if identity else {}
-    until = positions(start, entries(folder))
+    until = following(identity, newest_link(folder)) if identity else {}
     for receipt in owed:
         for landing in receipt.landings:
             place = f"{landing.topic}-{landing.partition}"
@@ -112,15 +118,27 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
 def check_last_records(kafka: Kafka, cluster: Cluster, last_records: Sequence[LastRecord]) -> list[LastRecord]:
     """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
 
-    A broker that lost its end (a power cut, an unclean election) and was filled anew has records that nobody reads: their offsets were
-    published before, for others.
+    A broker that lost its end (a power cut, an unclean election) and was filled again has records that nobody reads: their offsets were
+    published before, for others. A place from which compaction has removed the record holds no other: what was verified stays proven.
     """
-    return [last for last in last_records if _is_there(cluster, last) and _fingerprint_at(kafka, last) != last.fingerprint]
+    return [last for last in last_records if _is_there(cluster, last) and _is_another(kafka, last)]
 
 
 def _is_there(cluster: Cluster, last: LastRecord) -> bool:
     earliest, end = (ends.get(last.topic, {}).get(last.partition) for ends in (cluster.earliest, cluster.end))
     return earliest is not None and end is not None and earliest <= last.offset < end
+
+
+def _is_another(kafka: Kafka, last: LastRecord) -> bool:
+    """Whether a place holds another record, or the marker or aborted record of a transaction."""
+    found = _fingerprint_at(kafka, last)
+    if found is not None:
+        return found != last.fingerprint
+    place = OffsetRange(last.topic, last.partition, last.offset, last.offset + 1)
+    try:
+        return not unexplained([place], lambda offset: kafka.record_batches(last.topic, last.partition, offset))
+    except UnsupportedLoginError:
+        return True
 
 
 def _fingerprint_at(kafka: Kafka, last: LastRecord) -> str | None:

@@ -1,24 +1,33 @@
-"""How far a pipeline has come: the last stream that ran to its end, and what verify was green about."""
+"""How far a pipeline has come: the last streams, and what verify proved."""
 
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from headrace import documents
 from headrace.documents import Document
-from headrace.ledger.entries import Entry, positions
-from headrace.ledger.folder import ENTRY, Folder
-from headrace.ledger.identity import Identity, read_identity
-from headrace.ledger.ranges import Positions
+from headrace.ledger import verified_receipts
+from headrace.ledger.entries import Link, Sha256, entry_path
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import read_identity
 from headrace.ledger.receipts import Receipt, ReceiptState, receipts
+
+
+class Started(Document, frozen=True, kw_only=True):
+    """`started.json`: the last stream that was not refused."""
+
+    schema: Literal[1] = 1
+    run: str
+    started_at: datetime
 
 
 class Streamed(Document, frozen=True, kw_only=True):
     """`streamed.json`: the last stream that ran to its end. What committed readers could see when it started is published."""
 
+    schema: Literal[1] = 1
     run: str
     started_at: datetime
     ended_at: datetime
@@ -26,17 +35,28 @@ class Streamed(Document, frozen=True, kw_only=True):
     """Runs whose receipts were complete when it started and not verified yet. By name: moments would compare several machines' clocks."""
 
 
-class Owed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A micro-batch that was found wanting and is looked at until it is green again."""
+class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A place in the ledger: an entry and the SHA-256 of its bytes, which vouches for all entries before it."""
 
-    found_at: datetime
-    """When the report that found it began; an older report says nothing of it."""
+    number: int
+    sha256: Sha256
+    proven_by: int
+    """Number of the report that moved the mark here."""
+
+
+class Recheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A micro-batch that an earlier red named: each run looks at it until it is green again."""
+
+    found_by: int
+    """Number of the newest report that named it; an older report says nothing of it."""
     restorable: bool
-    """Whether I5 or I8 found it, each time: its entry or files were missing or others, and hashes tell when what was verified is put back."""
+    """Whether I5 or I8 named it, each time: its entry or files were missing or others, and hashes tell when what was proven is put back."""
+    proven: bool
+    """Whether it was proven before that."""
 
 
 class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The last record of a topic-partition that verify has read: if another one is there now, Kafka lost its end and was filled anew."""
+    """The last record of a topic-partition that verify has read: if another one is there now, Kafka lost its end and was filled again."""
 
     topic: str
     partition: int
@@ -45,21 +65,52 @@ class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of key, value and timestamp, as 32 hex digits."""
 
 
-class Verified(Document, frozen=True, kw_only=True):
-    """`verified.json`: how far verify was green, and what it found wanting since and is to look at until it is green again."""
+class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far the present round over the proven micro-batches has come, and the last whole one. Each run checks a few of them, in order."""
 
+    next: int = 0
+    """Where the next run goes on."""
+    began_at: datetime | None = None
+    """When the present round began."""
+    until: int | None = None
+    """The last micro-batch of the last whole round."""
+    at: datetime | None = None
+    """When that round began: each of its micro-batches was checked since."""
+
+
+class Verified(Document, frozen=True, kw_only=True):
+    """`verified.json`: what verify proved, and what it is to look at again."""
+
+    schema: Literal[2] = 2
+    number: int = 0
+    """Of the newest verify run. A run draws it when it begins, so that no two have the same."""
     checkpoint: str | None = None
     """Of the ledger that was verified: with another one nothing is verified yet."""
-    micro_batch: int = -1
-    """All up to this one were verified."""
-    entries: str | None = None
-    """SHA-256 over the entries of all of these, in order: they are final, so that it holds for good."""
-    receipts: dict[str, str] = msgspec.field(default_factory=dict)
-    """Run → SHA-256 of the receipt that was verified."""
-    owed_micro_batches: dict[int, Owed] = msgspec.field(default_factory=dict)
-    owed_receipts: dict[str, datetime] = msgspec.field(default_factory=dict)
-    """Runs whose receipts were found wanting, and when the report that found it began."""
+    mark: Mark | None = None
+    """All micro-batches up to here were proven, but for those that are to be checked again."""
+    earlier: list[Mark] = msgspec.field(default_factory=list)
+    """Some of the marks before, the closer to the mark the more: where to go back to if ledger and checkpoint are put back from a copy."""
+    proved_by: int = 0
+    """Number of the last report that proved something new."""
+    announced: int = 0
+    """Number up to which that was announced to consumers of the data."""
+    gaps_not_checked: int = 0
+    """Gaps of what is proven that could not be looked at."""
+    recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
+    recheck_receipts: dict[str, int] = msgspec.field(default_factory=dict)
+    """Runs whose receipts an earlier red named, and the number of the newest report that did."""
     last_records: list[LastRecord] = msgspec.field(default_factory=list)
+    history: History = History()
+
+    @property
+    def until(self) -> int:
+        """The number of the mark's entry, or -1."""
+        return self.mark.number if self.mark else -1
+
+
+def read_started(folder: Folder) -> Started | None:
+    """The last stream that started, or `None`."""
+    return documents.read(folder.started, Started) if folder.started.exists() else None
 
 
 def read_streamed(folder: Folder) -> Streamed | None:
@@ -67,79 +118,102 @@ def read_streamed(folder: Folder) -> Streamed | None:
     return documents.read(folder.streamed, Streamed) if folder.streamed.exists() else None
 
 
+def unfinished(folder: Folder) -> Started | None:
+    """The last stream, if it did not run to its end."""
+    started, streamed = read_started(folder), read_streamed(folder)
+    if started is None or (streamed and (streamed.run, streamed.started_at) == (started.run, started.started_at)):
+        return None
+    return started
+
+
 def read_verified(folder: Folder) -> Verified:
-    """How far verify was green on the ledger that is there; nowhere before the first time."""
-    identity = read_identity(folder)
-    known = documents.read(folder.verified, Verified) if folder.verified.exists() else Verified()
+    """What verify proved of the ledger that is there; nothing before the first time."""
+    identity, known = read_identity(folder), stored_verified(folder)
     if identity is None or identity.checkpoint in {None, known.checkpoint}:
         return known
-    return Verified(checkpoint=identity.checkpoint)
+    return Verified(number=known.number, checkpoint=identity.checkpoint)
+
+
+def stored_verified(folder: Folder) -> Verified:
+    """`verified.json` as it stands, whichever ledger it is about."""
+    return documents.read(folder.verified, Verified) if folder.verified.exists() else Verified()
 
 
 def is_of_another_checkpoint(folder: Folder) -> bool:
     """Whether `verified.json` speaks of another checkpoint than identity.json: one of the two may be in the wrong place, and come back."""
-    return folder.verified.exists() and documents.read(folder.verified, Verified).checkpoint not in {None, read_verified(folder).checkpoint}
+    return stored_verified(folder).checkpoint not in {None, read_verified(folder).checkpoint}
 
 
 def published_runs(folder: Folder) -> set[str]:
-    """The runs of whose batches a stream that ran to its end had all before it. By name, so that a receipt that went away is missed."""
+    """The runs of whose batches a stream that ran to its end had all before it, verified ones aside. By name: one that went away is missed."""
     streamed, verified = read_streamed(folder), read_verified(folder)
-    return {*verified.receipts, *verified.owed_receipts, *(streamed.receipts if streamed else [])}
+    return {*verified.recheck_receipts, *(streamed.receipts if streamed else [])}
 
 
 def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
-    """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that nobody has verified."""
-    return sorted({receipt.run for receipt in before} | (published_runs(folder) - read_verified(folder).receipts.keys()))
+    """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that are not verified yet."""
+    return sorted({receipt.run for receipt in before} | {run for run in published_runs(folder) if not folder.is_verified(run)})
 
 
 def completed_receipts(folder: Folder) -> list[Receipt]:
     """The receipts that are complete by now and not verified yet: whose records a stream that starts now must publish."""
-    verified = read_verified(folder)
-    return [receipt for receipt in receipts(folder) if receipt.state == ReceiptState.COMPLETE and receipt.run not in verified.receipts]
+    return [receipt for receipt in receipts(folder) if receipt.state == ReceiptState.COMPLETE]
 
 
-def roll_back(folder: Folder, identity: Identity, ledger: Sequence[Entry]) -> None:
-    """If ledger and checkpoint were put back together from an older copy, what comes now was verified by nobody."""
+def roll_back(folder: Folder, newest: Link | None) -> None:
+    """If ledger and checkpoint were put back together from an older copy, or there is another ledger, what comes now was not verified yet."""
     with folder.locked("the opening of the ledger", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
         known = read_verified(folder)
-        if known.micro_batch < len(ledger):
+        until = newest.entry.number if newest else -1
+        is_another = is_of_another_checkpoint(folder)
+        is_behind = max(known.until, *known.recheck, -1) > until or _is_another_entry(known, newest)
+        if newest and not is_another and not is_behind:
             return
-        ends = positions(identity.start, ledger)
-        whole = {receipt.run for receipt in receipts(folder) if _lies_before(receipt, ends)}
+        ends = newest.entry.offsets if newest else {}
+        marks = [mark for mark in [*known.earlier, *filter(None, [known.mark])] if entry_sha256(folder, mark.number) == mark.sha256]
+        verified_receipts.take_back(folder, {} if is_another else ends)
+        if not is_behind:
+            return
         rolled_back = msgspec.structs.replace(
             known,
-            micro_batch=len(ledger) - 1,
-            entries=entries_sha256(folder, len(ledger) - 1),
-            receipts={run: sha256 for run, sha256 in known.receipts.items() if run in whole},
+            checkpoint=known.checkpoint if newest else None,  # nothing of it is left, and Spark may make another
+            mark=marks[-1] if marks else None,
+            earlier=marks[:-1],
+            recheck={number: found for number, found in known.recheck.items() if number <= until},
             last_records=[last for last in known.last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)],
+            history=History(),
         )
         documents.write(folder.verified, rolled_back)
 
 
-def receipt_sha256(folder: Folder, run: str) -> str | None:
-    """SHA-256 of a run's receipt as it lies there, or `None` if it is missing."""
-    return _sha256(folder.receipt(run))
+def proven_by(known: Verified, number: int) -> int:
+    """The number of the report that proved a micro-batch, or of one soon after it; -1 if none did."""
+    marks = [*known.earlier, *filter(None, [known.mark])]
+    return next((mark.proven_by for mark in marks if mark.number >= number), -1)
 
 
-def entry_sha256(folder: Folder, micro_batch: int) -> str | None:
+def _is_another_entry(known: Verified, newest: Link | None) -> bool:
+    """Whether the newest entry has the mark's number and is another one: it was put back from a copy."""
+    return bool(
+        known.mark
+        and newest
+        and (newest.entry.number, newest.sha256) != (known.until, known.mark.sha256)
+        and newest.entry.number == known.until
+    )
+
+
+def advanced(earlier: Sequence[Mark], mark: Mark) -> list[Mark]:
+    """The marks to remember before a new one: of the distances from it about one in each power of two."""
+    kept: list[Mark] = []
+    least = 1
+    for each in reversed(earlier):
+        if (distance := mark.number - each.number) >= least:
+            kept.append(each)
+            least = 2 * distance
+    return kept[::-1]
+
+
+def entry_sha256(folder: Folder, number: int) -> str | None:
     """SHA-256 of a micro-batch's entry as it lies there, or `None` if it is missing."""
-    return _sha256(folder.published(folder.events, micro_batch) / ENTRY)
-
-
-def entries_sha256(folder: Folder, until: int) -> str | None:
-    """SHA-256 over the entries up to a micro-batch as they lie there, or `None` if one of them is missing."""
-    whole = hashlib.sha256()
-    for micro_batch in range(until + 1):
-        digest = entry_sha256(folder, micro_batch)
-        if digest is None:
-            return None
-        whole.update(bytes.fromhex(digest))
-    return whole.hexdigest()
-
-
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
-
-
-def _lies_before(receipt: Receipt, ends: Positions) -> bool:
-    return all(landing.highest_offset < ends.get(landing.topic, {}).get(landing.partition, 0) for landing in receipt.landings)
+    path = entry_path(folder, number)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -17,8 +17,9 @@ from headrace import documents
 from headrace.contract.arrow import ARROW
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
+from headrace.ledger import checkpoint
 from headrace.ledger.entries import Account, DataFile, Entry, Span
-from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
+from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.ranges import OffsetRange
 
 Counts = Mapping[tuple[str, int, Verdict], int]
@@ -55,30 +56,38 @@ class Staging:
         return self.root / "quarantine"
 
 
-def prepare(folder: Folder, contract: Contract, ledger: Sequence[Entry]) -> None:
-    """Discard what an interrupted attempt left behind, and put the empty files in place. The caller holds the lock."""
+def prepare(folder: Folder, contract: Contract, newest: int) -> None:
+    """Discard what an interrupted attempt left behind, and put the empty files in place. The caller holds the lock.
+
+    newest  number of the newest entry, -1 before the first: the quarantine of a micro-batch comes into place before its entry
+    """
     if folder.staging.exists():
         shutil.rmtree(folder.staging)
-    published = {entry.micro_batch for entry in ledger}
-    for left in folder.quarantine.glob("*"):
-        if (micro_batch := micro_batch_of(left)) is not None and micro_batch not in published:
-            shutil.rmtree(left)
+    left = folder.published(folder.quarantine, newest + 1)
+    if left.exists():
+        shutil.rmtree(left)
     for kind, schema in zip((folder.events, folder.quarantine), schemas(contract), strict=True):
         path = kind / EMPTY
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            documents.make_folder(path.parent)
             folder.staging.mkdir(exist_ok=True)
             staged = folder.staging / path.name
             pq.write_table(schema.empty_table(), staged)
             documents.sync(staged)
             staged.rename(path)  # whole or not at all, should this be killed
+            documents.sync_directory(path.parent)
 
 
 def schemas(contract: Contract) -> tuple[pa.Schema, pa.Schema]:
     """Columns of the kept records, and of the quarantined ones."""
     declared = [pa.field(field.name, ARROW[field.type]) for field in contract.fields]
     headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
-    unusable = [pa.field("_value", pa.binary()), pa.field("_headers", headers), pa.field("reason", pa.string())]
+    unusable = [
+        pa.field("_value", pa.binary()),
+        pa.field("_headers", headers),
+        pa.field("reason", pa.string()),
+        pa.field("field", pa.string()),
+    ]
     return pa.schema(_POSITION + declared), pa.schema(_POSITION + unusable)
 
 
@@ -163,22 +172,22 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
 def commit(folder: Folder, staging: Staging, entry: Entry) -> None:
     """Publish: quarantine first, then the rename that is the commit.
 
-    Spark's plan for the micro-batch is made to survive a power cut as well: an entry without its plan is refused for good.
+    What Spark needs to go on from there is made to survive a power cut before: an entry without its plan is refused for good.
     """
-    documents.sync(folder.checkpoint / "offsets" / str(entry.micro_batch))
+    checkpoint.sync(folder.checkpoint, entry.number)
     documents.write(staging.events / ENTRY, entry)  # makes the folder where there was nothing to write
     for staged in (staging.quarantine, staging.events):
         if staged.exists():
-            for path in staged.iterdir():
+            for path in sorted(staged.iterdir()):
                 documents.sync(path)
     if entry.quarantine:
-        _bring(staging.quarantine, folder.published(folder.quarantine, entry.micro_batch))
-    _bring(staging.events, folder.published(folder.events, entry.micro_batch))
+        _bring(staging.quarantine, folder.published(folder.quarantine, entry.number))
+    _bring(staging.events, folder.published(folder.events, entry.number))
     shutil.rmtree(staging.root)
 
 
 def _bring(staged: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    documents.make_folder(place.parent)
     try:
         staged.rename(place)
     except OSError as error:

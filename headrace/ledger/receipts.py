@@ -1,21 +1,24 @@
-"""Receipts: what a producer can prove about its batch."""
+"""Receipts: what a producer can prove about its batch. How a verified one leaves the way is in `verified_receipts.py`."""
 
 import hashlib
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from headrace import documents
 from headrace.documents import Document
 from headrace.ledger.folder import Folder
+from headrace.ledger.names import PREFIX_DIGITS, run_digits
 from headrace.ledger.ranges import OffsetRange, Positions
 
 DIGEST_MODULUS = 1 << 128
-PREFIX_DIGITS = 12
 SEQUENCE_DIGITS = 10
+IS_PREFIX = re.compile(rb"[0-9a-f]{%d}-" % PREFIX_DIGITS).fullmatch
 
 
 class ReceiptState(StrEnum):
@@ -46,6 +49,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     records in between matter to it.
     """
 
+    schema: Literal[1] = 1
     pipeline: str
     run: str
     state: ReceiptState
@@ -63,8 +67,8 @@ class Receipt(Document, frozen=True, kw_only=True):
 
 
 def key_prefix(pipeline: str, run: str) -> bytes:
-    """How the keys of a batch begin: `<12 hex of sha256(pipeline, 0, run id)>-`. Scheduled runs of two pipelines have the same id."""
-    return hashlib.sha256(f"{pipeline}\0{run}".encode()).hexdigest()[:PREFIX_DIGITS].encode() + b"-"
+    """How the keys of a batch begin: the 12 digits of its run, and `-`."""
+    return run_digits(pipeline, run).encode() + b"-"
 
 
 def key(prefix: bytes, sequence: int) -> bytes:
@@ -85,7 +89,35 @@ def fingerprint(record_key: bytes, value: bytes | None) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
 
 
-def receipts(folder: Folder) -> Iterator[Receipt]:
-    """Every receipt, in no particular order."""
-    for path in folder.receipts.glob("*.json"):
-        yield documents.read(path, Receipt)
+def receipts(folder: Folder, *, verified: bool = False) -> Iterator[Receipt]:
+    """The receipts that are not verified yet, or those that are, in no particular order."""
+    for path in (folder.verified_receipts if verified else folder.receipts).glob("*.json"):
+        with suppress(FileNotFoundError):  # moved to the others at this moment
+            yield documents.read(path, Receipt)
+
+
+def receipt_of(folder: Folder, run: str) -> Receipt | None:
+    """The receipt of a run, verified or not; `None` if there is none. Raises like `documents.read`."""
+    data = _content(folder, run)
+    return documents.decode(folder.receipt(run), data, Receipt) if data is not None else None
+
+
+def receipt_by_prefix(folder: Folder, prefix: bytes) -> Receipt | None:
+    """The verified receipt of the batch whose keys begin so; `None` if there is none."""
+    if IS_PREFIX(prefix):
+        with suppress(FileNotFoundError):
+            return documents.read(folder.verified_receipts / f"{prefix[:-1].decode()}.json", Receipt)
+    return None
+
+
+def receipt_sha256(folder: Folder, run: str) -> str | None:
+    """SHA-256 of a run's receipt as it is on disk, or `None` if it is missing."""
+    data = _content(folder, run)
+    return hashlib.sha256(data).hexdigest() if data is not None else None
+
+
+def _content(folder: Folder, run: str) -> bytes | None:
+    for _ in range(2):  # it may be moved between the look for it and the read
+        with suppress(FileNotFoundError):
+            return documents.content(folder.receipt(run))
+    return None

@@ -212,7 +212,7 @@ class _Demo:
         """Say whether a report accounts for the run's batch, or, where it produced none, for all that it published."""
         if self.folder.receipt(run).exists():
             return any(receipt.run == run and receipt.state in JUDGED for receipt in report.receipts)
-        return {entry.micro_batch for entry in entries(self.folder) if entry.run == run} <= {batch.id for batch in report.micro_batches}
+        return {entry.number for entry in entries(self.folder) if entry.run == run} <= {batch.id for batch in report.micro_batches}
 
     def _report(self, run: Run) -> Report | None:
         path = self.folder.report(run.id) / "report.json"

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.report import wording
-from headrace.report.display import checked, duration, number, plural, shortened, visible
-from headrace.report.model import Balance, Invariant, InvariantState, ReceiptAccount, ReceiptState, Report, Sample
+from headrace.report.display import checked, clock, duration, number, plural, shortened, visible
+from headrace.report.model import Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
 from headrace.terminal import LOG_WIDTH
 
 MOST_PARTITIONS = 24
@@ -38,6 +38,7 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     page.blank()
     _broken(page, report)
     _balance(page, report)
+    _waiting(page, report)
     _receipts(page, report.receipts)
     _held(page, report)
     if samples and outcome.green:
@@ -114,7 +115,7 @@ def _balance(page: _Page, report: Report) -> None:
     if more := len(report.balance) - len(rows):
         page.line(f"{plural(more, 'more partition')} in the HTML report; the total counts all of them.", "dim")
     if report.quarantine:
-        reasons = ", ".join(f"{number(reason.count)} {reason.reason}" for reason in report.quarantine)
+        reasons = ", ".join(" ".join(filter(None, [number(each.count), each.reason, each.field])) for each in report.quarantine)
         page.line(f"quarantined: {shortened(reasons, 1000)}")
         page.blank()
 
@@ -123,6 +124,19 @@ def _balance_row(row: Balance) -> list[str]:
     offsets = f"{row.from_offset} to {row.until_offset - 1}"
     records = row.until_offset - row.from_offset - row.gaps
     return [f"{row.topic}-{row.partition}", offsets, *map(number, (records, row.kept, row.filtered, row.quarantined, row.gaps))]
+
+
+def _waiting(page: _Page, report: Report) -> None:
+    rows = sorted(report.waiting.partitions, key=lambda row: row.hidden is None)
+    for row in rows[:MOST_PARTITIONS]:
+        oldest = f", the oldest of {clock(row.oldest_at)}" if row.oldest_at else ""
+        page.line(f"waiting {row.topic}-{row.partition}: offsets {row.from_offset} to {row.until_offset - 1}{oldest}", hanging=2)
+        if hidden := wording.hides(row):
+            page.line(hidden, indent=2, hanging=2)
+    if more := max(len(rows) - MOST_PARTITIONS, 0):
+        page.line(f"{plural(more, 'more partition')} with waiting records in the HTML report", "dim")
+    if rows:
+        page.blank()
 
 
 def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
@@ -153,9 +167,9 @@ def _broken(page: _Page, report: Report) -> None:
 
 
 def _held(page: _Page, report: Report) -> None:
-    if held := [invariant for invariant in report.invariants if invariant.state is InvariantState.HELD]:
-        for invariant in held:
-            _invariant(page, invariant, "held")
+    if others := [invariant for invariant in report.invariants if invariant.state not in wording.RED]:
+        for invariant in others:
+            _invariant(page, invariant, wording.STATES[invariant.state])
         page.blank()
 
 
@@ -178,6 +192,8 @@ def _files(page: _Page, report: Report, *, readers: bool) -> None:
     page.line(f"kept records       {report.events}")
     page.line(f"quarantined ones   {report.quarantined_records}")
     page.line(f"checked in         {duration(report.seconds)}")
+    if history := wording.history(report):
+        page.line(f"history            {history}")
     if not readers:
         return
     page.line("read them with:")

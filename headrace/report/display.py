@@ -73,6 +73,14 @@ def duration(seconds: float) -> str:
     return f"{whole // SECONDS_PER_HOUR:,} h {whole % SECONDS_PER_HOUR // SECONDS_PER_MINUTE} min"
 
 
+def lasting(seconds: float) -> str:
+    """A time span in its largest whole unit: "40 seconds", "3 minutes", "2 hours", "5 days"."""
+    for unit, length in (("day", 86_400), ("hour", SECONDS_PER_HOUR), ("minute", SECONDS_PER_MINUTE)):
+        if math.isfinite(seconds) and seconds >= length:
+            return plural(int(seconds // length), unit)
+    return plural(int(seconds), "second") if math.isfinite(seconds) else "an unknown time"
+
+
 def size(count: int) -> str:
     """Bytes in decimal units."""
     if abs(count) < KILO:

@@ -72,6 +72,10 @@ def _templates() -> Environment:
         "landed_short": _landed_short,
         "receipt_states": wording.RECEIPT_STATES,
         "InvariantState": InvariantState,
+        "red": wording.RED,
+        "states": wording.STATES,
+        "hides": wording.hides,
+        "history": wording.history,
     }
     return templates
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,8 @@ class InvariantState(StrEnum):
     HELD = "held"
     BROKEN = "broken"
     UNVERIFIABLE = "unverifiable"
+    NOT_CHECKED = "not_checked"
+    """Nothing was found, and not all of it could be looked at."""
 
 
 class ReceiptState(StrEnum):
@@ -33,6 +36,10 @@ class ReceiptState(StrEnum):
     BROKEN = "broken"
     PENDING = "pending"
     OPEN = "open"
+
+
+ABOUT_WHAT_COMES = frozenset({"I9", "I10"})
+"""Invariants that cast no doubt on what is published: the frontier, and the pipeline's own limits."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +60,7 @@ class Finding(Part, frozen=True, kw_only=True):
 
 
 class Invariant(Part, frozen=True, kw_only=True):
-    """One of I1 to I8: how many things were checked, and the first findings (`found` counts all of them)."""
+    """One of I1 to I10: how many things were checked, and the first findings (`found` counts all of them)."""
 
     id: str
     title: str
@@ -99,9 +106,10 @@ class ReceiptAccount(Part, frozen=True, kw_only=True):
 
 
 class Reason(Part, frozen=True, kw_only=True):
-    """How many records of the scope were quarantined for a reason."""
+    """How many records of the scope were quarantined for a reason, by the declared field that it is about."""
 
     reason: str
+    field: str | None
     count: int
 
 
@@ -138,6 +146,62 @@ class MicroBatch(Part, frozen=True, kw_only=True):
     filter: str
 
 
+class Hidden(Part, frozen=True, kw_only=True):
+    """The transaction that hides the end of a topic-partition from committed readers."""
+
+    stable_offset: int
+    """Last stable offset: the transaction's first record. It hides everything from here on."""
+    offsets: int
+    began_at: datetime | None
+    """Timestamp of the record there; null if Kafka has none."""
+    hanging: bool
+    """Whether it has been open for longer than the brokers let a transaction be."""
+    abort: str | None
+    """The command that ends it, once it hangs."""
+
+
+class WaitingPartition(Part, frozen=True, kw_only=True):
+    """What waits in one topic-partition: offsets after the ledger's end that are in Kafka."""
+
+    topic: str
+    partition: int
+    from_offset: int
+    until_offset: int
+    oldest_at: datetime | None
+    """Timestamp of the first record there; null if there is none, as where only markers are, or if it can't be read."""
+    hidden: Hidden | None
+
+
+class Waiting(Part, frozen=True, kw_only=True):
+    """What waits in Kafka, in offsets, so up to as many records: markers and aborted records are among them."""
+
+    offsets: int = 0
+    oldest_seconds: float | None = None
+    """Age of the oldest record: by its timestamp, or since the last complete stream began where that can't be right."""
+    partitions: list[WaitingPartition] = msgspec.field(default_factory=list)
+    unfinished: str | None = None
+    """The last stream's run, if it did not run to its end."""
+    before_any_stream: bool = False
+    """Whether no stream has run yet: then all of it waits for the first one."""
+
+
+class Limit(Part, frozen=True, kw_only=True):
+    """One of the pipeline's own limits; in seconds (`lag`, `freshness`) or a share (`quarantined`)."""
+
+    name: str
+    limit: float
+    found: float | None
+    """Null where it was not judged."""
+    shown: str
+    allowed: str
+    """Both in words."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is not passed."""
+        return self.found is None or self.found <= self.limit
+
+
 class Totals(Part, frozen=True, kw_only=True):
     """Counts over all micro-batches ever published."""
 
@@ -148,13 +212,27 @@ class Totals(Part, frozen=True, kw_only=True):
     gaps: int
 
 
-class Wanting(Part, frozen=True, kw_only=True):
-    """Everything that has a finding, also where only some of the findings are told."""
+class Recheck(Part, frozen=True, kw_only=True):
+    """Everything that has a finding, also where only some of the findings are listed: later runs look at it until it is green."""
 
     micro_batches: list[int]
     restorable: list[int]
     """Those of the micro-batches whose entry or files were missing or others (I5, I8): hashes tell when they are put back."""
     receipts: list[str]
+    everything: bool = False
+    """Whether a finding casts doubt on all micro-batches, so that this run proved none of them."""
+
+
+class History(Part, frozen=True, kw_only=True):
+    """How far the files and entries of the proven micro-batches were looked at again, a few in each run."""
+
+    checked: list[int]
+    """By this run: first and last, or empty."""
+    began: int
+    """Where the present round stood when this run looked."""
+    until: int | None
+    """All up to this one were checked since `at`; null before the first whole round."""
+    at: datetime | None
 
 
 class Hashes(Part, frozen=True, kw_only=True):
@@ -169,6 +247,9 @@ class Hashes(Part, frozen=True, kw_only=True):
 class Report(Document, frozen=True, kw_only=True):
     """The account of one verify run, as in `reports/<run>/report.json`."""
 
+    schema: Literal[2] = 2
+    number: int
+    """Drawn when the run began: of two reports the one with the higher number is the newer."""
     pipeline: str
     description: str
     run: str
@@ -179,7 +260,14 @@ class Report(Document, frozen=True, kw_only=True):
     balance: list[Balance]
     receipts: list[ReceiptAccount]
     invariants: list[Invariant]
-    wanting: Wanting
+    recheck: Recheck
+    waiting: Waiting
+    limits: list[Limit]
+    gaps_not_checked: int
+    """Gaps that are confirmed, and not explained: the client that reads record batches could not log in."""
+    published_meanwhile: int
+    """Micro-batches that were published since the run began, or are not in its scope; the next one verifies them."""
+    history: History
     last_records: list[LastRecord]
     """Per topic-partition, the last record that was read back."""
     hashes: Hashes

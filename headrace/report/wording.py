@@ -1,10 +1,23 @@
 """What a report says in words: its outcome, what a broken invariant means and what to do, how to read the files."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from headrace.report.display import listed, number, plural
-from headrace.report.model import Balance, Finding, Invariant, InvariantState, ReceiptState, Report, State
+from headrace.report.display import clock, lasting, listed, number, plural
+from headrace.report.model import (
+    ABOUT_WHAT_COMES,
+    Balance,
+    Finding,
+    Invariant,
+    InvariantState,
+    ReceiptState,
+    Report,
+    State,
+    Waiting,
+    WaitingPartition,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,16 @@ ADVICE = {
         "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
         "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
     ),
+    "I9": Advice(
+        "Records left Kafka before a stream published them, or no stream came to publish anything. What is published is not in doubt.",
+        "If a stream did not finish, look at the log of `stream_to_parquet` and run {pipeline}_ingest again. If offsets are lost, lengthen the topic's "
+        "retention well above the time between two runs; `headrace reset {pipeline}` moves everything aside and starts from what Kafka still holds.",
+    ),
+    "I10": Advice(
+        "A limit that the pipeline file sets under [limits] is passed. What is published is not in doubt.",
+        "lag: run {pipeline}_ingest, or more often. freshness: ask why no records arrive. quarantined: look at the reasons above and at what sends them. "
+        "If the limit is wrong, change it in the file.",
+    ),
     "I8": Advice(
         "The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
         "Put back the named file from a copy, or move out what is not Headrace's. "
@@ -70,6 +93,8 @@ SHORT = {
     "I6": "balance",
     "I7": "verdicts",
     "I8": "files",
+    "I9": "frontier",
+    "I10": "limits",
 }
 """What an invariant is about, in a word: the headline comes before anything explains its number."""
 
@@ -91,8 +116,14 @@ RECEIPT_STATES = {
     ReceiptState.OPEN: "its producer has not finished; checked once it has",
 }
 
-WAITING = frozenset({ReceiptState.PENDING, ReceiptState.OPEN})
-"""Receipts that say nothing about this run yet."""
+STATES = {
+    InvariantState.HELD: "held",
+    InvariantState.BROKEN: "BROKEN",
+    InvariantState.UNVERIFIABLE: "UNVERIFIABLE",
+    InvariantState.NOT_CHECKED: "not checked",
+}
+
+RED = frozenset({InvariantState.BROKEN, InvariantState.UNVERIFIABLE})
 
 SPECIAL = frozenset('"$`\\!')
 """Characters that a shell interprets within double quotes."""
@@ -105,11 +136,18 @@ class Outcome:
     green: bool
     headline: str
     detail: str
+    is_proof: bool = True
+    """Whether green says something of published records; before the first stream there are none."""
+
+    @property
+    def word(self) -> str:
+        """Green, Red, or Nothing yet."""
+        return ("Green" if self.is_proof else "Nothing yet") if self.green else "Red"
 
     @property
     def sentence(self) -> str:
         """State and headline: "Green: all 1,000 records are accounted for"."""
-        return f"{'Green' if self.green else 'Red'}: {self.headline}"
+        return f"{self.word}: {self.headline}" if self.is_proof else self.headline
 
 
 @dataclass(frozen=True)
@@ -132,7 +170,7 @@ def difference(row: Balance) -> int:
 
 def broken(report: Report) -> list[Invariant]:
     """The invariants that make a run red, the unverifiable ones included. The files come first: what is wrong with them explains other findings."""
-    found = [invariant for invariant in report.invariants if invariant.state is not InvariantState.HELD]
+    found = [invariant for invariant in report.invariants if invariant.state in RED]
     return sorted(found, key=lambda invariant: invariant.id != "I8")
 
 
@@ -202,44 +240,106 @@ def _python(code: str) -> str:
     return f".venv/bin/python -c {quoted}"
 
 
+def waits(waiting: Waiting) -> str:
+    """What waits in Kafka, in words: "up to 500 more wait in Kafka, the oldest for 3 minutes"; empty if nothing does."""
+    if not waiting.offsets:
+        return ""
+    records = f"up to {plural(waiting.offsets, 'record')} {'waits' if waiting.offsets == 1 else 'wait'} in Kafka"
+    return records if waiting.oldest_seconds is None else f"{records}, the oldest for {lasting(waiting.oldest_seconds)}"
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """What an asset event says of a report: what was verified, and what waits."""
+    return {
+        "run": report.run,
+        "headline": outcome(report).sentence,
+        "records": sum(map(records, report.balance)),
+        "waiting": {
+            "records": report.waiting.offsets,
+            "partitions": len(report.waiting.partitions),
+            "oldest_seconds": report.waiting.oldest_seconds,
+        },
+    }
+
+
+def hides(row: WaitingPartition) -> str:
+    """Which offsets of a partition an open transaction hides, since when, and what ends it if it hangs; empty if none does."""
+    hidden = row.hidden
+    if hidden is None:
+        return ""
+    since = f"since {clock(hidden.began_at)}" if hidden.began_at else "since an unknown time"
+    text = f"{row.topic}-{row.partition}: an open transaction ({since}) hides {plural(hidden.offsets, 'offset')} from offset {hidden.stable_offset} on"
+    if hidden.abort:
+        text += (
+            f". It is hanging: its producer is gone, and Kafka does not end it. This does, and lets its own records go: `{hidden.abort}`"
+        )
+    return text
+
+
 def _green(report: Report) -> Outcome:
     found = sum(map(records, report.balance))
     gaps = sum(row.gaps for row in report.balance)
+    waiting, waits_too = report.waiting, waits(report.waiting)
+    if waiting.before_any_stream:
+        headline = "Nothing to verify yet" + (f"; {waits_too}" if waits_too else "")
+        detail = f"No stream has run in this folder. If one has, the folder was moved: put it back, or name its place in HEADRACE_DATA. {report.pipeline}_ingest runs the first one."
+        return Outcome(green=True, headline=headline, detail=detail, is_proof=False)
+    published = "published " if waits_too else ""
     if found:
-        headline = "the one record is accounted for" if found == 1 else f"all {found:,} records are accounted for"
-        detail = _files(report)
-        if waiting := sum(receipt.state in WAITING for receipt in report.receipts):
-            detail += f" {plural(waiting, 'receipt')} {'waits' if waiting == 1 else 'wait'} for a later run."
-        return Outcome(green=True, headline=headline, detail=detail)
-    if gaps:
-        return Outcome(green=True, headline=f"no new records; {plural(gaps, 'offset')} held none, which was confirmed", detail="")
-    if report.ever.micro_batches:
-        return Outcome(green=True, headline="nothing new since the last green run", detail=_files(report))
-    return Outcome(green=True, headline="nothing was published yet", detail="There was nothing to check.")
+        headline = f"the one {published}record is accounted for" if found == 1 else f"all {found:,} {published}records are accounted for"
+    elif gaps:
+        headline = f"no new records; {plural(gaps, 'offset')} held none, which was confirmed"
+    elif report.ever.micro_batches:
+        headline = "nothing new since the last green run"
+    else:
+        headline = "nothing was published yet"
+    if report.gaps_not_checked:
+        headline += f"; why {plural(report.gaps_not_checked, 'offset')} held none was not checked"
+    if waits_too:
+        headline += f". {waits_too[0].upper()}{waits_too[1:]}"
+    return Outcome(green=True, headline=headline, detail=" ".join(filter(None, _details(report))))
+
+
+def _details(report: Report) -> Iterator[str]:
+    yield _files(report) if report.ever.micro_batches else "There was nothing to check."
+    if report.waiting.unfinished:
+        yield f"The last stream ({report.waiting.unfinished}) did not finish."
+    if report.published_meanwhile:
+        yield f"{_micro_batches(report.published_meanwhile)} published meanwhile: not verified yet, the next run does that."
+    if hidden := [row for row in report.waiting.partitions if row.hidden]:
+        yield f"Open transactions hide the end of {plural(len(hidden), 'partition')}."
 
 
 def _files(report: Report) -> str:
-    """How the files were checked: those of the scope by their content, those verified before by what is quick to see."""
-    checked, before = len(report.micro_batches), report.ever.micro_batches - len(report.micro_batches)
+    """How the files were checked: those of the scope by their content, the history a few at a time."""
+    checked = len(report.micro_batches)
     parts = [
-        f"The files of {_micro_batches(checked)} are, by their SHA-256, as they were published." if checked else "",
+        f"The files of {_micro_batches(checked)} match their published SHA-256." if checked else "",
         f"Kafka no longer holds all records of {len(report.aged_out):,} of them, which were judged while it did."
         if report.aged_out
-        else "",
-        f"{'Those' if checked else 'The files'} of {_micro_batches(before)} before are all there, with the sizes and row counts of their entries."
-        if before
         else "",
     ]
     return " ".join(filter(None, parts))
 
 
+def history(report: Report) -> str:
+    """How far the earlier micro-batches were looked at again."""
+    if report.history.until is None or report.history.at is None:
+        return "not checked as a whole yet" if report.history.checked else ""
+    return f"micro-batches up to {report.history.until:,} checked since {clock(report.history.at)}"
+
+
 def _micro_batches(count: int) -> str:
-    return "the one micro-batch" if count == 1 else f"the {count:,} micro-batches"
+    return plural(count, "micro-batch/micro-batches")
 
 
 def _short(invariant: Invariant) -> str:
-    about = SHORT.get(invariant.id)
-    return f"{invariant.id} ({about})" if about else invariant.id
+    return _short_of(invariant.id)
+
+
+def _short_of(number: str) -> str:
+    about = SHORT.get(number)
+    return f"{number} ({about})" if about else number
 
 
 def _red(report: Report) -> Outcome:
@@ -250,9 +350,19 @@ def _red(report: Report) -> Outcome:
         f"{listed(unproven)} cannot be verified any more" if unproven else "",
     ]
     headline = ", and ".join(filter(None, parts))
+    if wrong == [_short_of("I9")] and not report.ever.micro_batches and not report.waiting.before_any_stream:
+        stream = f" ({report.waiting.unfinished})" if report.waiting.unfinished else ""
+        middle = f"{waits(report.waiting)}, and " if report.waiting.offsets else ""
+        headline = f"nothing was published, {middle}the last stream{stream} did not finish"
+        return Outcome(green=False, headline=headline, detail="")
     if report.state is State.GREEN:
         headline = f"the report says green, but {headline or 'its balance does not add up'}"
         return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")
+    if headline and all(invariant.id in ABOUT_WHAT_COMES for invariant in broken(report)):
+        headline += f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
+        return Outcome(
+            green=False, headline=headline, detail="The records that are published are accounted for. What was found, and what to do:"
+        )
     if headline:
         return Outcome(green=False, headline=headline, detail="Do not rely on these records yet. What was found, and what to do:")
     return Outcome(green=False, headline="the records are not accounted for", detail="The log of the verify run's tasks says why.")

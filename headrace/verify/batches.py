@@ -1,7 +1,8 @@
 """I1 and I3: the batches' records, as an independent consumer finds them, held against their receipts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from headrace.kafka import Block
@@ -33,16 +34,22 @@ class Tally:
 
 
 class Batches:
-    """Reads the records of blocks as members of batches, by their keys."""
+    """Reads the records of blocks as members of batches, by their keys. `other` finds the receipt of a batch that is not among `receipts`."""
 
-    def __init__(self, receipts: Iterable[Receipt], scope: Iterable[str]) -> None:
+    def __init__(self, receipts: Iterable[Receipt], scope: Iterable[str], other: Callable[[bytes], Receipt | None]) -> None:
         wanted = frozenset(scope)
         self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
+        self._other = lru_cache(1 << 16)(other)  # bounded: foreign keys that look like those of batches may all differ
+
+    def _tally(self, prefix: bytes) -> Tally | None:
+        if (tally := self.tallies.get(prefix)) is None and (receipt := self._other(prefix)):
+            tally = self.tallies[prefix] = Tally(receipt, in_scope=False)
+        return tally
 
     def take(self, block: Block, findings: Findings) -> None:
         """Count the block's records that belong to a batch."""
         for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
-            if (parts := sequence_of(key)) is None or key is None or (tally := self.tallies.get(parts[0])) is None:
+            if (parts := sequence_of(key)) is None or key is None or (tally := self._tally(parts[0])) is None:
                 continue
             sequence = parts[1]
             claimed = tally.claimed.get((block.topic, block.partition))

@@ -2,32 +2,50 @@
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property, partial
 from importlib.metadata import version
+from typing import Any
+
+import msgspec
 
 from headrace import __version__
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import MistakeError
+from headrace.errors import LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
+from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
-from headrace.ledger.entries import Entry
+from headrace.ledger import verified_receipts
+from headrace.ledger.checkpoint import logged
+from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Totals, entry_path, newest_link, newest_number
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import unlike
-from headrace.ledger.identity import logged, read_identity
-from headrace.ledger.opening import check_last_records, record_fingerprint
-from headrace.ledger.progress import LastRecord, entries_sha256, entry_sha256, published_runs, read_verified, receipt_sha256
-from headrace.ledger.ranges import OffsetRange, Positions, advance, merged, without
-from headrace.ledger.receipts import ReceiptState, receipts
-from headrace.report.model import Hashes, Report, State, Wanting
+from headrace.ledger.guard import Cluster, following, unlike
+from headrace.ledger.identity import Identity, read_identity
+from headrace.ledger.opening import check_last_records, record_fingerprint, survey
+from headrace.ledger.progress import (
+    LastRecord,
+    entry_sha256,
+    is_of_another_checkpoint,
+    published_runs,
+    read_streamed,
+    read_verified,
+    unfinished,
+)
+from headrace.ledger.ranges import OffsetRange, Positions, merged, without
+from headrace.ledger.receipts import ReceiptState, receipt_by_prefix, receipt_of, receipt_sha256, receipts
+from headrace.report import model
+from headrace.report.model import Hashes, Recheck, Report, State
 from headrace.settings import shown
-from headrace.verify import engine
+from headrace.verify import engine, frontier, history
 from headrace.verify.batches import Batches, claims
+from headrace.verify.chain import check_chain, readable_links
 from headrace.verify.contents import Contents
-from headrace.verify.files import check_chain, check_files, readable_entries
+from headrace.verify.files import check_empty, check_folder, check_listing, check_unnamed
 from headrace.verify.findings import Findings, Invariant
+from headrace.verify.groups import UNCOMPARABLE, Group, gaps_between, grouped, is_comparable, within
 from headrace.verify.judge import Judge
-from headrace.verify.readable import Readable
+from headrace.verify.limits import measured as limits_of
+from headrace.verify.readable import Part, Readable
 from headrace.verify.records import PublishedRows
 from headrace.verify.scope import Scope
 
@@ -36,41 +54,51 @@ PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-
 
 
 class Verification:
-    """One verify run over a pipeline's folder and cluster. Raises `MistakeError` if nothing was ever published there."""
+    """One verify run over a pipeline's folder and cluster.
 
-    def __init__(self, folder: Folder, pipeline: Pipeline, kafka: Kafka, scope: Scope) -> None:
+    The order in which it reads the world: what was verified, the checkpoint's commits, hashes of what is in the scope, the entries,
+    identity.json, the receipts; then Kafka's topics; then the records; last, and only if offsets seem to be lost, the newest entry again.
+    What is committed or verified by one look has its entry by the next, also while a stream runs.
+
+    Args:
+        number: of the report, drawn when the run began (`settle.draw_number`)
+        ingest_is_running: whether an ingest is queued or running: then the lag is not judged
+    """
+
+    def __init__(
+        self, folder: Folder, pipeline: Pipeline, kafka: Kafka, scope: Scope, number: int, *, ingest_is_running: bool = False
+    ) -> None:
         self.folder = folder
         self.pipeline = pipeline
         self.kafka = kafka
         self.scope = scope
+        self.number = number
+        self.ingest_is_running = ingest_is_running or folder.is_being_written()
         self.findings = Findings()
         # Two, since an error within DuckDB, as a damaged file can cause one, may make a whole database unusable.
         self.judging, self.files = engine.connect(), engine.connect()
-        # Before the ledger, which may have grown since: otherwise another verify run's mark could lie beyond it.
         self.verified = read_verified(folder)
-        # Before the ledger: what is committed by then has its entry by then, also while a stream is running.
         self.committed = logged(folder.checkpoint, "commits")
-        # Before the entries and receipts are read: what changes from now on is noticed at the end of the run.
+        # What changes from now on is noticed when the run is concluded.
         self.hashes = Hashes(
             entries={each: digest for each in scope.micro_batches if (digest := entry_sha256(folder, each))},
             receipts={run: digest for run in scope.receipts if (digest := receipt_sha256(folder, run))},
         )
-        self.ledger = readable_entries(folder, self.findings)
+        self.newest = newest_number(folder, near=max(self.verified.until, *scope.micro_batches, *logged(folder.checkpoint, "offsets"), -1))
+        self.again = [] if scope.whole else history.share(self.verified, set(scope.micro_batches))
+        self.links = readable_links(
+            folder, self.newest, {*scope.micro_batches, *self.again, self.newest, self.verified.until}, self.findings
+        )
         self.identity = read_identity(folder)
-        self.receipts = list(receipts(folder))
-        if self.identity is None and not self.committed and not folder.micro_batches():
-            raise MistakeError(
-                f"There is nothing to verify in {shown(folder.root)}. If streams have written there before, the folder was moved away: put it back, or name "
-                f"its place in HEADRACE_DATA. If none has yet, run {pipeline.name}_ingest first."
-            )
-        known = self.verified.entries
-        self.entries_are_verified = known is None or known == entries_sha256(folder, self.verified.micro_batch)
+        named = (receipt_of(folder, run) for run in scope.receipts)
+        self.receipts = list({receipt.run: receipt for receipt in (*receipts(folder), *named) if receipt}.values())
         self._done = 0
         self.tell: Callable[[int], None] = lambda _: None
-        """Told again and again how many of its offsets are done; for whoever waits."""
+        """Called again and again with the number of offsets that are done; for progress."""
         self.last_records: dict[tuple[str, int], LastRecord] = {}
         self.aged_out: set[int] = set()
-        """Micro-batches of which Kafka no longer holds all records; they were verified while it did."""
+        """Micro-batches of which Kafka no longer holds all records; they were proven while it did."""
+        self.gaps_not_checked = 0
 
     @property
     def offset_count(self) -> int:
@@ -79,34 +107,65 @@ class Verification:
 
     @property
     def _chosen(self) -> list[Entry]:
-        wanted = frozenset(self.scope.micro_batches)
-        return [entry for entry in self.ledger if entry.micro_batch in wanted]
+        return [self.links[number].entry for number in self.scope.micro_batches if number in self.links]
+
+    @cached_property
+    def _proven_receipts(self) -> dict[str, str]:
+        """Run → SHA-256 of each verified receipt, of this ledger. Read only where a verified receipt is in the scope, or one has aged out."""
+        return {} if is_of_another_checkpoint(self.folder) else verified_receipts.journaled(self.folder)
+
+    @property
+    def _last(self) -> Link | None:
+        """The newest entry that can be read."""
+        return self.links[max(self.links)] if self.links else None
+
+    @property
+    def _ends(self) -> Positions:
+        """Where the ledger ends, as far as it can be read."""
+        return self._last.entry.offsets if self._last else {}
 
     def run(self, run: str) -> Report:
-        """Check everything; what does not hold is in the report, not raised. Raises `BrokerError` if the cluster does not answer."""
+        """Check everything; what does not hold is in the report, not raised.
+
+        Raises `SurroundingsError` if the cluster does not answer, or if a stream that is running decides what there is to say.
+        """
         began = datetime.now(UTC)
-        wanted = frozenset(self.scope.micro_batches)
         chosen = self._chosen
-        for lost in sorted(wanted - set(self.folder.micro_batches())):
-            self.findings.add(Invariant.RANGES_JOIN, "the entry was there when this run began and is gone", micro_batch=lost)
         for run_id in sorted(
             set(self.scope.receipts) - {receipt.run for receipt in self.receipts if receipt.state == ReceiptState.COMPLETE}
         ):
             self.findings.add(
                 Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there, complete, and is not any more", receipt=run_id
             )
+        for run_id, digest in self.hashes.receipts.items():
+            if self.folder.is_verified(run_id) and self._proven_receipts.get(run_id, digest) != digest:
+                self.findings.add(
+                    Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt is not what it was when it was verified", receipt=run_id
+                )
+        for gone in self.scope.micro_batches:
+            if gone > self.newest:  # one before is missing in the listing
+                self.findings.add(
+                    Invariant.RANGES_JOIN, "the micro-batch was there when it was last looked at and is gone", micro_batch=gone
+                )
         self._check_mark()
-        check_chain(self.folder, self.identity, self.ledger, self.committed, self.findings)
-        check_files(self.folder, self.ledger, wanted, self.findings)
-        batches = Batches(self.receipts, self.scope.receipts)
-        unreadable = self._read_all(chosen, batches)
-        batches.check(self.identity.start if self.identity else {}, self._published(), unreadable, self.findings)
+        check_listing(self.folder, self.newest, self.findings)
+        looked_at = {*self.scope.micro_batches, *self.again}
+        check_chain(self.folder, self.identity, self.links, looked_at, self.committed, self.newest, self.findings)
+        self._check_files(chosen)
+        batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder))
+        there = self._survey()
+        unreadable = self._read_all(chosen, batches, there)
+        batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self.findings)
+        waiting = self._check_frontier(there, began)
+        measured = self._check_limits(waiting, began)
 
         contents = Contents.of(self.folder, chosen, self.files, damaged=self.findings.any)
         published = published_runs(self.folder) | set(self.scope.receipts)
-        waiting = [receipt for receipt in self.receipts if receipt.run not in published]
-        told = batches.accounts(self.findings, unreadable, waiting)
+        told = batches.accounts(self.findings, unreadable, [receipt for receipt in self.receipts if receipt.run not in published])
+        newest = self.links.get(self.newest)
+        totals = newest.entry.totals if newest else Totals()
         return Report(
+            number=self.number,
             pipeline=self.pipeline.name,
             description=self.pipeline.description,
             run=run,
@@ -117,11 +176,17 @@ class Verification:
             balance=contents.balance,
             receipts=told,
             invariants=self.findings.invariants(),
-            wanting=Wanting(
-                micro_batches=sorted(self.findings.micro_batches),
-                restorable=sorted(self.findings.restorable),
+            recheck=Recheck(
+                micro_batches=self._published(self.findings.micro_batches),
+                restorable=self._published(self.findings.restorable),
                 receipts=sorted(self.findings.receipts),
+                everything=self.findings.doubts_everything,
             ),
+            waiting=waiting,
+            limits=measured,
+            gaps_not_checked=self.gaps_not_checked + (0 if self.scope.whole else self.verified.gaps_not_checked),
+            published_meanwhile=self._published_meanwhile if self.scope.moves else 0,
+            history=history.account(self.verified, self.again, self.scope, began),
             last_records=[self.last_records[place] for place in sorted(self.last_records)],
             hashes=self.hashes,
             quarantine=contents.quarantine,
@@ -129,29 +194,57 @@ class Verification:
             samples=contents.samples,
             micro_batches=contents.micro_batches,
             aged_out=sorted(self.aged_out),
-            ever=contents.totals(self.ledger),
+            ever=model.Totals(micro_batches=self.newest + 1, **msgspec.structs.asdict(totals)),
             events=shown(self.folder.events),
             quarantined_records=shown(self.folder.quarantine),
         )
 
-    def _read_all(self, chosen: list[Entry], batches: Batches) -> set[str]:
+    @property
+    def _published_meanwhile(self) -> int:
+        """How many micro-batches are there now that are neither proven nor in the scope."""
+        newest = newest_number(self.folder, near=self.newest)
+        new = set(range(self.verified.until + 1, newest + 1)) - set(self.scope.micro_batches)
+        return sum(entry_path(self.folder, number).exists() for number in new)
+
+    def _published(self, numbers: Collection[int]) -> list[int]:
+        """Those that were published or looked at: what lies behind the ledger is found again as long as it is there."""
+        return sorted(number for number in numbers if number <= self.newest or number in self.scope.micro_batches)
+
+    def _check_files(self, chosen: Sequence[Entry]) -> None:
+        if self.identity is not None:
+            check_empty(self.folder, self.identity.contract, self.findings)
+        for entry in chosen:
+            check_folder(self.folder, entry, self.findings, whole=True)
+        for number in self.again:
+            if number in self.links:
+                check_folder(self.folder, self.links[number].entry, self.findings, whole=False)
+        for number in {*self.scope.micro_batches, *self.again} - self.links.keys():
+            if not entry_path(self.folder, number).exists():
+                check_unnamed(self.folder, number, self.findings)
+
+    def _survey(self) -> Cluster:
+        """The topics of the pipeline file, and those that ledger and receipts are about."""
+        names = {topic.name for topic in self.pipeline.topics} | (self.identity.topics.keys() if self.identity else set())
+        names |= {landing.topic for receipt in self.receipts for landing in receipt.landings}
+        return survey(self.kafka, sorted(names))
+
+    def _read_all(self, chosen: list[Entry], batches: Batches, cluster: Cluster) -> set[str]:
         """Judge the chosen micro-batches again and read back the batches in the scope; returns the runs that can't be read back in full."""
-        in_scope = [receipt for receipt in self.receipts if receipt.run in set(self.scope.receipts)]
-        topics = {r.topic for entry in chosen for r in entry.ranges} | {r.topic for receipt in in_scope for r in claims(receipt)}
-        there = Readable(self.kafka, self.identity, sorted(topics | (self.identity.topics.keys() if self.identity else set())))
-        self._check_topics(there)
-        covered = [offset_range for entry in chosen for offset_range in self._judge_again(entry, there, batches)]
-        for topic in sorted(topics.intersection(there.cluster.compacted)) if there.cluster else ():
-            what = "the topic is compacted (cleanup.policy): a record that Kafka removed by its key looks like a gap"
+        there = Readable(cluster, self.identity)
+        self._check_topics(cluster)
+        covered = [offset_range for group in grouped(chosen) for offset_range in self._judge_group(group, there, batches)]
+        for topic in sorted(set(self.identity.topics).intersection(cluster.compacted)) if self.identity else ():
+            what = "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
         rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
-        for receipt in in_scope:
-            for claimed in claims(receipt):
-                if lost := there.lost(claimed):
+        for receipt in self.receipts:
+            for claimed in claims(receipt) if receipt.run in set(self.scope.receipts) else ():
+                still = there.part(claimed)
+                if still.missing:
                     unreadable.add(receipt.run)
-                    if self.verified.receipts.get(receipt.run) != receipt_sha256(self.folder, receipt.run):
-                        self._lost(Invariant.RECEIPTS_LANDED, claimed, lost, receipt=receipt.run)
+                    if self._proven_receipts.get(receipt.run) != self.hashes.receipts.get(receipt.run):
+                        self._unproven(Invariant.RECEIPTS_LANDED, still.missing, still.why, receipt=receipt.run)
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
         for ranges in rest.values():
@@ -161,52 +254,150 @@ class Verification:
                         batches.take(block, self.findings)
         return unreadable
 
-    def _judge_again(self, entry: Entry, there: Readable, batches: Batches) -> list[OffsetRange]:
-        """Judge a micro-batch's records again; returns the ranges that could be read."""
+    def _judge_group(self, entries: list[Entry], there: Readable, batches: Batches) -> list[OffsetRange]:
+        """Judge micro-batches' records again, all at once where they can be; returns the ranges that could be read.
+
+        What is not exactly as it should be is judged once more, each micro-batch on its own, and only that says what is wrong.
+        """
+        try:
+            group = Group(self.folder, entries, there, Judge(entries[0].contract, self.judging)) if is_comparable(entries[0]) else None
+        except (MistakeError, *UNCOMPARABLE):
+            group = None
+        if group is None:
+            return [offset_range for entry in entries for offset_range in self._judge_again(entry, there, batches)]
+        self._pass(sum(len(share.part.missing) for shares in group.shares.values() for share in shares if share.part.missing))
+        for readable in group.readable:
+            for block, span in self._blocks(readable, batches):
+                group.compare(block, span)
+        removed = {(gaps[0].topic, gaps[0].partition): self._removed(gaps) for gaps in group.gaps}
+        for entry in entries:
+            if entry.number in group.doubted:
+                self._judge_again(entry, there, None)
+            else:
+                self._close(entry, group, removed)
+        return group.readable
+
+    def _close(self, entry: Entry, group: Group, removed: dict[tuple[str, int], list[OffsetRange]]) -> None:
+        """Account for a micro-batch whose rows are what they should be.
+
+        removed  topic-partition → the group's offsets that hold no record and that no transaction explains
+        """
+        for share in group.shares[entry.number]:
+            if share.part.missing:
+                self._report_missing(entry, share.part)
+            if share.part.readable:
+                group.close(share, self.findings)
+                ranges = removed.get((share.account.topic, share.account.partition), [])
+                self._report_removed(within(ranges, share.account.range), entry.number)
+
+    def _judge_again(self, entry: Entry, there: Readable, batches: Batches | None) -> list[OffsetRange]:
+        """Judge a micro-batch's records again; returns the ranges that could be read.
+
+        batches  take the records; `None` if these were read, and counted, before
+        """
+        if entry.rules not in ENTRY_RULES or entry.kind is not Kind.PUBLISHED:
+            return []  # I5 or I7 says so
         try:
             rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
-            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.micro_batch)
+            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)
             return []
         were_read = []
         for account in entry.accounts:
-            if lost := there.lost(account.range):
-                if self._was_proven(entry):
-                    self.aged_out.add(entry.micro_batch)
-                else:
-                    self._lost(Invariant.VERDICTS_EQUAL, account.range, lost, micro_batch=entry.micro_batch)
-                self._pass(len(account.range))
-                continue
-            topic, partition, at, until = account.topic, account.partition, account.from_offset, account.until_offset
-            read = 0
-            for block in self.kafka.read(account.range):
-                batches.take(block, self.findings)
-                read += len(block.offsets)
-                self._remember_last(block)
-                after = block.offsets[-1] + 1
-                rows.compare(block, OffsetRange(topic, partition, at, after))
-                self._pass(after - at)
-                at = after
-            if at < until:  # where a gap ends the range
-                rows.compare(Block.empty(topic, partition), OffsetRange(topic, partition, at, until))
-                self._pass(until - at)
-            rows.close_account(account, read)
-            were_read.append(account.range)
+            still = there.part(account.range)
+            if still.missing:
+                self._report_missing(entry, still)
+                if batches is not None:
+                    self._pass(len(still.missing))
+            if still.readable:
+                self._judge_range(account, still.readable, still.missing, rows, batches)
+                were_read.append(still.readable)
         rows.check_outside()
         if not rows.readable:
             self.files = engine.connect()
         return were_read
+
+    def _judge_range(
+        self, account: Account, readable: OffsetRange, missing: OffsetRange | None, rows: PublishedRows, batches: Batches | None
+    ) -> None:
+        read = 0
+        gaps: list[OffsetRange] = []
+        for block, span in self._blocks(readable, batches):
+            read += len(block.offsets)
+            gaps += gaps_between(span, block.offsets)
+            rows.compare(block, span)
+        rows.close_account(account, read, missing)
+        self._report_removed(self._removed(gaps), rows.entry.number)
+
+    def _blocks(self, readable: OffsetRange, batches: Batches | None) -> Iterator[tuple[Block, OffsetRange]]:
+        """The records of a range in blocks, each with the span of offsets whose records it holds. The spans join to the range.
+
+        batches  take the records; `None` if these were counted before
+        """
+        topic, partition, at, until = readable.topic, readable.partition, readable.from_offset, readable.until_offset
+        for block in self.kafka.read(readable):
+            if batches is not None:
+                batches.take(block, self.findings)
+                self._remember_last(block)
+            span = OffsetRange(topic, partition, at, block.offsets[-1] + 1)
+            yield block, span
+            at = span.until_offset
+            if batches is not None:
+                self._pass(len(span))
+        if at < until:  # where a gap ends the range
+            yield Block.empty(topic, partition), OffsetRange(topic, partition, at, until)
+            if batches is not None:
+                self._pass(until - at)
+
+    def _removed(self, gaps: list[OffsetRange]) -> list[OffsetRange]:
+        """The offsets of these, all of one topic-partition, that are neither a transaction's marker nor a record that was aborted."""
+        if not gaps:
+            return []
+        topic, partition = gaps[0].topic, gaps[0].partition
+        try:
+            removed = unexplained(gaps, lambda offset: self.kafka.record_batches(topic, partition, offset))
+        except UnsupportedLoginError:
+            self.gaps_not_checked += sum(map(len, gaps))
+            self.findings.not_checked(Invariant.BALANCE)
+            return []
+        if removed and self.kafka.earliest([topic])[topic][partition] > removed[0].from_offset:
+            raise SurroundingsError(f"{removed[0]} left Kafka while it was being looked at. Run verify again.")
+        return removed
+
+    def _report_removed(self, removed: Iterable[OffsetRange], micro_batch: int) -> None:
+        """I6: each offset without a committed record is a transaction's marker, or a record that was aborted."""
+        for each in removed:
+            self.findings.add(
+                Invariant.BALANCE,
+                "no transaction explains that there is no record: removed by Kafka, by compaction or damage",
+                topic=each.topic,
+                partition=each.partition,
+                from_offset=each.from_offset,
+                until_offset=each.until_offset,
+                micro_batch=micro_batch,
+            )
+
+    def _report_missing(self, entry: Entry, part: Part) -> None:
+        """What Kafka no longer has was proven while it did, or can't be any more."""
+        if part.missing is None:
+            return
+        if self._was_proven(entry):
+            self.aged_out.add(entry.number)
+        else:
+            self._unproven(Invariant.VERDICTS_EQUAL, part.missing, part.why, micro_batch=entry.number)
 
     def _pass(self, count: int) -> None:
         self._done += count
         self.tell(self._done)
 
     def _was_proven(self, entry: Entry) -> bool:
-        """Whether a micro-batch whose records are gone from Kafka was verified while they were there, and is still what it was then."""
-        owed = self.verified.owed_micro_batches.get(entry.micro_batch)
+        """Whether a micro-batch whose records are gone from Kafka was proven while they were there, and is still what it was then."""
+        if entry.number > self.verified.until or self.findings.has(Invariant.RANGES_JOIN, entry.number):
+            return False
+        recheck = self.verified.recheck.get(entry.number)
         # If only its files were damaged, checksums say whether they were put back: I8 compares them with the entry.
-        return self.entries_are_verified and entry.micro_batch <= self.verified.micro_batch and (owed is None or owed.restorable)
+        return recheck is None or (recheck.proven and recheck.restorable)
 
     def _remember_last(self, block: Block) -> None:
         place = (block.topic, block.partition)
@@ -216,42 +407,121 @@ class Verification:
             )
 
     def _check_mark(self) -> None:
-        """What was verified must still be there, as it was."""
-        if self.findings.any:
-            return  # an entry is damaged, and that is told
-        if self.verified.micro_batch < len(self.ledger) and not self.entries_are_verified:
-            what = f"an entry of micro-batch 0 to {self.verified.micro_batch} is not what it was when it was verified; entries are final"
-            self.findings.add(Invariant.FILES_EQUAL, what)
-        if self.verified.micro_batch >= len(self.ledger):
+        """What was proven must still be there, as it was."""
+        mark = self.verified.mark
+        if mark is None:
+            return
+        if mark.number > self.newest:
             self.findings.add(
                 Invariant.RANGES_JOIN,
-                f"verify was green up to micro-batch {self.verified.micro_batch}, and the ledger ends at {len(self.ledger) - 1}: what came after was "
+                f"verify has proven micro-batches up to {mark.number}, and the ledger ends at {self.newest}: what came after was "
                 "removed or rolled back. Put back what was removed; if ledger and checkpoint were put back together from a copy, the next ingest "
-                "publishes the rest anew, as far as Kafka still has it",
+                "publishes the rest again, as far as Kafka still has it",
+            )
+        elif mark.number in self.links and self.links[mark.number].sha256 != mark.sha256:
+            self.findings.add(
+                Invariant.RANGES_JOIN,
+                f"the entry of micro-batch {mark.number} is not what it was when it was verified; entries are final",
+                micro_batch=mark.number,
             )
 
-    def _check_topics(self, there: Readable) -> None:
-        """The topics must be those of which the ledger tells, also where it has nothing left to prove by them."""
-        if there.cluster is None or self.identity is None:
+    def _check_topics(self, cluster: Cluster) -> None:
+        """The topics must be those that the ledger is about, also where it has nothing left to prove by them."""
+        if self.identity is None:
             return
         others = set()
-        for topic, partition, what in unlike(self.identity, self._published(), there.cluster):
+        for topic, partition, what in unlike(self.identity, self._ends, cluster):
             message = f"{what}. If this is another Kafka than the one that was read from, name that one"
-            self.findings.add(Invariant.BALANCE, message, topic=topic, partition=partition)
+            self.findings.add(Invariant.BALANCE, message, topic=topic, partition=partition, doubts_everything=True)
             others.add(topic)
         known = [last for last in self.verified.last_records if last.topic not in others]
-        for last in check_last_records(self.kafka, there.cluster, known):
+        for last in check_last_records(self.kafka, cluster, known):
             self.findings.add(
                 Invariant.BALANCE,
                 f"offset {last.offset} holds another record than the one that was verified there: Kafka lost the end of this partition and it was "
-                "filled anew. Records at offsets that were published before are in no file",
+                "filled again. Records at offsets that were published before are in no file",
                 topic=last.topic,
                 partition=last.partition,
                 from_offset=last.offset,
                 until_offset=last.offset + 1,
+                doubts_everything=True,
             )
 
-    def _lost(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: object) -> None:
+    def _check_frontier(self, there: Cluster, began: datetime) -> model.Waiting:
+        """I9: nothing after the ledger's end left Kafka unread; what waits is counted."""
+        cluster = _with(there, self._known_topics(there))
+        self.findings.checked[Invariant.FRONTIER] += sum(map(len, cluster.last.values()))
+        if self.identity is None:  # no stream ever ran: only what a producer can prove to have sent can be lost
+            found = frontier.frontier(cluster, frontier.starting(self.pipeline, self.kafka, cluster))
+            lost = frontier.lost_of_receipts(self.receipts, cluster)
+        else:
+            self._check_first_stream()
+            found = frontier.frontier(cluster, following(self.identity, self._last))
+            ends = following(self.identity, self._last)
+            lost = [("", each) for each in self._lost(cluster, self.identity)] if found.lost and self.newest in {-1, *self.links} else []
+            lost += frontier.lost_of_receipts(self.receipts, cluster, ends, known=self.identity.topics)
+        for run, each in lost:
+            self.findings.add(
+                Invariant.FRONTIER,
+                f"offsets {each.from_offset} to {each.until_offset - 1}{f' of run {run}' if run else ''} left Kafka before a stream read them: they are lost",
+                topic=each.topic,
+                partition=each.partition,
+                from_offset=each.from_offset,
+                until_offset=each.until_offset,
+            )
+        streamed, last = read_streamed(self.folder), None if self.folder.is_being_written() else unfinished(self.folder)
+        return msgspec.structs.replace(
+            frontier.waiting(self.kafka, cluster, found.waiting, began, streamed.started_at if streamed else None),
+            unfinished=last.run if last else None,
+            before_any_stream=self.identity is None,
+        )
+
+    def _check_first_stream(self) -> None:
+        """A stream that began must have published something, or be about to."""
+        is_written = self.folder.is_being_written()  # before the folder is looked at again
+        if self.newest >= 0 or self.committed or newest_number(self.folder) >= 0:
+            return
+        if is_written:
+            self._leave_it_to_the_stream("A stream is running its first micro-batch")
+            return
+        last = unfinished(self.folder)
+        self.findings.add(Invariant.FRONTIER, f"nothing was published: the last stream{f' ({last.run})' if last else ''} did not finish")
+
+    def _check_limits(self, waiting: model.Waiting, began: datetime) -> list[model.Limit]:
+        """I10: the pipeline's own limits hold."""
+        is_running = self.ingest_is_running or self.folder.is_being_written() or self._published_meanwhile > 0
+        limits = self.pipeline.limits
+        measured = limits_of(limits, self.folder, self.newest, self.scope.micro_batches, waiting, began, ingest_is_running=is_running)
+        self.findings.checked[Invariant.LIMITS] += len(measured)
+        for limit in measured:
+            if not limit.holds:
+                self.findings.add(Invariant.LIMITS, f"{limit.name}: {limit.shown}; the limit is {limit.allowed}")
+        return measured
+
+    def _lost(self, cluster: Cluster, identity: Identity) -> list[OffsetRange]:
+        """What is lost for sure: a stream may have published it since the ledger was read, and may be about to."""
+        is_written = self.folder.is_being_written()
+        try:
+            newest = newest_link(self.folder)
+        except LedgerError:
+            newest = self._last  # I5 or I8 says what is wrong with it
+        lost = frontier.frontier(cluster, following(identity, newest)).lost
+        if lost and is_written:
+            self._leave_it_to_the_stream(f"{lost[0]} has left Kafka, and a stream is running that may have read it before")
+            return []
+        return lost
+
+    def _leave_it_to_the_stream(self, what: str) -> None:
+        """Raise `SurroundingsError`, since a stream decides what there is to say; where something else is red, the next run says it."""
+        if not self.findings.any:
+            raise SurroundingsError(f"{what}. Run verify again when it has ended.")
+
+    def _known_topics(self, cluster: Cluster) -> list[str]:
+        """The topics that are those of the ledger, or new to it."""
+        known = self.identity.topics if self.identity else {}
+        return [topic for topic, found in cluster.topics.items() if known.get(topic, found) == found]
+
+    def _unproven(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: Any) -> None:
         self.findings.add(
             invariant,
             f"never verified and can't be any more: {why}",
@@ -263,15 +533,15 @@ class Verification:
             **where,
         )
 
-    def _published(self) -> Positions:
-        """Where the ledger ends, as far as it joins."""
-        at = self.identity.start if self.identity else {}
-        for entry in self.ledger:
-            try:
-                at = advance(at, entry.ranges)
-            except ValueError:
-                break  # I5 tells it
-        return at
+
+def _with(cluster: Cluster, topics: Sequence[str]) -> Cluster:
+    """The cluster with these topics alone."""
+
+    def own(positions: Positions) -> Positions:
+        return {topic: positions[topic] for topic in topics}
+
+    ids = {topic: cluster.topics[topic] for topic in topics}
+    return Cluster(ids, own(cluster.earliest), own(cluster.end), own(cluster.last), cluster.compacted)
 
 
 @cache

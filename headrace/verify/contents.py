@@ -1,7 +1,6 @@
 """What a report tells of the data itself: sums, counts per minute and reason, a few rows."""
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
+import pyarrow as pa
 
-from headrace.ledger.entries import Entry
+from headrace.ledger.entries import COLUMNS, Account, DataFile, Entry
 from headrace.ledger.folder import Folder
+from headrace.ledger.publish import schemas
 from headrace.report import model
 from headrace.verify import engine
+from headrace.verify.files import has_columns
 
 SAMPLES = 5
 MOST_MINUTES = 10_080
@@ -28,7 +31,6 @@ _FIRST = """
     SELECT _topic, _partition, _offset, CASE WHEN year(_timestamp) <= 9999 THEN epoch_ms(_timestamp) END, left(try(decode(_key)), {characters}), {values}
     FROM rows WHERE _topic = ? AND _partition = ? AND _offset IS NOT NULL ORDER BY _offset LIMIT ?
 """
-COLUMNS = ("kept", "filtered", "quarantined", "gaps")
 
 
 @dataclass(frozen=True)
@@ -44,74 +46,51 @@ class Contents:
     @classmethod
     def of(cls, folder: Folder, chosen: Sequence[Entry], database: duckdb.DuckDBPyConnection, *, damaged: bool) -> "Contents":
         """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
-        events = [
-            path
-            for entry in chosen
-            for file in entry.events
-            if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists()
-        ]
-        unusable = [
-            path
-            for entry in chosen
-            for file in entry.quarantine
-            if (path := folder.published(folder.quarantine, entry.micro_batch) / file.name).exists()
-        ]
+        there = [_files(folder, entry, damaged=damaged) for entry in chosen]
+        events = [path for kept, _ in there for path in kept.values()]
+        unusable = [path for _, quarantined in there for path in quarantined.values()]
         ask = partial(_query, database, damaged=damaged)
-        reasons = ask("SELECT coalesce(reason, 'none'), count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
+        reasons = ask("SELECT coalesce(reason, 'none') AS reason, field, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
         minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
-        found = samples(folder, chosen, ask)
+        found = samples(chosen, [kept for kept, _ in there], ask)
         return cls(
             balance=balance(chosen),
-            quarantine=[model.Reason(reason=reason, count=count) for reason, count in reasons],
+            quarantine=[model.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons],
             kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
             samples=found,
             micro_batches=[_micro_batch(entry) for entry in chosen],
         )
 
-    @staticmethod
-    def totals(ledger: Sequence[Entry]) -> model.Totals:
-        """Sums over the whole ledger."""
-        kept, filtered, quarantined, gaps = (sum(entry.total(column) for entry in ledger) for column in COLUMNS)
-        return model.Totals(micro_batches=len(ledger), kept=kept, filtered=filtered, quarantined=quarantined, gaps=gaps)
-
 
 def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
-    """The account of each topic-partition over some entries."""
-    sums: dict[tuple[str, int], Counter[str]] = {}
-    reach: dict[tuple[str, int], tuple[int, int]] = {}
-    for entry in chosen:
-        for account in entry.accounts:
-            place = (account.topic, account.partition)
-            sums.setdefault(place, Counter()).update({column: getattr(account, column) for column in COLUMNS})
-            low, high = reach.get(place, (account.from_offset, account.until_offset))
-            reach[place] = (min(low, account.from_offset), max(high, account.until_offset))
-    return [
-        model.Balance(
-            topic=topic,
-            partition=partition,
-            from_offset=reach[topic, partition][0],
-            until_offset=reach[topic, partition][1],
-            **{column: counts[column] for column in COLUMNS},
-        )
-        for (topic, partition), counts in sorted(sums.items())
-    ]
+    """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
+    stretches: dict[tuple[str, int], list[Account]] = {}
+    for account in sorted((account for entry in chosen for account in entry.accounts), key=lambda account: account.range):
+        known = stretches.setdefault((account.topic, account.partition), [])
+        if known and known[-1].until_offset == account.from_offset:
+            before = known.pop()
+            sums = {column: getattr(before, column) + getattr(account, column) for column in COLUMNS}
+            account = msgspec.structs.replace(account, from_offset=before.from_offset, **sums)  # noqa: PLW2901
+        known.append(account)
+    return [model.Balance(**msgspec.structs.asdict(account)) for _, accounts in sorted(stretches.items()) for account in accounts]
 
 
 def samples(
-    folder: Folder, chosen: Sequence[Entry], ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]]
+    chosen: Sequence[Entry], kept: Sequence[dict[str, Path]], ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]]
 ) -> list[model.Sample]:
     """A few kept rows, shortened, from as many partitions as there are.
 
-    ask  runs a query over some files with these values, and gives its rows
+    kept  for each entry the files with its kept rows that can be read, by name
+    ask   runs a query over some files with these values, and gives its rows
     """
     columns = list(chosen[-1].contract.columns) if chosen else []
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)
     files: dict[tuple[str, int], Path] = {}
-    for entry in chosen:
+    for entry, paths in zip(chosen, kept, strict=True):
         for file in entry.events:
-            if (path := folder.published(folder.events, entry.micro_batch) / file.name).exists():
+            if file.name in paths:
                 for span in file.spans:
-                    files.setdefault((span.topic, span.partition), path)
+                    files.setdefault((span.topic, span.partition), paths[file.name])
     found = [
         ask(_FIRST.format(values=values, characters=SAMPLE_CHARACTERS), [path], [*place, SAMPLES])
         for place, path in sorted(files.items())[:SAMPLES]
@@ -130,10 +109,24 @@ def samples(
     ]
 
 
+def _files(folder: Folder, entry: Entry, *, damaged: bool) -> tuple[dict[str, Path], dict[str, Path]]:
+    """An entry's files by name, kept and quarantined rows, without those that are gone or, where verify found something, have other columns."""
+    kept, unusable = schemas(entry.contract)
+    return (
+        _readable(folder.published(folder.events, entry.number), entry.events, kept, damaged=damaged),
+        _readable(folder.published(folder.quarantine, entry.number), entry.quarantine, unusable, damaged=damaged),
+    )
+
+
+def _readable(place: Path, files: Iterable[DataFile], schema: pa.Schema, *, damaged: bool) -> dict[str, Path]:
+    paths = {file.name: place / file.name for file in files}
+    return {name: path for name, path in paths.items() if (has_columns(path, schema) if damaged else path.exists())}
+
+
 def _micro_batch(entry: Entry) -> model.MicroBatch:
     files = [*entry.events, *entry.quarantine]
     return model.MicroBatch(
-        id=entry.micro_batch,
+        id=entry.number,
         published_at=entry.published_at,
         seconds=(entry.published_at - entry.planned_at).total_seconds(),
         kept=entry.total("kept"),

@@ -12,12 +12,22 @@ from headrace.contract.verdicts import MAX_KEY_LENGTH, MAX_NESTING, RANGES, Cont
 Row: TypeAlias = tuple[Any, ...]
 """A record's values in the order of the declared columns; timestamps are microseconds since 1970 (UTC)."""
 
-Decoded: TypeAlias = tuple[Reason | None, Row]
-"""A reason and a row of nothing but `None`, or no reason and the row."""
+Decoded: TypeAlias = tuple[Reason | None, str | None, Row]
+"""A reason, the declared field that it is about if it is about one, and a row of nothing but `None`; or no reason, no field and the row."""
 
 
 class UnusableError(Exception):
-    """A value that cannot be used; its argument is the `Reason`."""
+    """A value that cannot be used.
+
+    Args:
+        reason: the first that matches
+        field: the first declared field that it is about
+    """
+
+    def __init__(self, reason: Reason, field: str | None = None) -> None:
+        super().__init__(reason, field)
+        self.reason = reason
+        self.field = field
 
 
 def decoder(contract: Contract) -> Callable[[bytes | None], Decoded]:
@@ -27,9 +37,9 @@ def decoder(contract: Contract) -> Callable[[bytes | None], Decoded]:
 
     def decode(value: bytes | None) -> Decoded:
         try:
-            return None, read(value)
+            return None, None, read(value)
         except UnusableError as error:
-            return error.args[0], nothing
+            return error.reason, error.field, nothing
 
     return decode
 
@@ -55,16 +65,18 @@ def _json(fields: tuple[Field, ...]) -> Callable[[bytes | None], Row]:
             raise UnusableError(Reason.EMPTY_VALUE)
         document = _object(_utf8(value))
         row = []
-        complete = True
+        missing: str | None = None
         for name, reader, required in columns:
             found = document.get(name)
             if found is not None:
                 found = reader(found)
-            elif required:
-                complete = False
+                if found is _WRONG:
+                    raise UnusableError(Reason.WRONG_TYPE, name)
+            elif required and missing is None:
+                missing = name
             row.append(found)
-        if not complete:
-            raise UnusableError(Reason.MISSING_FIELD)
+        if missing is not None:
+            raise UnusableError(Reason.MISSING_FIELD, missing)
         return tuple(row)
 
     return read
@@ -124,33 +136,33 @@ _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]|(?P<lone>\\u[dD][89a-fA-F])|\\.")
 
 
-def _wrong_type() -> NoReturn:
-    raise UnusableError(Reason.WRONG_TYPE)
+_WRONG: Any = object()
+"""What a reader returns for a value that its type does not take."""
 
 
 def _string(value: object) -> Any:
-    return value if type(value) is str else _wrong_type()
+    return value if type(value) is str else _WRONG
 
 
 def _boolean(value: object) -> Any:
-    return value if type(value) is bool else _wrong_type()
+    return value if type(value) is bool else _WRONG
 
 
 def _whole(kind: FieldType) -> Callable[[object], Any]:
     low, high = RANGES[kind]
-    return lambda value: value if type(value) is int and low <= value <= high else _wrong_type()
+    return lambda value: value if type(value) is int and low <= value <= high else _WRONG
 
 
 def _double(value: object) -> Any:
     if type(value) is not float and type(value) is not int:
-        _wrong_type()
+        return _WRONG
     number = float(value) + 0.0  # a negative zero becomes zero
-    return number if math.isfinite(number) else _wrong_type()
+    return number if math.isfinite(number) else _WRONG
 
 
 def _timestamp(value: object) -> Any:
     moment = microseconds(value) if type(value) is str else None
-    return _wrong_type() if moment is None else moment
+    return _WRONG if moment is None else moment
 
 
 _READERS: dict[FieldType, Callable[[object], Any]] = {

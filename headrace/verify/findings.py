@@ -12,7 +12,7 @@ SHOWN = 20
 
 
 class Invariant(StrEnum):
-    """The eight invariants."""
+    """The ten invariants."""
 
     RECEIPTS_LANDED = "I1"
     ROWS_UNIQUE = "I2"
@@ -22,6 +22,8 @@ class Invariant(StrEnum):
     BALANCE = "I6"
     VERDICTS_EQUAL = "I7"
     FILES_EQUAL = "I8"
+    FRONTIER = "I9"
+    LIMITS = "I10"
 
 
 TITLES = {
@@ -30,13 +32,18 @@ TITLES = {
     Invariant.KEYS_UNIQUE: ("no record of a batch is in Kafka twice", "keys"),
     Invariant.ROWS_EQUAL: ("each row equals the broker's bytes, decoded independently", "rows"),
     Invariant.RANGES_JOIN: ("offset ranges join from the start to the checkpoint's last commit", "entries"),
-    Invariant.BALANCE: ("kept + filtered + quarantined + gaps = offsets in the range; gaps are confirmed", "ranges"),
+    Invariant.BALANCE: ("kept + filtered + quarantined + gaps = offsets in the range; each gap is explained", "ranges"),
     Invariant.VERDICTS_EQUAL: ("the second engine gives each record the same verdict and reason", "records"),
     Invariant.FILES_EQUAL: (
         "the files are those of the entries, no more and no fewer; those checked now are unchanged to the byte",
         "files",
     ),
+    Invariant.FRONTIER: ("nothing after the ledger's end left Kafka unread; what waits is counted", "partitions"),
+    Invariant.LIMITS: ("the pipeline's own limits hold", "limits"),
 }
+
+OF_MICRO_BATCHES = frozenset({Invariant.RANGES_JOIN, Invariant.FILES_EQUAL})
+"""What hashes can settle: an entry or files that were missing or others are what they were once they are put back."""
 
 
 @dataclass
@@ -57,6 +64,7 @@ class Findings:
     _found: dict[Invariant, list[model.Finding]] = field(default_factory=dict)
     _count: Counter[Invariant] = field(default_factory=Counter)
     _broken: set[Invariant] = field(default_factory=set)
+    _not_checked: set[Invariant] = field(default_factory=set)
     _groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
     """All those that were found wanting, however few of the findings are told."""
@@ -64,16 +72,20 @@ class Findings:
     """Those of them whose entry or files were missing or others: hashes tell when they are put back."""
     receipts: set[str] = field(default_factory=set)
     """Runs whose receipts were."""
+    _by_micro_batch: set[tuple[Invariant, int]] = field(default_factory=set)
+    doubts_everything: bool = False
+    """Whether something is wrong with what all micro-batches rest on, so that none is proven by this run."""
 
-    def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, **where: Any) -> None:
+    def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, doubts_everything: bool = False, **where: Any) -> None:
         """One finding; `where` as in `headrace.report.model.Finding`."""
         self._count[invariant] += 1
-        if not unverifiable:  # what is, stays in the scope as long as it was never verified
-            self._remember(invariant, where.get("micro_batch"), where.get("receipt"))
+        self.doubts_everything |= doubts_everything
+        self._remember(invariant, where.get("micro_batch"), where.get("receipt"))
+        if not unverifiable:
             self._broken.add(invariant)
         known = self._found.setdefault(invariant, [])
         if len(known) < SHOWN:
-            known.append(model.Finding(message=message, **where))
+            known.append(model.Finding(message=_encodable(message), **where))
 
     def add_record(
         self,
@@ -99,9 +111,13 @@ class Findings:
         """Whether anything was found."""
         return bool(self._count or self._groups)
 
-    def has(self, invariant: Invariant) -> bool:
-        """Whether anything was found against an invariant."""
-        return self._count[invariant] > 0
+    def has(self, invariant: Invariant, micro_batch: int | None = None) -> bool:
+        """Whether anything was found against an invariant, of one micro-batch or at all."""
+        return self._count[invariant] > 0 if micro_batch is None else (invariant, micro_batch) in self._by_micro_batch
+
+    def not_checked(self, invariant: Invariant) -> None:
+        """Not all of it could be looked at; if nothing is found, the invariant is neither held nor broken."""
+        self._not_checked.add(invariant)
 
     def invariants(self) -> list[model.Invariant]:
         """The outcome of each invariant."""
@@ -111,8 +127,12 @@ class Findings:
             found = self._found.get(invariant, [])
             if invariant in self._broken:
                 state = model.InvariantState.BROKEN
+            elif self._count[invariant]:
+                state = model.InvariantState.UNVERIFIABLE
+            elif invariant in self._not_checked:
+                state = model.InvariantState.NOT_CHECKED
             else:
-                state = model.InvariantState.UNVERIFIABLE if self._count[invariant] else model.InvariantState.HELD
+                state = model.InvariantState.HELD
             outcome.append(
                 model.Invariant(
                     id=invariant.value,
@@ -129,7 +149,8 @@ class Findings:
     def _remember(self, invariant: Invariant, micro_batch: int | None, receipt: str | None) -> None:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
-            if invariant in {Invariant.RANGES_JOIN, Invariant.FILES_EQUAL}:
+            self._by_micro_batch.add((invariant, micro_batch))
+            if invariant in OF_MICRO_BATCHES:
                 self.restorable.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)
@@ -149,3 +170,8 @@ class Findings:
                 micro_batch=micro_batch,
                 receipt=receipt,
             )
+
+
+def _encodable(message: str) -> str:
+    """A message that can be written as UTF-8: it may quote the name of a file, and those need not be."""
+    return message.encode("utf-8", "backslashreplace").decode()

@@ -23,12 +23,15 @@ class Judge:
     def judge(self, values: Sequence[bytes | None]) -> pa.Table:
         """Give each value its verdict.
 
-        The columns are `_reason` (string, null if usable), the declared columns (null if unusable) and `_verdict` (string), the rows in
+        The columns are `_reason` (string, null if usable), `_field` (string, null if the reason is about no declared field), the declared columns (null if unusable) and `_verdict` (string), the rows in
         the order of the values.
         """
         decoded = [self.decode(value) for value in values]
-        columns = zip(*(row for _, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
-        arrays = {"_reason": pa.array([reason for reason, _ in decoded], pa.string())}
+        columns = zip(*(row for *_, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
+        arrays = {
+            "_reason": pa.array([reason for reason, _, _ in decoded], pa.string()),
+            "_field": pa.array([field for _, field, _ in decoded], pa.string()),
+        }
         for (name, kind), column in zip(self.contract.columns.items(), columns, strict=True):
             arrays[name] = pa.array(column, ARROW[kind])
         block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name

@@ -1,44 +1,77 @@
-"""How many records were kept per minute: `kept_per_minute.parquet`, written anew from the verified records on each green."""
+"""How many records were kept per minute: `kept_per_minute.parquet`, to which each green adds the micro-batches that are new."""
 
+import json
 import os
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headrace.errors import LedgerError, SurroundingsError
-from headrace.ledger.entries import entries
+from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
+from headrace.ledger.progress import Verified, entry_sha256
 from headrace.verify import engine
 
+COUNTED = "headrace"
+"""Key in the file's metadata, under which it says which micro-batches it counts."""
+
+_BEFORE = "SELECT minute, _topic, kept FROM before UNION ALL"
 _COUNTED = """
     COPY (
-        SELECT date_trunc('minute', _timestamp) AS minute, _topic, count(*) AS kept FROM events WHERE _timestamp IS NOT NULL GROUP BY ALL ORDER BY ALL
-    ) TO '{target}' (FORMAT parquet)
+        SELECT minute, _topic, sum(kept)::BIGINT AS kept
+        FROM ({before} SELECT date_trunc('minute', _timestamp), _topic, count(*) FROM events WHERE _timestamp IS NOT NULL GROUP BY ALL) AS all_minutes (minute, _topic, kept)
+        GROUP BY ALL ORDER BY ALL
+    ) TO '{target}' (FORMAT parquet, KV_METADATA {{{key}: '{counted}'}})
 """
 
 
-def write(folder: Folder, until: int) -> None:
-    """Count all kept records of the micro-batches up to `until`, by topic and by the minute (UTC) of their timestamp.
+def extend(folder: Folder, verified: Verified) -> None:
+    """Add the kept records of the micro-batches that were proven since, by topic and by the minute (UTC) of their timestamp.
+
+    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a
+    timestamp. The file is replaced as a whole, and made from all micro-batches where there is none that can be extended.
 
     Raises `LedgerError` if a file is gone that was there when it was verified, `SurroundingsError` if it cannot be written, as on a full disk.
-
-    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a timestamp. The file is exchanged as a whole.
     """
-    files = [
-        folder.published(folder.events, entry.micro_batch) / file.name
-        for entry in entries(folder)
-        if entry.micro_batch <= until
-        for file in entry.events
-    ]
-    if not files:
+    left_out = {number for number, recheck in verified.recheck.items() if number <= verified.until and not recheck.proven}
+    proven = set(range(verified.until + 1)) - left_out
+    counted = _counted(folder)
+    new = proven - counted if counted is not None and counted <= proven else proven
+    if not new:
+        return
+    entries = [read_link(folder, number).entry for number in sorted(new)]
+    files = [folder.published(folder.events, entry.number) / file.name for entry in entries for file in entry.events]
+    is_extended = new != proven
+    if not files and not is_extended:
         return
     made = folder.kept_per_minute.with_suffix(f".{os.getpid()}")
+    states = {"until": verified.until, "entry": verified.mark.sha256 if verified.mark else None, "without": sorted(left_out)}
+    query = _COUNTED.format(
+        before=_BEFORE if is_extended else "", target=str(made).replace("'", "''"), key=COUNTED, counted=json.dumps(states)
+    )
     try:
         with engine.connect() as database:
-            engine.view(database, "events", files)
-            database.execute(_COUNTED.format(target=str(made).replace("'", "''")))
+            engine.view(database, "events", files, _NO_ROWS)
+            if is_extended:
+                engine.view(database, "before", [folder.kept_per_minute])
+            database.execute(query)
     except duckdb.Error as error:
         made.unlink(missing_ok=True)
         if gone := [str(file.relative_to(folder.root)) for file in files if not file.is_file()]:
             raise LedgerError(f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again.") from error
         raise SurroundingsError(f"{folder.kept_per_minute} could not be written: {error}") from error
     made.replace(folder.kept_per_minute)
+
+
+_NO_ROWS = pa.schema([("_timestamp", pa.timestamp("us", tz="UTC")), ("_topic", pa.string())])
+
+
+def _counted(folder: Folder) -> set[int] | None:
+    """The micro-batches that the file counts; `None` if there is none that says so of the ledger that is there."""
+    try:
+        states = json.loads((pq.read_metadata(folder.kept_per_minute).metadata or {})[COUNTED.encode()])
+        is_of_this_ledger = states["entry"] == entry_sha256(folder, states["until"])
+        return set(range(states["until"] + 1)) - set(states["without"]) if is_of_this_ledger else None
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return None

@@ -1,30 +1,49 @@
 """Which offset ranges Kafka can still be asked for."""
 
-from headrace.kafka import Kafka
+from dataclasses import dataclass
+
+from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import Identity
-from headrace.ledger.opening import survey
 from headrace.ledger.ranges import OffsetRange
 
 
-class Readable:
-    """Which offset ranges can still be read from the topics that the ledger knows."""
+@dataclass(frozen=True)
+class Part:
+    """An offset range, split into what can still be read and what can't, with the reason; either may be absent."""
 
-    def __init__(self, kafka: Kafka, identity: Identity | None, topics: list[str]) -> None:
-        self.cluster = survey(kafka, topics) if topics else None
+    readable: OffsetRange | None
+    missing: OffsetRange | None = None
+    why: str = ""
+
+
+class Readable:
+    """What can still be read from the topics that the ledger names."""
+
+    def __init__(self, cluster: Cluster, identity: Identity | None) -> None:
+        self.cluster = cluster
         self.known = identity.topics if identity else {}
 
-    def lost(self, offset_range: OffsetRange) -> str | None:
-        """Why a range can't be read, or `None` if it can."""
+    def part(self, offset_range: OffsetRange) -> Part:
+        """Split a range. Offsets age out one by one, from the lowest on; everything else concerns the whole range."""
+        if why := self._gone(offset_range):
+            return Part(None, offset_range, why)
+        topic, partition, at, until = offset_range.topic, offset_range.partition, offset_range.from_offset, offset_range.until_offset
+        earliest = self.cluster.earliest[topic][partition]
+        if earliest <= at:
+            return Part(offset_range)
+        why = f"offsets before {earliest} have aged out of Kafka"
+        if earliest >= until:
+            return Part(None, offset_range, why)
+        return Part(OffsetRange(topic, partition, earliest, until), OffsetRange(topic, partition, at, earliest), why)
+
+    def _gone(self, offset_range: OffsetRange) -> str | None:
+        """Why nothing of a range can be read, other than by its age."""
         topic, partition = offset_range.topic, offset_range.partition
-        if self.cluster is None or topic not in self.cluster.topics:
+        if topic not in self.cluster.topics:
             return f"topic {topic} is gone"
         if self.known.get(topic, self.cluster.topics[topic]) != self.cluster.topics[topic]:
-            return f"topic {topic} was deleted and made anew"
-        earliest, end = self.cluster.earliest[topic].get(partition), self.cluster.end[topic].get(partition)
-        if earliest is None or end is None:
+            return f"topic {topic} was deleted and created again"
+        end = self.cluster.end[topic].get(partition)
+        if end is None:
             return f"{topic}-{partition} is gone"
-        if earliest > offset_range.from_offset:
-            return f"offsets before {earliest} have aged out of Kafka"
-        if end < offset_range.until_offset:
-            return f"the partition ends at offset {end}"
-        return None
+        return f"the partition ends at offset {end}" if end < offset_range.until_offset else None

@@ -4,7 +4,7 @@ DuckDB compares, block by block, so that memory stays bounded whatever a micro-b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from headrace.contract.verdicts import Verdict
 from headrace.kafka import Block
-from headrace.ledger.entries import Account, Entry
+from headrace.ledger.entries import COLUMNS, Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.ledger.ranges import OffsetRange
 from headrace.verify import engine
+from headrace.verify.files import WrongFileError, read_footer
 from headrace.verify.findings import Findings, Invariant
 from headrace.verify.judge import Judge
 
@@ -34,7 +35,8 @@ _COMPARED = """
     compared AS (
         SELECT coalesce(expected._offset, one_kept._offset, one_unusable._offset) AS _at, _verdict AS _wanted,
             CASE WHEN one_kept._offset IS NOT NULL THEN 'kept' WHEN one_unusable._offset IS NOT NULL THEN 'quarantined' ELSE 'filtered' END AS _found,
-            _reason AS _wanted_reason, one_unusable.reason AS _found_reason,
+            nullif(concat_ws(' ', _reason, _field), '') AS _wanted_reason,
+            nullif(concat_ws(' ', one_unusable.reason, one_unusable.field), '') AS _found_reason,
             CASE _found WHEN 'kept' THEN {kept} WHEN 'quarantined' THEN {unusable} ELSE '' END AS _differing
         FROM expected
         FULL JOIN one_kept ON one_kept._offset = expected._offset
@@ -60,17 +62,20 @@ class PublishedRows:
         self.judged: Counter[tuple[str, int, Verdict]] = Counter()
         self.database = database
         self.judge = judge
-        events = [folder.published(folder.events, entry.micro_batch) / file.name for file in entry.events]
-        unusable = [folder.published(folder.quarantine, entry.micro_batch) / file.name for file in entry.quarantine]
+        events = [folder.published(folder.events, entry.number) / file.name for file in entry.events]
+        unusable = [folder.published(folder.quarantine, entry.number) / file.name for file in entry.quarantine]
         self.gone = {
             verdict: [span for file, path in zip(files, paths, strict=True) if not path.exists() for span in file.spans]
             for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
         }
         if any(self.gone.values()) and not findings.has(Invariant.FILES_EQUAL):
-            findings.add(Invariant.FILES_EQUAL, "a file went away while it was being checked", micro_batch=entry.micro_batch)
+            findings.add(Invariant.FILES_EQUAL, "a file went away while it was being checked", micro_batch=entry.number)
         with self._reading():
             for name, files, schema in zip(("all_kept", "all_unusable"), (events, unusable), schemas(entry.contract), strict=True):
-                engine.view(self.database, name, [file for file in files if file.exists()], schema)
+                there = [file for file in files if file.exists()]
+                for file in there:
+                    read_footer(file, schema)  # DuckDB would turn other types into those of the first file, and wait for a FIFO
+                engine.view(self.database, name, there, schema)
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
             kept=_differing("one_kept", [*_BESIDE, *columns]),
@@ -79,16 +84,16 @@ class PublishedRows:
 
     def compare(self, block: Block, span: OffsetRange) -> None:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
-        expected = self._expected(block)
-        counts = Counter(expected.column("_verdict").to_pylist())
+        records = expected(self.judge, block)
+        counts = Counter(records.column("_verdict").to_pylist())
         self.judged.update({(span.topic, span.partition, Verdict(verdict)): count for verdict, count in counts.items()})
         if self.readable:
             self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
             with self._reading():
-                self._compare(expected, span)
+                self._compare(records, span)
 
-    def _compare(self, expected: pa.Table, span: OffsetRange) -> None:
-        self.database.register("expected", expected)
+    def _compare(self, records: pa.Table, span: OffsetRange) -> None:
+        self.database.register("expected", records)
         for name in ("kept", "unusable"):
             self.database.execute(
                 f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM all_{name} "  # noqa: S608, the two names above
@@ -112,22 +117,28 @@ class PublishedRows:
             if differing:
                 self._record(Invariant.ROWS_EQUAL, f"not as the broker has it in {differing}", span, offset)
 
-    def close_account(self, account: Account, read: int) -> None:
-        """I6: hold the entry's counts against what was read and judged. Offsets that hold no record are gaps, confirmed by this read."""
-        self.findings.checked[Invariant.BALANCE] += 1
-        place = (account.topic, account.partition)
-        wanted = {verdict.value: self.judged[*place, verdict] for verdict in Verdict} | {"gaps": len(account.range) - read}
-        for column, number in wanted.items():
-            if (claimed := getattr(account, column)) != number:
-                self.findings.add(
-                    Invariant.BALANCE,
-                    f"the entry claims {claimed:,} {column}, an independent read finds {number:,}",
-                    topic=account.topic,
-                    partition=account.partition,
-                    from_offset=account.from_offset,
-                    until_offset=account.until_offset,
-                    micro_batch=self.entry.micro_batch,
-                )
+    def close_account(self, account: Account, read: int, missing: OffsetRange | None) -> None:
+        """I6: hold the entry's counts against what was read and judged.
+
+        Args:
+            account: the entry's, of one range
+            read: how many records the range held
+            missing: the part of the range that Kafka no longer has. Its rows are counted as they lie on disk
+        """
+        judged = {verdict: self.judged[account.topic, account.partition, verdict] for verdict in Verdict}
+        if missing and not self.readable:
+            self.findings.checked[Invariant.BALANCE] += 1
+            return
+        rows = (self._count_rows("all_kept", missing), self._count_rows("all_unusable", missing)) if missing else (0, 0)
+        check_account(account, judged, read, missing, rows, self.entry.number, self.findings)
+
+    def _count_rows(self, name: str, span: OffsetRange) -> int:
+        with self._reading():
+            return self._number(
+                f"SELECT count(*) FROM {name} WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?",  # noqa: S608, one of two names
+                [span.topic, span.partition, span.from_offset, span.until_offset],
+            )
+        return 0
 
     def check_outside(self) -> None:
         """I4: no row lies outside of the entry's ranges."""
@@ -149,9 +160,9 @@ class PublishedRows:
                 what = "published in a micro-batch whose ranges do not hold it"
                 if None in position:
                     message = f"a row without a whole position ({position}) was {what}"
-                    self.findings.add(Invariant.ROWS_EQUAL, message, micro_batch=self.entry.micro_batch)
+                    self.findings.add(Invariant.ROWS_EQUAL, message, micro_batch=self.entry.number)
                 else:
-                    self.findings.add_record(Invariant.ROWS_EQUAL, what, *position, micro_batch=self.entry.micro_batch)
+                    self.findings.add_record(Invariant.ROWS_EQUAL, what, *position, micro_batch=self.entry.number)
 
     def _is_gone(self, wanted: str, found: str, span: OffsetRange, offset: int) -> bool:
         """Whether a row that should be there was in a file that is gone."""
@@ -164,29 +175,18 @@ class PublishedRows:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except duckdb.Error as error:
+        except (duckdb.Error, WrongFileError) as error:
             self.readable = False
             message = f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
-            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.micro_batch)
+            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.number)
 
-    def _expected(self, block: Block) -> pa.Table:
-        judged = self.judge.judge(block.values)
-        position = {
-            "_offset": pa.array(block.offsets, pa.int64()),
-            "_timestamp": pa.array([contract_timestamp(each) for each in block.timestamps], pa.timestamp("us", tz="UTC")),
-            "_key": pa.array(block.keys, pa.binary()),
-            "_value": pa.array(block.values, pa.binary()),
-            "_headers": pa.array([[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS),
-            "_headers_told": pa.array([each is not None for each in block.headers], pa.bool_()),
-        }
-        return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})
-
-    def _number(self, query: str) -> int:
-        row = self.database.execute(query).fetchone()
-        return int(row[0]) if row else 0
+    def _number(self, query: str, values: Sequence[object] = ()) -> int:
+        """The one number that a query gives. All rows are fetched: until DuckDB has said that there are no more, it takes no other work."""
+        ((number,),) = self.database.execute(query, values).fetchall()
+        return int(number)
 
     def _record(self, invariant: Invariant, what: str, span: OffsetRange, offset: int) -> None:
-        self.findings.add_record(invariant, what, span.topic, span.partition, offset, micro_batch=self.entry.micro_batch)
+        self.findings.add_record(invariant, what, span.topic, span.partition, offset, micro_batch=self.entry.number)
 
 
 def _differing(table: str, columns: Iterable[str]) -> str:
@@ -202,6 +202,67 @@ def _differs(table: str, column: str) -> str:
         published = f"list_transform({published}, lambda each: {{'key': split_part(each.key, chr(0), 1), 'value': each.value}})"
         return f"expected._headers_told AND expected.{column} IS DISTINCT FROM {published}"
     return f"expected.{column} IS DISTINCT FROM {published}"
+
+
+def check_account(
+    account: Account,
+    judged: Mapping[Verdict, int],
+    read: int,
+    missing: OffsetRange | None,
+    rows: tuple[int, int],
+    micro_batch: int,
+    findings: Findings,
+) -> None:
+    """I6: hold an entry's counts against what was read and judged. Offsets that hold no record are gaps, confirmed by this read.
+
+    Args:
+        account: the entry's, of one range
+        judged: how many records got which verdict
+        read: how many records the range held
+        missing: the part of the range that Kafka no longer has. What is neither kept nor quarantined there was filtered or a gap, and
+            nothing says which
+        rows: how many kept and quarantined rows lie on disk of that part
+        micro_batch: number of the entry
+        findings: takes what does not hold
+    """
+    findings.checked[Invariant.BALANCE] += 1
+    found = {verdict.value: judged[verdict] for verdict in Verdict}
+    found["gaps"] = len(account.range) - (len(missing) if missing else 0) - read
+    claimed = {column: getattr(account, column) for column in COLUMNS}
+    if missing:
+        found["kept"] += rows[0]
+        found["quarantined"] += rows[1]
+        unseen = len(account.range) - sum(found.values())
+        found["filtered"] = found["filtered"] + min(max(claimed["filtered"] - found["filtered"], 0), unseen)
+        found["gaps"] = len(account.range) - sum(found[column] for column in COLUMNS if column != "gaps")
+    for column, number in found.items():
+        if claimed[column] != number:
+            findings.add(
+                Invariant.BALANCE,
+                f"the entry claims {claimed[column]:,} {column}, an independent read finds {number:,}",
+                topic=account.topic,
+                partition=account.partition,
+                from_offset=account.from_offset,
+                until_offset=account.until_offset,
+                micro_batch=micro_batch,
+            )
+
+
+def expected(judge: Judge, block: Block) -> pa.Table:
+    """What a block's records are to be published as: position and raw parts, and the columns of `Judge.judge`.
+
+    `_headers_told` says whether the client could read a record's headers.
+    """
+    judged = judge.judge(block.values)
+    position = {
+        "_offset": pa.array(block.offsets, pa.int64()),
+        "_timestamp": pa.array([contract_timestamp(each) for each in block.timestamps], pa.timestamp("us", tz="UTC")),
+        "_key": pa.array(block.keys, pa.binary()),
+        "_value": pa.array(block.values, pa.binary()),
+        "_headers": pa.array([[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS),
+        "_headers_told": pa.array([each is not None for each in block.headers], pa.bool_()),
+    }
+    return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})
 
 
 def contract_timestamp(milliseconds: int) -> int | None:

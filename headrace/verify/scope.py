@@ -3,32 +3,48 @@
 import msgspec
 
 from headrace.errors import MistakeError
-from headrace.ledger.entries import Entry, entries
+from headrace.ledger.checkpoint import logged
+from headrace.ledger.entries import Entry, entries, entry_path, newest_number, published_numbers
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import published_runs, read_verified
-from headrace.ledger.receipts import Receipt, ReceiptState, receipts
+from headrace.ledger.receipts import Receipt, ReceiptState, receipt_of, receipts
+from headrace.ledger.verified_receipts import journaled
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """Micro-batches to judge again and receipts to read back; `moves` says whether green moves `verified.json`."""
+    """Micro-batches to judge again and receipts to read back; `moves` says whether what is proven is remembered."""
 
     checkpoint: str | None
     """Of the ledger that it was made for; null before the first micro-batch."""
     micro_batches: list[int]
     receipts: list[str]
     moves: bool
+    whole: bool = False
+    """Whether it is all that was ever published."""
 
 
 def since_verified(folder: Folder) -> Scope:
-    """What was published or receipted since verify was last green, and all that was found wanting and not green again since."""
+    """What was published or receipted since verify looked last, and all that an earlier red named and no green has settled."""
     verified = read_verified(folder)
-    first = min({verified.micro_batch + 1, *verified.owed_micro_batches})
+    newest = newest_number(folder, near=max(verified.until, *logged(folder.checkpoint, "offsets"), -1))
+    new = [number for number in range(verified.until + 1, newest + 1) if entry_path(folder, number).exists()]
     return Scope(
         checkpoint=_checkpoint(folder),
-        micro_batches=[micro_batch for micro_batch in folder.micro_batches() if micro_batch >= first],
-        receipts=sorted(published_runs(folder) - (verified.receipts.keys() - verified.owed_receipts.keys())),
+        micro_batches=sorted({*new, *verified.recheck}),
+        receipts=sorted(run for run in published_runs(folder) if run in verified.recheck_receipts or not folder.is_verified(run)),
         moves=True,
+    )
+
+
+def with_new(scope: Scope, folder: Folder) -> Scope:
+    """The scope with what came since it was made: a check may begin late, or be repeated."""
+    new = since_verified(folder)
+    return msgspec.structs.replace(
+        scope,
+        checkpoint=scope.checkpoint or new.checkpoint,
+        micro_batches=sorted({*scope.micro_batches, *new.micro_batches}),
+        receipts=sorted({*scope.receipts, *new.receipts}),
     )
 
 
@@ -36,9 +52,10 @@ def everything(folder: Folder) -> Scope:
     """All that was ever published or receipted."""
     return Scope(
         checkpoint=_checkpoint(folder),
-        micro_batches=folder.micro_batches(),
-        receipts=sorted(published_runs(folder)),
+        micro_batches=sorted({*published_numbers(folder), *read_verified(folder).recheck}),
+        receipts=sorted({*published_runs(folder), *journaled(folder), *(receipt.run for receipt in receipts(folder, verified=True))}),
         moves=True,
+        whole=True,
     )
 
 
@@ -47,17 +64,17 @@ def of_run(folder: Folder, run: str) -> Scope:
 
     Raises `MistakeError` if there is no such run, or its batch is not published yet.
     """
-    known: dict[str, Receipt] = {receipt.run: receipt for receipt in receipts(folder)}
+    receipt = receipt_of(folder, run)
     ledger = entries(folder)
-    chosen = [entry.micro_batch for entry in ledger if entry.run == run or (run in known and _holds(entry, known[run]))]
-    if run not in known and not chosen:
-        runs = sorted({entry.run for entry in ledger} | set(known))
+    chosen = [entry.number for entry in ledger if entry.run == run or (receipt and _holds(entry, receipt))]
+    if receipt is None and not chosen:
+        runs = sorted({entry.run for entry in ledger} | {each.run for each in receipts(folder)})
         raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
-    if run in known and (known[run].state == ReceiptState.OPEN or run not in published_runs(folder)):
-        what = "is not complete yet" if known[run].state == ReceiptState.OPEN else "waits for a stream to publish it"
+    if receipt and not folder.is_verified(run) and (receipt.state == ReceiptState.OPEN or run not in published_runs(folder)):
+        what = "is not complete yet" if receipt.state == ReceiptState.OPEN else "waits for a stream to publish it"
         raise MistakeError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []
-    return Scope(checkpoint=_checkpoint(folder), micro_batches=whole, receipts=[run] if run in known else [], moves=False)
+    return Scope(checkpoint=_checkpoint(folder), micro_batches=whole, receipts=[run] if receipt else [], moves=False)
 
 
 def _checkpoint(folder: Folder) -> str | None:

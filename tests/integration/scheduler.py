@@ -109,7 +109,7 @@ class Scheduler:
     def newest_files(self, pipeline: str) -> list[Path]:
         """Files of kept records of the newest micro-batch."""
         folder = self.folder(pipeline)
-        return list(folder.published(folder.events, entries(folder)[-1].micro_batch).glob("*.parquet"))
+        return list(folder.published(folder.events, entries(folder)[-1].number).glob("*.parquet"))
 
     def details(self, path: str) -> dict[str, Any]:
         """What the API tells of something."""

@@ -12,11 +12,12 @@ from headrace.kafka import Kafka
 from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt
-from headrace.report.model import InvariantState, Report
+from headrace.report.model import Report
 from headrace.report.stored import store
+from headrace.report.wording import RED
 from headrace.verify.check import Verification
-from headrace.verify.conclude import conclude
 from headrace.verify.scope import everything, since_verified
+from headrace.verify.settle import conclude, draw_number
 from producers.batch import produce_batch
 from spark_apps import filter_stream
 
@@ -126,7 +127,8 @@ class Slice:
     def verify(self, run: str = "verify", *, all_of_it: bool = False) -> Report:
         """Verify what is new, or everything; the report is written, green moves `verified.json`."""
         scope = everything(self.folder) if all_of_it else since_verified(self.folder)
-        report = Verification(self.folder, self.pipeline, self.kafka, scope).run(run)
+        number = draw_number(self.folder, f"verify run {run}")
+        report = Verification(self.folder, self.pipeline, self.kafka, scope, number).run(run)
         store(self.folder, report)
         try:
             conclude(self.folder, self.pipeline, scope, report)
@@ -146,4 +148,4 @@ class Slice:
 
 def broken(report: Report) -> dict[str, list[str]]:
     """Invariants that do not hold, with their findings' texts."""
-    return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state != InvariantState.HELD}
+    return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}

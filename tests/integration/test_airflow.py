@@ -82,7 +82,8 @@ def begun(scheduler: Scheduler) -> Begun:
     tick = (datetime.now(UTC) + timedelta(seconds=100)).replace(second=0, microsecond=0)
     file, _ = write_pipeline(scheduler.settings.dags, NEW)
     schedule = f'schedule = "{tick.minute} {tick.hour} {tick.day} {tick.month} *"'
-    file.write_text(re.sub(r"^# schedule .*", schedule, file.read_text(), flags=re.MULTILINE))
+    text = re.sub(r"^# schedule .*", schedule, file.read_text(), flags=re.MULTILINE)
+    file.write_text(re.sub(r"^# (\[limits\]|freshness)", r"\1", text, flags=re.MULTILINE))
     scheduler.switch_on(f"{NEW}_verify", f"{NEW}_ingest")
 
     driver = until("Java and Python of the driver run", lambda: drivers(scheduler, "shop_orders"))
@@ -256,6 +257,10 @@ def test_green_is_announced(scheduler: Scheduler) -> None:
     """Consumers that schedule on the asset `verified` are told."""
     report = scheduler.account_of("shop_orders", "malformed")
     assert events(scheduler, "shop_orders_verify", report.run) == ["shop_orders_verified"]
+    found = scheduler.details(f"assets/events?source_dag_id=shop_orders_verify&source_run_id={quote(report.run)}")["asset_events"]
+    extra = found[0]["extra"]
+    assert extra["headline"].startswith("Green: all 300 ")
+    assert extra["waiting"].keys() == {"records", "partitions", "oldest_seconds"}
 
 
 def test_the_quarantine_holds_every_kind_of_malformed_record(scheduler: Scheduler) -> None:
@@ -280,6 +285,14 @@ def test_three_quick_ingests_lose_no_verification(scheduler: Scheduler) -> None:
     for run in QUICK:
         assert scheduler.ended("important_messages_ingest", run).state == "success"
         assert scheduler.account_of("important_messages", run)
+
+
+def test_nothing_new_is_not_announced(scheduler: Scheduler) -> None:
+    """Consumers of the data would otherwise run for nothing."""
+    scheduler.account_of("shop_orders", "malformed")
+    scheduler.airflow.trigger("shop_orders_verify", "idle", {})
+    assert scheduler.ended("shop_orders_verify", "idle").state == "success"
+    assert events(scheduler, "shop_orders_verify", "idle") == []
 
 
 def test_clearing_a_batch_that_was_produced_sends_nothing(scheduler: Scheduler) -> None:
@@ -378,4 +391,21 @@ def test_a_new_pipeline_runs_on_its_schedule(scheduler: Scheduler, begun: Begun)
     """Two files from `headrace new`, and nothing else touched: green when its tick has come."""
     run = until("the schedule has ticked", lambda: next(iter(scheduler.airflow.runs(f"{NEW}_ingest")), None))
     assert run.id.startswith(f"scheduled__{begun.tick:%Y-%m-%dT%H:%M}")
-    assert scheduler.account_of(NEW, run.id).state == "green"
+    report = scheduler.account_of(NEW, run.id)
+    assert report.state == "green"
+    assert [limit.name for limit in report.limits] == ["freshness"]
+
+
+def test_limits_are_looked_at_by_the_clock_too(scheduler: Scheduler, begun: Begun) -> None:
+    """At the pipeline's own ticks, beside the runs that follow what is published; what proves nothing new is not announced."""
+
+    def by_clock() -> Run | None:
+        return next((run for run in scheduler.airflow.runs(f"{NEW}_verify") if run.id.startswith("scheduled__")), None)
+
+    run = scheduler.ended(f"{NEW}_verify", until("the clock has started a verify run", by_clock).id)
+    assert run.state == "success"
+    assert run.id.startswith(f"scheduled__{begun.tick:%Y-%m-%dT%H:%M}")
+    first = next(run for run in scheduler.airflow.runs(f"{NEW}_ingest"))
+    scheduler.account_of(NEW, first.id)
+    announced = [each.id for each in scheduler.airflow.runs(f"{NEW}_verify") if events(scheduler, f"{NEW}_verify", each.id)]
+    assert len(announced) == 1

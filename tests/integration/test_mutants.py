@@ -42,7 +42,7 @@ def swapped(judged: DataFrame) -> DataFrame:
 def lenient(judged: DataFrame) -> DataFrame:
     """Unusable records are passed over silently."""
     verdict = F.when(F.col("_verdict") == "quarantined", "filtered").otherwise(F.col("_verdict"))
-    return judged.withColumns({"_verdict": verdict, "_reason": F.lit(None).cast("string")})
+    return judged.withColumns({"_verdict": verdict, "_reason": F.lit(None).cast("string"), "_field": F.lit(None).cast("string")})
 
 
 @pytest.mark.parametrize(("wrong", "invariant"), [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")])

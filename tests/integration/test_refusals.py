@@ -78,19 +78,26 @@ def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
         one.stream("gone")
     one.kafka.create(one.pipeline.topics)
     one.write([(b"k", b"important")] * 200)
-    refused(one, "made anew")
+    refused(one, "created again")
     reset(one.folder, aside(one.folder))
     one.stream("after")
     assert broken(one.verify()) == {}
     assert one.ledger[0].total("kept") == 200
 
 
-def test_offsets_that_aged_out_are_refused(one: Slice) -> None:
-    """Records that were never published and are gone are named."""
-    one.write([(b"k", b"important")] * 30, partition=0)
-    ends = one.kafka.end([one.topic])[one.topic]
-    remove_before(one, {0: ends[0] - 5})
-    refused(one, f"to {ends[0] - 6} were never published and have aged out")
+def test_offsets_that_aged_out_are_refused_and_red(one: Slice) -> None:
+    """Records that were never published and are gone are named, each partition with its offsets, by the stream and by verify."""
+    before = one.kafka.end([one.topic])[one.topic]
+    for partition in (0, 1):
+        one.write([(b"k", b"important")] * 30, partition=partition)
+    remove_before(one, {0: before[0] + 25, 1: before[1] + 10})
+    places = [(0, before[0], before[0] + 25), (1, before[1], before[1] + 10)]
+    refused(one, "; ".join(f"{one.topic}-{partition} offsets {low} to {until - 1}" for partition, low, until in places))
+    report = one.verify()
+    lost = next(each.findings for each in report.invariants if each.id == "I9")
+    assert [(each.partition, each.from_offset, each.until_offset) for each in lost] == places
+    assert set(broken(report)) == {"I9"}
+    assert {row.partition: row.until_offset - row.from_offset for row in report.waiting.partitions} == {0: 5, 1: 20}
 
 
 def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:

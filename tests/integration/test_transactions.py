@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from headrace import documents
+from headrace import documents, verbs
 from headrace.errors import HiddenError
 from slices import Slice, broken
 
@@ -48,6 +48,29 @@ def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..
     report = one.verify()
     assert broken(report) == {}
     assert [(account.run, account.state) for account in report.receipts] == [("run", "verified")]
+
+
+def test_what_an_open_transaction_hides_is_named(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records that others were told are written lie behind it: the report and `topics describe` say from where on, and how many."""
+    one = new_slice()
+    one.write([(b"k", b"important")] * 10, partition=0)
+    open_one = transaction(one, "hanging", [b"important"])
+    one.write([(b"k", b"important")] * 500, partition=0)
+    one.stream("run")
+    report = one.verify()
+    assert broken(report) == {}
+    (row,) = report.waiting.partitions
+    assert row.hidden is not None
+    assert (row.hidden.stable_offset, row.hidden.offsets, row.hidden.hanging) == (10, 501, False)
+    monkeypatch.setattr("headrace.verbs.kafka_config", lambda _: {"bootstrap.servers": one.servers})
+    verbs.describe(one.topic)
+    told = capsys.readouterr().out
+    assert "partition 0: first offset 0, next offset 511" in told
+    assert "up to offset 10: an open transaction" in told
+    assert "hides 501 offsets" in told
+    open_one.abort_transaction(30)
 
 
 def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., Slice]) -> None:

@@ -14,9 +14,10 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, BusyError, DeliveryError, MistakeError
 from headrace.kafka import Block
+from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import OffsetRange, Positions
-from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint
+from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint, receipt_sha256
 from headrace.settings import ROOT
 from producers import batch
 from producers.batch import Acknowledgements, produce_batch
@@ -185,6 +186,18 @@ def test_a_complete_receipt_is_returned_and_nothing_is_sent(play: Callable[..., 
     broker = FakeBroker()
     assert play(broker, records=5, seed=8, malformed=0.5) == receipt
     assert broker.sent == 0
+
+
+def test_a_verified_receipt_sends_nothing_either(play: Callable[..., Receipt], tmp_path: Path) -> None:
+    """The task may be cleared long after the run was green: by then verify has moved the receipt."""
+    receipt = play(FakeBroker(), records=100, seed=7)
+    folder = Folder(tmp_path)
+    assert verified_receipts.add(folder, {RUN: receipt_sha256(folder, RUN) or ""})
+    assert not folder.unverified_receipt(RUN).exists()
+    broker = FakeBroker()
+    assert play(broker, records=5, seed=8) == receipt
+    assert broker.sent == 0
+    assert not folder.unverified_receipt(RUN).exists()
 
 
 def test_a_batch_that_broke_off_is_completed_by_the_next_try(play: Callable[..., Receipt]) -> None:

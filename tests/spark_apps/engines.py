@@ -15,7 +15,7 @@ from spark_apps.judge import judge
 KAFKA = "key binary, value binary, topic string, partition int, offset bigint, timestamp timestamp, headers array<struct<key:string,value:binary>>"
 
 Judgement = tuple[Any, ...]
-"""Reason, verdict, then the declared columns; timestamps in microseconds, doubles in hexadecimal: equal only if they are the same."""
+"""Reason, verdict, field, then the declared columns; timestamps in microseconds, doubles in hexadecimal: equal only if they are the same."""
 
 
 def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
@@ -28,7 +28,7 @@ def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
 def by_spark(spark: SparkSession, contract: Contract, values: Sequence[bytes | None]) -> list[Judgement]:
     """What the Spark app says."""
     columns = [F.unix_micros(name) if kind == FieldType.TIMESTAMP else F.col(name) for name, kind in contract.columns.items()]
-    judged = judge(records(spark, values), contract).orderBy("_offset").select("_reason", "_verdict", *columns)
+    judged = judge(records(spark, values), contract).orderBy("_offset").select("_reason", "_verdict", "_field", *columns)
     return [comparable(row) for row in judged.collect()]
 
 
@@ -38,7 +38,9 @@ def by_second_engine(contract: Contract, values: Sequence[bytes | None]) -> list
     columns = [
         (judged[name].cast("int64") if kind == FieldType.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
     ]
-    return [comparable(row) for row in zip(judged["_reason"].to_pylist(), judged["_verdict"].to_pylist(), *columns, strict=True)]
+    return [
+        comparable(row) for row in zip(*(judged[name].to_pylist() for name in ("_reason", "_verdict", "_field")), *columns, strict=True)
+    ]
 
 
 def comparable(row: Sequence[Any]) -> Judgement:

@@ -71,7 +71,7 @@ def test_a_record_stays_whole(spark: SparkSession) -> None:
     headers = [("h", b"\xff"), ("h", None), ("", b"")]
     rows = [(b"\xff\x00", b"\xfe", "t", 3, 7, at, headers), (b"", None, "t", 3, 8, at, None)]
     judged = judge(spark.createDataFrame(rows, KAFKA), TEXT_CONTRACT)
-    assert judged.columns == [*POSITION, "value", "_value", "_headers", "_reason", "_verdict"]
+    assert judged.columns == [*POSITION, "value", "_value", "_headers", "_reason", "_field", "_verdict"]
     first, second = judged.orderBy("_offset").collect()
     assert (first["_topic"], first["_partition"], first["_offset"], first["_key"], first["_value"]) == ("t", 3, 7, b"\xff\x00", b"\xfe")
     assert [tuple(header) for header in first["_headers"]] == headers

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from croniter import croniter  # type: ignore[import-untyped]
+from croniter import croniter
 
 from headrace.contract.cron import cron_problem
 

@@ -83,7 +83,7 @@ def verify_run(name: str, minute: int, state: str = "success") -> Run:
 
 def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
     """A report that says no more than which receipts it covers."""
-    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches", "aged_out")
+    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches", "aged_out", "limits")
     content: dict[str, Any] = {
         **{name: [] for name in empty},
         **dict.fromkeys(("description", "events", "quarantined_records"), ""),
@@ -94,7 +94,12 @@ def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
         "seconds": 1.0,
         "versions": {},
         "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
-        "wanting": {"micro_batches": [], "restorable": [], "receipts": []},
+        "number": 1,
+        "recheck": {"micro_batches": [], "restorable": [], "receipts": []},
+        "waiting": {},
+        "gaps_not_checked": 0,
+        "published_meanwhile": 0,
+        "history": {"checked": [], "began": 0, "until": None, "at": None},
         "last_records": [],
         "hashes": {"entries": {}, "receipts": {}},
         "ever": dict.fromkeys(("micro_batches", "kept", "filtered", "quarantined", "gaps"), 0),
@@ -118,11 +123,14 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(demo, "EVERY", 0.0)
     monkeypatch.setattr(console, "show", lambda found, _: shown.append(found.run))
 
-    def play(airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]], *, produces: bool = True) -> tuple[bool, list[str], str]:
+    def play(
+        airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]], *, produces: bool = True, is_verified: bool = False
+    ) -> tuple[bool, list[str], str]:
         def trigger(_: str, run: str, __: Mapping[str, Any]) -> None:
             airflow.triggered = run
             if produces:
-                receipt = Folder(settings.data / "tiny").receipt(run)
+                folder = Folder(settings.data / "tiny")
+                receipt = folder.verified_receipt(run) if is_verified else folder.receipt(run)
                 receipt.parent.mkdir(parents=True)
                 receipt.touch()
             for verify, receipts in covered.items():
@@ -137,14 +145,15 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     return play
 
 
-def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any) -> None:
-    """Neither an older one nor that of a scheduled run in between does."""
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any, *, is_verified: bool) -> None:
+    """Neither an older one nor that of a scheduled run in between does; a green one has moved the receipt."""
     airflow = FakeAirflow([verify_run("old", 0), verify_run("scheduled", 1), verify_run("asset/1", 2)])
     covered = {
         "scheduled": {"another": ReceiptState.VERIFIED, "OURS": ReceiptState.PENDING},
         "asset/1": {"OURS": ReceiptState.VERIFIED},
     }
-    green, shown, output = play(airflow, covered)
+    green, shown, output = play(airflow, covered, is_verified=is_verified)
     assert green
     assert shown == ["asset/1"]
     assert "run old" not in output

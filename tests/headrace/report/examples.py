@@ -9,19 +9,24 @@ from headrace.report.model import (
     Balance,
     Finding,
     Hashes,
+    Hidden,
+    History,
     Invariant,
     InvariantState,
     Landed,
+    Limit,
     MicroBatch,
     Minute,
     Reason,
     ReceiptAccount,
     ReceiptState,
+    Recheck,
     Report,
     Sample,
     State,
     Totals,
-    Wanting,
+    Waiting,
+    WaitingPartition,
 )
 
 NOW = datetime(2026, 11, 22, 21, 15, 3, tzinfo=UTC)
@@ -74,6 +79,7 @@ def report(**fields: Any) -> Report:
 
 def _fields() -> dict[str, Any]:
     return {
+        "number": 1,
         "pipeline": "important_messages",
         "description": "Keeps the messages that call themselves important.",
         "run": "manual__2026-11-22T21:15:00+00:00",
@@ -99,9 +105,14 @@ def _fields() -> dict[str, Any]:
         ],
         "last_records": [],
         "hashes": Hashes(entries={}, receipts={}),
-        "wanting": Wanting(restorable=[], micro_batches=[], receipts=[]),
-        "invariants": [invariant(number) for number in range(1, 9)],
-        "quarantine": [Reason(reason="not_utf8", count=14)],
+        "recheck": Recheck(restorable=[], micro_batches=[], receipts=[]),
+        "waiting": Waiting(),
+        "limits": [],
+        "gaps_not_checked": 0,
+        "published_meanwhile": 0,
+        "history": History(checked=[], began=0, until=None, at=None),
+        "invariants": [invariant(number) for number in range(1, 11)],
+        "quarantine": [Reason(reason="wrong_type", field="amount", count=14)],
         "kept_per_minute": [Minute(minute=NOW.replace(second=0), kept=286)],
         "samples": [
             Sample(topic="test-topic", partition=0, offset=3, timestamp=NOW, key="k-3", values={"value": '"This is an important message"'})
@@ -157,7 +168,7 @@ findings = st.builds(
     file=optional(texts),
     receipt=optional(texts),
 )
-ids = st.sampled_from([f"I{number}" for number in range(1, 9)]) | texts
+ids = st.sampled_from([f"I{number}" for number in range(1, 11)]) | texts
 invariants = st.builds(
     Invariant,
     id=ids,
@@ -185,8 +196,33 @@ samples = st.builds(
 micro_batches = st.builds(
     MicroBatch, id=numbers, published_at=moments, seconds=seconds, files=numbers, bytes=numbers, filter=texts, **counts
 )
+waiting_partitions = st.builds(
+    WaitingPartition,
+    topic=texts,
+    partition=numbers,
+    from_offset=numbers,
+    until_offset=numbers,
+    oldest_at=optional(moments),
+    hidden=optional(
+        st.builds(Hidden, stable_offset=numbers, offsets=numbers, began_at=optional(moments), hanging=st.booleans(), abort=optional(texts))
+    ),
+)
+waiting = st.builds(
+    Waiting,
+    offsets=numbers,
+    oldest_seconds=optional(seconds),
+    partitions=few(waiting_partitions),
+    unfinished=optional(texts),
+    before_any_stream=st.booleans(),
+)
 reports = st.builds(
     Report,
+    number=numbers,
+    waiting=waiting,
+    limits=few(st.builds(Limit, name=texts, limit=seconds, found=optional(seconds), shown=texts, allowed=texts)),
+    gaps_not_checked=numbers,
+    published_meanwhile=numbers,
+    history=st.builds(History, checked=few(numbers), began=numbers, until=optional(numbers), at=optional(moments)),
     pipeline=texts,
     description=texts,
     run=texts,
@@ -197,7 +233,7 @@ reports = st.builds(
     balance=few(st.builds(Balance, topic=texts, partition=numbers, from_offset=numbers, until_offset=numbers, **counts)),
     receipts=few(receipts),
     invariants=few(invariants),
-    quarantine=few(st.builds(Reason, reason=texts, count=numbers)),
+    quarantine=few(st.builds(Reason, reason=texts, field=optional(texts), count=numbers)),
     kept_per_minute=few(st.builds(Minute, minute=moments, kept=numbers)),
     samples=few(samples),
     micro_batches=few(micro_batches),

@@ -19,17 +19,20 @@ from headrace.contract.verdicts import Verdict
 from headrace.errors import BrokenInvariantError
 from headrace.kafka import Block, TopicFacts
 from headrace.ledger import publish
-from headrace.ledger.entries import Entry
+from headrace.ledger.entries import RULES, Entry, Totals, read_link
 from headrace.ledger.folder import ENTRY, Folder
+from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import Identity
-from headrace.ledger.progress import Streamed, completed_receipts, streamed_runs
+from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
-from headrace.report.model import InvariantState, Report
+from headrace.record_batches import RecordBatch
+from headrace.report.model import Report
 from headrace.report.stored import store
+from headrace.report.wording import RED
 from headrace.verify.check import Verification
-from headrace.verify.conclude import conclude
 from headrace.verify.scope import Scope, everything, since_verified
+from headrace.verify.settle import conclude, draw_number
 
 FILE = """
 name = "p"
@@ -48,6 +51,9 @@ NAMES = ["_topic", "_partition", "_offset", "_timestamp", "_key"]
 
 Record = tuple[bytes, bytes | None]
 
+GAP = (b"", b"no record")
+"""Stands in a list of records for an offset that holds none for a committed reader."""
+
 
 @dataclass
 class FakeKafka:
@@ -60,9 +66,19 @@ class FakeKafka:
     hidden_from: int | None = None
     """From here on an open transaction hides what there is from committed readers."""
     servers: str = "nowhere"
+    batches: Sequence[RecordBatch] = ()
+    """What the log says of its gaps."""
+    waiting_at: int = 1000
+    """Timestamp of what waits, in milliseconds since 1970."""
     partitions: int = 1
+    lost_partition: int = 0
+    """How many records have left the second partition unread."""
     ids: str | None = "id"
     """What topics' ids begin with; none if they are gone."""
+    block: int = 50_000
+    """A block holds at most this many records."""
+    reads: list[OffsetRange] = field(default_factory=list)
+    """What was asked for."""
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
         """It exists, unless it is gone."""
@@ -70,23 +86,45 @@ class FakeKafka:
 
     def earliest(self, topics: Iterable[str]) -> Positions:
         """What came before has aged out."""
-        return {topic: dict.fromkeys(range(self.partitions), 0) | {0: self.first} for topic in topics}
+        return {topic: self._positions(self.first) for topic in topics}
 
     def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
         """Where an open transaction hides the rest, or all of it."""
         end = len(self.records) if self.hidden_from is None or not committed else self.hidden_from
-        return {topic: dict.fromkeys(range(self.partitions), 0) | {0: end} for topic in topics}
+        return {topic: self._positions(end) for topic in topics}
+
+    def _positions(self, first: int) -> dict[int, int]:
+        return {partition: self.lost_partition if partition else first for partition in range(self.partitions)}
+
+    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
+        """Every record is of the same moment."""
+        at = positions.get("t", {}).get(0)
+        return {} if at is None or at >= len(self.records) else {("t", 0): self.waiting_at}
+
+    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+        """The end if the moment is after all records."""
+        return self.earliest(topics) if milliseconds <= self.waiting_at else self.end(topics)
+
+    def longest_transaction(self) -> float:
+        """Kafka's default."""
+        return 900.0
+
+    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+        """Those that a test gave it."""
+        assert (topic, partition) == ("t", 0)
+        return (batch for batch in self.batches if batch.last_offset >= offset)
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
-        """One block."""
+        """In blocks."""
         assert committed in {True, False}
-        offsets = list(range(offset_range.from_offset, offset_range.until_offset))
-        keys: list[bytes | None] = [self.records[offset][0] for offset in offsets]
-        values = [self.records[offset][1] for offset in offsets]
-        if offsets:
-            yield Block(
-                offset_range.topic, offset_range.partition, offsets, [1000] * len(offsets), keys, values, [self.headers for _ in offsets]
-            )
+        self.reads.append(offset_range)
+        offsets = [at for at in range(offset_range.from_offset, offset_range.until_offset) if self.records[at] is not GAP]
+        for first in range(0, len(offsets), self.block):
+            some = offsets[first : first + self.block]
+            keys: list[bytes | None] = [self.records[offset][0] for offset in some]
+            values = [self.records[offset][1] for offset in some]
+            headers = [self.headers for _ in some]
+            yield Block(offset_range.topic, offset_range.partition, some, [1000] * len(some), keys, values, headers)
 
 
 @dataclass
@@ -111,17 +149,18 @@ class Ledger:
             pipeline="p", checkpoint=checkpoint, topics={"t": "id-t"}, start={"t": {0: start}}, contract=one.pipeline.contract
         )
         documents.write(one.folder.identity, identity)
+        documents.write(one.folder.started, Started(run="run", started_at=LATER))
         for log in ("offsets", "commits"):
             (one.folder.checkpoint / log).mkdir(parents=True)
         (one.folder.checkpoint / "metadata").write_text('{"id": "c1"}')
-        publish.prepare(one.folder, one.pipeline.contract, [])
+        publish.prepare(one.folder, one.pipeline.contract, -1)
         for number, (at, until) in enumerate(zip([start, *cuts], cuts, strict=False)):
             one.publish(number, at, until)
         return one
 
     def publish(self, number: int, at: int, until: int) -> None:
         """Publish one micro-batch."""
-        records = {offset: self.kafka.records[offset] for offset in range(at, until)}
+        records = {offset: self.kafka.records[offset] for offset in range(at, until) if self.kafka.records[offset] is not GAP}
         kept = [offset for offset, (_, value) in records.items() if value is not None and b"important" in value]
         unusable = [offset for offset, (_, value) in records.items() if value is None]
         staging = publish.stage(self.folder, number)
@@ -134,22 +173,30 @@ class Ledger:
             headers = pa.array([None] * len(unusable), pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])))
             values = pa.array([None] * len(unusable), pa.binary())
             rows = {**position(records, unusable), "_value": values, "_headers": headers, "reason": ["null_value"] * len(unusable)}
+            rows["field"] = pa.array([None] * len(unusable), pa.string())
             pq.write_table(pa.table(rows), staging.quarantine / f"part-{number}.parquet")
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         counts = {
             ("t", 0, Verdict.KEPT): len(kept),
-            ("t", 0, Verdict.FILTERED): until - at - len(kept) - len(unusable),
+            ("t", 0, Verdict.FILTERED): len(records) - len(kept) - len(unusable),
             ("t", 0, Verdict.QUARANTINED): len(unusable),
         }
         (self.folder.checkpoint / "offsets" / str(number)).write_text("v1\n{}\n" + json.dumps({"t": {"0": until}}))
+        before = read_link(self.folder, number - 1) if number else None
+        accounts = publish.audit([OffsetRange("t", 0, at, until)], counts, events, quarantine)
         entry = Entry(
-            micro_batch=number,
+            number=number,
+            previous=before.sha256 if before else None,
             checkpoint="c1",
             run="run",
+            rules=RULES,
             contract=self.pipeline.contract,
             planned_at=MOMENT,
             published_at=MOMENT,
-            accounts=publish.audit([OffsetRange("t", 0, at, until)], counts, events, quarantine),
+            starts={} if before else {"t": {0: at}},
+            offsets={"t": {0: until}},
+            accounts=accounts,
+            totals=(before.entry.totals if before else Totals()).plus(accounts),
             events=events,
             quarantine=quarantine,
         )
@@ -183,11 +230,26 @@ class Ledger:
                 spans=[msgspec.structs.replace(file.spans[0], rows=len(table))],
             )
             documents.write(entry_path, msgspec.structs.replace(entry, **{kind: [now]}))
+            self.chain(micro_batch)
+
+    def chain(self, number: int) -> None:
+        """Let the entries behind one that was changed name it as it is now."""
+        for after in range(number + 1, len(self.folder.micro_batches())):
+            before, this = read_link(self.folder, after - 1), read_link(self.folder, after)
+            path = self.folder.published(self.folder.events, after) / ENTRY
+            documents.write(path, msgspec.structs.replace(this.entry, previous=before.sha256))
 
     def receipt(self, run: str, low: int, high: int, start: int = 0) -> Receipt:
-        """The receipt of a batch that landed in these offsets, both included."""
+        """Store the receipt of a batch that landed in these offsets, both included, and let a stream know of it."""
+        made = self.made_receipt(run, low, high, start)
+        documents.write(self.folder.unverified_receipt(run), made)
+        documents.write(self.folder.streamed, self.streamed)
+        return made
+
+    def made_receipt(self, run: str, low: int, high: int, start: int = 0) -> Receipt:
+        """What the producer of that batch would write."""
         mine = [record for record in self.kafka.records[low : high + 1] if record[0].startswith(key_prefix("p", run))]
-        made = Receipt(
+        return Receipt(
             pipeline="p",
             run=run,
             state=ReceiptState.COMPLETE,
@@ -200,9 +262,6 @@ class Ledger:
             landings=[Landing(topic="t", partition=0, lowest_offset=low, highest_offset=high, count=len(mine))],
             digest=f"{sum(fingerprint(*record) for record in mine) % DIGEST_MODULUS:032x}",
         )
-        documents.write(self.folder.receipt(run), made)
-        documents.write(self.folder.streamed, self.streamed)
-        return made
 
     @property
     def streamed(self) -> Streamed:
@@ -217,9 +276,14 @@ class Ledger:
     def look(self, scope: Scope | None = None) -> Report:
         """Check, and store the report."""
         self.runs += 1
-        report = Verification(self.folder, self.pipeline, self.kafka, scope or since_verified(self.folder)).run(f"verify-{self.runs}")  # type: ignore[arg-type]
+        report = self.verification(scope or since_verified(self.folder)).run(f"verify-{self.runs}")
         store(self.folder, report)
         return report
+
+    def verification(self, scope: Scope) -> Verification:
+        """A verify run that has begun."""
+        number = draw_number(self.folder, "a test")
+        return Verification(self.folder, self.pipeline, self.kafka, scope, number)  # type: ignore[arg-type]
 
     def conclude(self, report: Report, scope: Scope | None = None) -> dict[str, list[str]]:
         """End the run."""
@@ -229,12 +293,17 @@ class Ledger:
             assert report.state == "red"
         else:
             assert report.state == "green"
-        return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state != InvariantState.HELD}
+        return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}
 
     @property
     def everything(self) -> Scope:
         """All that was ever published."""
         return everything(self.folder)
+
+
+def cluster(earliest: dict[int, int], end: dict[int, int], compacted: Sequence[str] = ()) -> Cluster:
+    """What the broker says of the topic, without open transactions."""
+    return Cluster({"t": "id-t"}, {"t": earliest}, {"t": end}, {"t": end}, compacted)
 
 
 def position(records: dict[int, Record], offsets: list[int]) -> dict[str, Any]:

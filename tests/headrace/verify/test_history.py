@@ -1,8 +1,8 @@
 """What verify remembers from one run to the next, and what may have happened in between: restores, resets, retries, repairs, lost records."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,24 @@ import pyarrow as pa
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, RefusedError
-from headrace.ledger.entries import entries
+from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, OutdatedError, RefusedError
+from headrace.kafka import Block
+from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.folder import ENTRY
-from headrace.ledger.guard import Cluster
-from headrace.ledger.identity import discard_unwritten, read_identity
+from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_last_records, check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
 from headrace.ledger.publish import EMPTY
+from headrace.ledger.ranges import OffsetRange
 from headrace.ledger.receipts import Receipt, ReceiptState
+from headrace.record_batches import RecordBatch
 from headrace.report import wording
-from headrace.verify.check import Verification
-from headrace.verify.conclude import conclude
+from headrace.report.stored import find
 from headrace.verify.scope import Scope, of_run, since_verified
-from ledgers import MOMENT, Ledger, batch, forged, others
+from headrace.verify.settle import conclude
+from ledgers import MOMENT, FakeKafka, Ledger, batch, cluster, forged, others
 
-THERE = Cluster({"t": "id-t"}, {"t": {0: 0}}, {"t": {0: 15}})
+THERE = cluster({0: 0}, {0: 15})
 
 
 def test_a_batch_that_was_finished_after_a_part_of_it_was_verified_is_green(tmp_path: Path) -> None:
@@ -49,9 +51,7 @@ def test_what_is_published_anew_after_a_restore_is_verified_anew(tmp_path: Path)
     assert one.verify() == {}
     one.rolled_back(before)
     assert "I5" in one.verify()
-    identity = read_identity(one.folder)
-    assert identity is not None
-    roll_back(one.folder, identity, entries(one.folder))
+    roll_back(one.folder, newest_link(one.folder))
     assert one.verify() == {}
     one.publish(1, 10, 20)
     one.tamper(1, forged, sign=True)
@@ -76,7 +76,7 @@ def test_an_entry_changed_after_it_was_verified_is_red(tmp_path: Path) -> None:
     assert one.verify() == {}
     entry = one.folder.events / "micro_batch=0" / "_entry.json"
     documents.write(entry, msgspec.structs.replace(entries(one.folder)[0], run="another"))
-    assert "I8" in one.verify()
+    assert "I5" in one.verify()
 
 
 def test_an_older_green_does_not_settle_a_newer_red(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_an_older_green_does_not_settle_a_newer_red(tmp_path: Path) -> None:
     assert one.conclude(old, scope) == {}
     one.tamper(0, forged)
     assert "I8" in one.verify(one.everything)
-    with pytest.raises(BrokenInvariantError, match="newer than this one"):
+    with pytest.raises(BrokenInvariantError, match="A newer report found a problem"):
         conclude(one.folder, one.pipeline, scope, old)
-    assert 0 in read_verified(one.folder).owed_micro_batches
+    assert 0 in read_verified(one.folder).recheck
     assert "I8" in one.verify()
 
 
@@ -106,7 +106,7 @@ def test_an_old_red_told_again_does_not_undo_what_was_mended(tmp_path: Path) -> 
     assert one.verify() == {}
     one.kafka.first = 20
     assert "I8" in one.conclude(old, scope)
-    assert read_verified(one.folder).owed_micro_batches == {}
+    assert read_verified(one.folder).recheck == {}
     assert one.verify() == {}
 
 
@@ -149,12 +149,13 @@ def test_an_entry_whose_filter_can_not_be_read_is_red(tmp_path: Path) -> None:
     assert "the entry's filter can't be read" in finding
 
 
-def test_there_must_be_something_to_verify(tmp_path: Path) -> None:
-    """A folder that went away, or another place than was meant, is not green."""
+def test_before_the_first_stream_there_is_nothing_to_verify(tmp_path: Path) -> None:
+    """That is neither green nor red, and says what waits; remains of a ledger without its identity are red."""
     one = Ledger.made(tmp_path, others(30), [10])
     aside = one.folder.root.rename(tmp_path / "aside")
-    with pytest.raises(MistakeError, match="was moved away: put it back"):
-        one.verify()
+    outcome = wording.outcome(one.verification(one.everything).run("verify"))
+    assert outcome.sentence.startswith("Nothing to verify yet; up to 30 records wait in Kafka, the oldest for ")
+    assert "the folder was moved" in outcome.detail
     shutil.copytree(aside / "checkpoint", one.folder.checkpoint)
     assert "I5" in one.verify()
 
@@ -166,7 +167,7 @@ def test_a_report_of_another_scope_moves_nothing(tmp_path: Path) -> None:
     one.publish(1, 10, 20)
     with pytest.raises(LedgerError, match="not about what this run is to check"):
         one.conclude(old, since_verified(one.folder))
-    assert read_verified(one.folder).micro_batch == -1
+    assert read_verified(one.folder).until == -1
 
 
 def test_a_reset_while_verify_looks_moves_nothing(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_reset_while_verify_looks_moves_nothing(tmp_path: Path) -> None:
     documents.write(one.folder.identity, msgspec.structs.replace(identity, checkpoint="c2"))
     with pytest.raises(LedgerError, match="was reset while"):
         one.conclude(report, scope)
-    assert not one.folder.verified.exists()
+    assert read_verified(one.folder).mark is None
 
 
 def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -> None:
@@ -197,6 +198,35 @@ def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -
     assert "I6" in one.verify()
 
 
+def test_a_last_record_that_compaction_removed_is_no_other_record(tmp_path: Path) -> None:
+    """Nothing that was verified is in doubt, and the stream goes on once the topic is set back to delete; a marker in its place is another matter."""
+    one = Ledger.made(tmp_path, others(15), [10])
+    assert one.verify() == {}
+    last_records = read_verified(one.folder).last_records
+    compacted = Emptied(one.kafka.records, batches=[RecordBatch(10, 14, False, False, -1, 5, False)])
+    assert check_last_records(compacted, THERE, last_records) == []  # type: ignore[arg-type]
+    refilled = Emptied(one.kafka.records, batches=[RecordBatch(9, 9, True, True, 7, 1, False)])
+    assert check_last_records(refilled, THERE, last_records) == last_records  # type: ignore[arg-type]
+
+
+@dataclass
+class Emptied(FakeKafka):
+    """A log from which records are gone."""
+
+    batches: Sequence[RecordBatch] = ()
+
+    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+        """Those that are left."""
+        assert (topic, partition) == ("t", 0)
+        return iter([batch for batch in self.batches if batch.last_offset >= offset])
+
+    def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
+        """Nothing."""
+        assert committed
+        assert len(offset_range) == 1
+        return iter(())
+
+
 def test_a_file_put_back_after_its_records_aged_out_is_green(tmp_path: Path) -> None:
     """It was verified while Kafka had the records, and checksums say that it is that file again."""
     one = Ledger.made(tmp_path, others(30), [10, 20])
@@ -209,7 +239,7 @@ def test_a_file_put_back_after_its_records_aged_out_is_green(tmp_path: Path) -> 
     assert set(one.verify()) == {"I8"}
     path.write_bytes(content)
     assert one.verify() == {}
-    assert read_verified(one.folder).owed_micro_batches == {}
+    assert read_verified(one.folder).recheck == {}
 
 
 def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> None:
@@ -242,7 +272,7 @@ def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(tmp_path: Pat
 def test_micro_batches_published_while_verify_looks_are_the_next_runs(tmp_path: Path) -> None:
     """However many they are, with their quarantine."""
     one = Ledger.made(tmp_path, others(40), [10])
-    verification = Verification(one.folder, one.pipeline, one.kafka, one.everything)  # type: ignore[arg-type]
+    verification = one.verification(one.everything)
     one.publish(1, 10, 20)
     one.publish(2, 20, 30)
     assert verification.run("verify").state == "green"
@@ -252,12 +282,12 @@ def test_a_mark_that_moved_while_verify_looks_is_not_beyond_the_ledger(tmp_path:
     """Another run may publish and verify between two looks of this one."""
     one = Ledger.made(tmp_path, others(40), [10])
     scope = one.everything
-    verification = Verification(one.folder, one.pipeline, one.kafka, scope)  # type: ignore[arg-type]
+    verification = one.verification(scope)
     one.publish(1, 10, 20)
     assert one.verify() == {}
     report = verification.run("slow")
     assert one.conclude(report, scope) == {}
-    assert read_verified(one.folder).micro_batch == 1
+    assert read_verified(one.folder).until == 1
 
 
 def with_headers(keys: list[str]) -> Callable[[pa.Table], pa.Table]:
@@ -290,30 +320,6 @@ def test_header_names_are_compared_as_far_as_they_can_be_told(
     assert (one.verify() == {}) == is_green
 
 
-@pytest.mark.parametrize(("log", "number"), [("commits", 1), ("offsets", 2)])
-def test_what_a_power_cut_left_of_the_checkpoint_is_discarded(tmp_path: Path, log: str, number: int) -> None:
-    """Names without content; a file with content, and what lies before one, is left alone."""
-    one = Ledger.made(tmp_path, others(40), [10, 20])
-    path = one.folder.checkpoint / log / str(number)
-    path.write_text("")
-    discard_unwritten(one.folder.checkpoint, 1)
-    assert not path.exists()
-    older = one.folder.checkpoint / log / "0"
-    older.write_text("")
-    path.write_text("v1")
-    discard_unwritten(one.folder.checkpoint, 1)
-    assert (path.exists(), older.exists()) == (True, True)
-
-
-def test_all_the_newest_commits_that_a_power_cut_left_empty_are_discarded(tmp_path: Path) -> None:
-    """Several short micro-batches may not have reached the disk."""
-    one = Ledger.made(tmp_path, others(40), [10, 20, 30])
-    for number in (1, 2):
-        (one.folder.checkpoint / "commits" / str(number)).write_text("")
-    discard_unwritten(one.folder.checkpoint, 2)
-    assert [path.name for path in (one.folder.checkpoint / "commits").iterdir()] == ["0"]
-
-
 def test_a_scope_of_another_ledger_is_told(tmp_path: Path) -> None:
     """The scope names the checkpoint that it was made for."""
     one = Ledger.made(tmp_path, others(10), [10])
@@ -340,9 +346,7 @@ def test_what_was_green_does_not_vouch_for_what_came_later(tmp_path: Path) -> No
     for change in (lambda: rewritten(one, 0), entry.unlink):
         change()
         assert one.verify() != {}
-        with pytest.raises(
-            LedgerError, match="has changed since it was checked: the entry of micro-batch 0, an entry of micro-batch 0 to 1"
-        ):
+        with pytest.raises(LedgerError, match="has changed since it was checked: the entry of micro-batch 0"):
             one.conclude(old, scope)
         entry.write_bytes(whole)
     one.folder.verified.write_text(mark)
@@ -361,9 +365,9 @@ def test_what_changes_between_check_and_report_is_not_verified(tmp_path: Path) -
     scope = since_verified(one.folder)
     report = one.look(scope)
     rewritten(one, 0)
-    with pytest.raises(LedgerError, match="has changed since it was checked: an entry of micro-batch 0 to 0"):
+    with pytest.raises(LedgerError, match="has changed since it was checked: the entry of micro-batch 0"):
         one.conclude(report, scope)
-    assert read_verified(one.folder).micro_batch == 0
+    assert read_verified(one.folder).until == 0
 
 
 def test_a_receipt_removed_before_verify_looks_is_missed(tmp_path: Path) -> None:
@@ -377,9 +381,15 @@ def test_a_receipt_removed_before_verify_looks_is_missed(tmp_path: Path) -> None
     assert "I1" in one.verify()
     aside.rename(one.folder.receipt("a"))
     assert one.verify() == {}
+    aside = one.folder.receipt("a").rename(tmp_path / "aside")
+    assert "I1" in one.verify(), "the last stream names it"
+    aside.rename(one.folder.receipt("a"))
+    assert one.verify() == {}
+    documents.write(one.folder.streamed, one.streamed)
     one.folder.receipt("a").unlink()
     assert one.verify() == {}
     assert "I1" in one.verify(one.everything)
+    assert "I1" in one.verify()
 
 
 def test_a_wrong_identity_does_not_wipe_what_was_verified(tmp_path: Path) -> None:
@@ -423,8 +433,8 @@ def test_what_a_file_manager_leaves_is_no_published_file(tmp_path: Path) -> None
     ("change", "told"),
     [
         ({"ids": None}, "Topic t is gone from Kafka"),
-        ({"ids": "new"}, "Topic t was deleted and made anew"),
-        ({"ids": "new", "records": []}, "Topic t was deleted and made anew"),
+        ({"ids": "new"}, "Topic t was deleted and created again"),
+        ({"ids": "new", "records": []}, "Topic t was deleted and created again"),
         ({"records": others(10)}, "t-0: the next offset is 20 but the topic ends at 10"),
     ],
 )
@@ -455,4 +465,76 @@ def test_a_damaged_file_is_told_of_its_own_micro_batch_alone(tmp_path: Path) -> 
     (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
     path.write_bytes(path.read_bytes()[:-20])
     one.verify(one.everything)
-    assert list(read_verified(one.folder).owed_micro_batches) == [0]
+    assert list(read_verified(one.folder).recheck) == [0]
+
+
+def test_a_start_that_was_moved_behind_the_first_micro_batch_is_red(tmp_path: Path) -> None:
+    """Its entry emptied to fit, everything joins and balances; Spark's own note of where it began says otherwise."""
+    one = Ledger.made(tmp_path, others(20), [0, 20], start=0)
+    source = one.folder.checkpoint / "sources" / "0" / "0"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b'\0v1\n{"t":{"0":0}}')
+    assert one.verify() == {}
+    moved = Ledger.made(tmp_path / "moved", others(20), [10, 20], start=10)
+    shutil.copytree(one.folder.checkpoint / "sources", moved.folder.checkpoint / "sources")
+    (finding,) = moved.verify()["I5"]
+    assert "starts at offset 10, Spark's first plan" in finding
+    assert read_verified(moved.folder).mark is None
+    shutil.rmtree(moved.folder.checkpoint / "sources")
+    assert moved.verify() == {}, "Spark may have removed it"
+
+
+def test_a_red_by_hand_wins_over_the_older_green_of_the_run(tmp_path: Path) -> None:
+    """Until a newer green: then the run's own report counts again."""
+    one = Ledger.made(tmp_path, batch("a", 20), [10, 20])
+    one.receipt("a", 0, 19)
+    assert one.verify() == {}
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    content = path.read_bytes()
+    path.unlink()
+    assert "I8" in one.verify(one.everything)
+    for run in ("a", "verify-1"):
+        assert find(one.folder, run)[1].run == "verify-2"
+    path.write_bytes(content)
+    assert one.verify(one.everything) == {}
+    assert find(one.folder, "verify-1")[1].run == "verify-1"
+    assert find(one.folder, None)[1].run == "verify-3"
+
+
+def test_a_history_is_looked_at_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest unchecked first, so that damage anywhere is found within a round; the report says how far the last round reached."""
+    monkeypatch.setattr("headrace.verify.history.SHARE", 4)
+    one = Ledger.made(tmp_path, others(20), range(2, 21, 2))
+    assert one.verify() == {}
+    seen = []
+    for _ in range(5):
+        report = one.look()
+        assert one.conclude(report) == {}
+        seen.append((report.history.checked, report.history.until))
+    assert seen == [([0, 3], None), ([4, 7], None), ([8, 1], 9), ([2, 5], 9), ([6, 9], 9)]
+    assert "micro-batches up to 9 checked since" in wording.history(report)
+    (path,) = (one.folder.events / "micro_batch=5").glob("*.parquet")
+    path.unlink()
+    found = [one.verify() for _ in range(3)]
+    assert [set(each) for each in found] == [set(), {"I8"}, {"I8"}]
+
+
+def test_a_missing_micro_batch_is_noticed_by_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the history: one listing shows it."""
+    monkeypatch.setattr("headrace.verify.history.SHARE", 1)
+    one = Ledger.made(tmp_path, others(20), range(2, 21, 2))
+    assert one.verify() == {}
+    shutil.move(one.folder.events / "micro_batch=7", tmp_path / "aside")
+    assert set(one.verify()) == {"I5"}
+    shutil.move(tmp_path / "aside", one.folder.events / "micro_batch=7")
+    assert one.verify() == {}
+
+
+def test_a_folder_of_an_earlier_version_gets_one_sentence(tmp_path: Path) -> None:
+    """The stream, verify and the checks of a pipeline file all read identity.json first."""
+    one = Ledger.made(tmp_path, others(20), [10])
+    one.folder.identity.write_text(one.folder.identity.read_text().replace('"schema": 2', '"schema": 1'))
+    for attempt in (one.verify, lambda: open_ledger(one.folder, one.pipeline, one.kafka)):  # type: ignore[arg-type]
+        with pytest.raises(OutdatedError, match="headrace reset PIPELINE") as caught:
+            attempt()
+        assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,73 @@
+"""The limits that a pipeline sets for itself, under `[limits]`: beyond one of them a verify run is red."""
+
+import re
+from dataclasses import dataclass
+
+from headrace.contract.reading import Table
+
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+"""Units of a duration, in seconds; each may have an s at its end."""
+
+_DURATION = re.compile(rf"(?P<number>[0-9]{{1,9}}(?:[.][0-9]{{1,9}})?) *(?P<unit>{'|'.join(UNITS)})s?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still acceptable; `None` where the file sets no limit.
+
+    lag          age of the oldest waiting record, in seconds
+    freshness    time since the last micro-batch with a record was published, in seconds
+    quarantined  share of quarantined records, 0 to 1
+    """
+
+    lag: float | None = None
+    freshness: float | None = None
+    quarantined: float | None = None
+
+    def __str__(self) -> str:
+        """What is set, as in the file."""
+        durations = {"lag": self.lag, "freshness": self.freshness}
+        parts = [f"{name} {_shown(value)}" for name, value in durations.items() if value is not None]
+        return ", ".join([*parts, *([f"quarantined {self.quarantined:g}"] if self.quarantined is not None else [])])
+
+    @property
+    def any(self) -> bool:
+        """Whether any is set."""
+        return self != Limits()
+
+
+def limits(file: Table) -> Limits:
+    """Read the section `[limits]` of a pipeline file."""
+    table = file.table("limits")
+    if table is None:
+        return Limits()
+    found = Limits(
+        lag=_duration(table, "lag"),
+        freshness=_duration(table, "freshness"),
+        quarantined=table.share("quarantined", None),  # type: ignore[arg-type]
+    )
+    table.refuse_others()
+    return found
+
+
+def seconds(text: str) -> float | None:
+    """A duration such as "90 minutes" or "1.5 days" in seconds, or `None` if it is none."""
+    match = _DURATION.fullmatch(text)
+    return float(match["number"]) * UNITS[match["unit"]] if match and float(match["number"]) > 0 else None
+
+
+def _shown(duration: float) -> str:
+    """A duration in the largest unit in which it is a whole number."""
+    unit, length = max(
+        ((unit, length) for unit, length in UNITS.items() if duration % length == 0), key=lambda each: each[1], default=("second", 1)
+    )
+    return f"{duration / length:g} {unit}{'s' * (duration != length)}"
+
+
+def _duration(table: Table, key: str) -> float | None:
+    text = table.text(key, None)
+    if text is None:
+        return None
+    if (found := seconds(text)) is None:
+        table.mistake(key, text, "a number and a unit, such as '90 seconds', '15 minutes', '1 hour' or '2 days'")
+    return found

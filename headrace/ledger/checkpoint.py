@@ -1,0 +1,211 @@
+"""Spark's checkpoint folder: what is read from it, what must be on disk before a commit, and what is discarded after a power cut.
+
+Spark syncs none of its files. After a power cut a file of the last seconds is whole, absent, or torn: its name is there, its content is not.
+Spark reads a torn file at each start and fails. `sync` is called before each commit, so whatever a published micro-batch relies on is whole;
+what can be torn is relied on by nothing that is published, and `recover` discards it.
+"""
+
+import itertools
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from headrace import documents
+from headrace.errors import LedgerError
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Identity
+from headrace.ledger.ranges import Positions
+
+log = logging.getLogger("headrace")
+
+
+def checkpoint_id(checkpoint: Path) -> str | None:
+    """The id that Spark wrote when it made the checkpoint, or `None` if there is none."""
+    try:
+        return str(json.loads((checkpoint / "metadata").read_text())["id"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise LedgerError(f"{checkpoint / 'metadata'} is damaged: {error!r}. Put back a copy, or `headrace reset` the pipeline.") from error
+
+
+def logged(checkpoint: Path, name: str) -> list[int]:
+    """Micro-batch ids in one of the checkpoint's logs (`offsets` or `commits`), in order."""
+    folder = checkpoint / name
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.exists() else []
+
+
+def planned_until(checkpoint: Path, micro_batch: int, start: Positions) -> Positions:
+    """Where a micro-batch ends by Spark's plan; a partition that joined after it was planned still stands at its start."""
+    planned = planned_positions(checkpoint, micro_batch)
+    return {topic: {**partitions, **planned.get(topic, {})} for topic, partitions in {**planned, **start}.items()}
+
+
+def planned_positions(checkpoint: Path, micro_batch: int) -> Positions:
+    """Where a micro-batch ends according to Spark's offset log.
+
+    The log's last line holds the positions of the one Kafka source; lines before it hold a version and Spark's settings.
+    """
+    path = checkpoint / "offsets" / str(micro_batch)
+    try:
+        if torn(path):
+            raise LedgerError(
+                f"{path} has lost its content. The plan of a published micro-batch is synced before it is published, so this was no power cut: "
+                "the disk or a copy of the folder is at fault. Put back a copy, or `headrace reset` the pipeline."
+            )
+        return msgspec.json.decode(path.read_text().splitlines()[-1], type=Positions)
+    except (OSError, IndexError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise LedgerError(
+            f"{path} can't be read: {error}. The checkpoint is damaged; put back a copy, or `headrace reset` the pipeline."
+        ) from error
+
+
+def torn(path: Path) -> bool:
+    """Whether a file of Spark's has lost its content: it is empty, or holds NUL bytes where text belongs.
+
+    Raises `FileNotFoundError` if it is absent. Spark's files are text; the first byte of `sources/*/*` alone is NUL, for Spark 2.1's sake.
+    """
+    content = path.read_bytes()
+    return content in {b"", b"\0"} or b"\0" in content[1:]
+
+
+def sync(checkpoint: Path, micro_batch: int) -> None:
+    """Make what a restart needs, after this micro-batch is published, survive a power cut. Called before the commit.
+
+    That is the checkpoint's id, the start of its source and the plan of the micro-batch, with the folders that hold them. Syncing what is
+    on disk already costs next to nothing.
+    """
+    sources = [path for path in (checkpoint / "sources").glob("*/*") if not path.name.startswith(".")]
+    for path in (checkpoint / "metadata", *sources, checkpoint / "offsets" / str(micro_batch)):
+        documents.sync(path)
+    if sources:
+        documents.sync_directory(checkpoint / "sources")
+    root = checkpoint.parent
+    for path in (checkpoint, root, root.parent):
+        documents.sync_directory(path)
+
+
+def recover(folder: Folder, identity: Identity, newest: int, ends: Positions) -> Identity:
+    """Discard what a power cut has torn and no published micro-batch relies on. The caller holds the lock.
+
+    What is relied on stays as it is, to be refused by `check_checkpoint`. Whatever is removed here may come back should the power fail
+    again: then it is removed again.
+
+    Args:
+        folder: The pipeline's folder.
+        identity: What is in `identity.json`.
+        newest: Number of the newest entry, -1 if there is none.
+        ends: Where the ledger ends.
+
+    Returns:
+        The identity; written with no checkpoint's id if the whole checkpoint was discarded, the same otherwise.
+    """
+    if newest < 0:
+        return _recover_unpublished(folder, identity)
+    checkpoint = folder.checkpoint
+    for path, why in _discarded(checkpoint, newest):
+        _checksum(path).unlink(missing_ok=True)
+        path.unlink()
+        log.warning("Removed %s, which a power cut left behind: %s.", path, why)
+    metadata = checkpoint / "metadata"
+    if identity.checkpoint and _is_lost(metadata) and _ends_there(checkpoint, newest, identity.start, ends):
+        _checksum(metadata).unlink(missing_ok=True)
+        documents.replace(metadata, msgspec.json.encode({"id": identity.checkpoint}))
+        log.warning("Wrote %s again, which lost its content in a power cut: identity.json names the checkpoint's id.", metadata)
+    return identity
+
+
+def _discarded(checkpoint: Path, newest: int) -> Iterator[tuple[Path, str]]:
+    """Files that stop Spark and that no entry relies on, and why they may go."""
+    noted = (checkpoint / "commits" / str(each) for each in reversed(logged(checkpoint, "commits")) if each <= newest)
+    for path in itertools.takewhile(torn, noted):
+        yield path, f"its content is lost; micro-batch {path.name} is published, and is passed over"
+    for path in _sources(checkpoint):
+        if torn(path):
+            yield path, "its content is lost; the first micro-batch, whose start it was, is published"
+    plan = checkpoint / "offsets" / str(newest + 1)
+    if plan.exists() and torn(plan):
+        yield plan, "its content is lost; nothing was published by this plan, and another is made"
+    for path in (*_orphans(checkpoint, "commits"), *_orphans(checkpoint, "sources/*"), *_orphans(checkpoint, "offsets")):
+        if path.parent.name != "offsets" or path == _checksum(plan):
+            yield path, "its file is not there, and Spark fails where it would replace it"
+
+
+def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
+    """Discard the checkpoint as a whole if a part of it is lost: as long as nothing is published, all of it can be made again.
+
+    A part alone can't: Spark refuses a plan without `metadata`, and a plan is bound to the partitions that `sources` names. Where there is
+    no plan yet, Spark refuses a checkpoint with any file in its logs, and a driver that was killed leaves temporary ones there.
+    """
+    checkpoint = folder.checkpoint
+    planned = logged(checkpoint, "offsets")
+    if logged(checkpoint, "commits") or any(planned):
+        return identity  # something was published, and its entry is gone
+    if not checkpoint.exists() and identity.checkpoint is None:
+        return identity
+    sources = _sources(checkpoint)
+    parts = [*sources, *(checkpoint / "offsets" / str(each) for each in planned)]
+    lost = next((path for path in (checkpoint / "metadata", *parts) if _is_lost(path)), None)
+    if lost is None and planned and not sources:
+        lost = checkpoint / "sources"
+    if lost is None and not planned:
+        left = [
+            *(path for name in ("offsets", "commits", "state") for path in (checkpoint / name).glob("*")),
+            *_orphans(checkpoint, "sources/*"),
+        ]
+        lost = checkpoint / "offsets" / "0" if left else None
+    if lost is None:
+        return identity
+    if checkpoint.exists():
+        # At once, so that no cut leaves a part of it.
+        aside = folder.staging / f"checkpoint-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        checkpoint.rename(aside)
+        documents.sync_directory(folder.root)
+        shutil.rmtree(aside)
+    if identity.checkpoint is not None:
+        identity = msgspec.structs.replace(identity, checkpoint=None)
+        documents.write(folder.identity, identity)
+    log.warning(
+        "Removed %s, where %s is lost (a power cut, or a killed driver): nothing is published, and Spark makes another.", checkpoint, lost
+    )
+    return identity
+
+
+def _sources(checkpoint: Path) -> list[Path]:
+    return [path for path in (checkpoint / "sources").glob("*/*") if path.name.isdecimal()]
+
+
+def _orphans(checkpoint: Path, folders: str) -> list[Path]:
+    """Checksums in some folders of files that are not there; temporary files aside, each of which has a name of its own."""
+    checksums = {path: path.with_name(path.name[1:-4]) for path in checkpoint.glob(f"{folders}/.*.crc")}
+    return sorted(path for path, of in checksums.items() if of.name.isdecimal() and not of.exists())
+
+
+def _is_lost(path: Path) -> bool:
+    return not path.exists() or torn(path)
+
+
+def _ends_there(checkpoint: Path, micro_batch: int, start: Positions, ends: Positions) -> bool:
+    try:
+        return planned_until(checkpoint, micro_batch, start) == ends
+    except LedgerError:
+        return False
+
+
+def _checksum(path: Path) -> Path:
+    """Hadoop's checksum file beside one of Spark's; it must not outlive it, since Spark fails where it would replace one."""
+    return path.with_name(f".{path.name}.crc")
+
+
+def first_positions(checkpoint: Path) -> Positions:
+    """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions. Empty where there is none that can be read."""
+    try:
+        return msgspec.json.decode((checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Positions)
+    except (OSError, IndexError, msgspec.DecodeError):
+        return {}

@@ -1,0 +1,91 @@
+"""Transactions that hide the end of a partition from committed readers, and the command that ends one whose producer is gone."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from headrace.ledger.ranges import Positions, flat
+
+
+class Timestamps(Protocol):
+    """What is needed of a cluster."""
+
+    servers: str
+
+    def first_timestamps(self, positions: Positions) -> Mapping[tuple[str, int], int]:
+        """The timestamp of the first record at or after each position, in milliseconds since 1970."""
+
+    def longest_transaction(self) -> float:
+        """Seconds for which a transaction may stay open."""
+
+
+@dataclass(frozen=True)
+class OpenTransaction:
+    """The first open transaction of a topic-partition.
+
+    stable_offset  last stable offset: the transaction's first record; it hides everything from there on
+    end            the partition's end
+    began_at       timestamp of that record, by its producer's clock; `None` if it has none
+    is_hanging     whether it has been open for longer than the brokers let one be: then its producer is gone, and the brokers do not end it
+    """
+
+    topic: str
+    partition: int
+    stable_offset: int
+    end: int
+    began_at: datetime | None
+    is_hanging: bool
+
+    @property
+    def hidden(self) -> int:
+        """How many offsets it hides."""
+        return self.end - self.stable_offset
+
+    def abort_command(self, servers: str) -> str:
+        """The command of Kafka's own tools that ends it."""
+        where = f"--topic {shlex.quote(self.topic)} --partition {self.partition} --start-offset {self.stable_offset}"
+        return f"kafka-transactions.sh --bootstrap-server {servers} abort {where}"
+
+
+def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now: datetime) -> list[OpenTransaction]:
+    """The open transactions in some topic-partitions.
+
+    Args:
+        kafka: the cluster
+        stable: the end of each partition for committed readers
+        ends: the end of each partition
+        now: the moment from which ages count
+    """
+    hiding = {(topic, partition): offset for topic, partition, offset in flat(stable) if offset < ends[topic][partition]}
+    if not hiding:
+        return []
+    positions: Positions = {}
+    for (topic, partition), offset in hiding.items():
+        positions.setdefault(topic, {})[partition] = offset
+    began = kafka.first_timestamps(positions)
+    longest = kafka.longest_transaction()
+    found = []
+    for (topic, partition), offset in sorted(hiding.items()):
+        milliseconds = began.get((topic, partition), -1)
+        began_at = moment(milliseconds)
+        found.append(
+            OpenTransaction(
+                topic=topic,
+                partition=partition,
+                stable_offset=offset,
+                end=ends[topic][partition],
+                began_at=began_at,
+                is_hanging=began_at is not None and (now - began_at).total_seconds() > longest,
+            )
+        )
+    return found
+
+
+def moment(milliseconds: int) -> datetime | None:
+    """A record's timestamp as a moment; `None` for none (negative), and for one that no calendar here holds."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds >= 0 else None
+    except (OverflowError, ValueError, OSError):
+        return None

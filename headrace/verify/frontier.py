@@ -1,0 +1,135 @@
+"""I9: what Kafka holds after the ledger's end. What is there waits; what is gone was never published, and is lost."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from headrace.contract.pipeline import Pipeline
+from headrace.kafka import Kafka
+from headrace.ledger.guard import Cluster
+from headrace.ledger.opening import starting_positions
+from headrace.ledger.ranges import OffsetRange, Positions, flat
+from headrace.ledger.receipts import Receipt
+from headrace.report.model import Hidden, Waiting, WaitingPartition
+from headrace.transactions import OpenTransaction, moment, open_transactions
+
+
+class Frontier(msgspec.Struct, frozen=True):
+    """Everything after the ledger's end: what waits, and what left Kafka before it was published."""
+
+    waiting: list[OffsetRange]
+    lost: list[OffsetRange]
+
+
+def frontier(cluster: Cluster, following: Positions) -> Frontier:
+    """Split what comes after the ledger into what Kafka still has and what it removed.
+
+    Args:
+        cluster: the topics as they are now
+        following: the next offset of each partition; one that the ledger does not name yet is read from its first record
+    """
+    waiting, lost = [], []
+    for topic, partition, last in flat(cluster.last):
+        at = following.get(topic, {}).get(partition, 0)
+        earliest = cluster.earliest[topic][partition]
+        if earliest > at:
+            lost.append(OffsetRange(topic, partition, at, earliest))
+        if last > (there := max(at, earliest)):
+            waiting.append(OffsetRange(topic, partition, there, last))
+    return Frontier(waiting, lost)
+
+
+def starting(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
+    """The first offset of each partition that the first stream would read; what retention has removed before it is no loss."""
+    positions = starting_positions(pipeline, kafka, cluster)
+    return {
+        topic: {partition: max(at, cluster.earliest[topic][partition]) for partition, at in partitions.items()}
+        for topic, partitions in positions.items()
+        if topic in cluster.topics
+    }
+
+
+def lost_of_receipts(
+    receipts: Iterable[Receipt], cluster: Cluster, ends: Positions | None = None, *, known: Collection[str] = ()
+) -> list[tuple[str, OffsetRange]]:
+    """Per run, the offsets of its batch that are not published and not in Kafka: its producer can prove that they were there.
+
+    Args:
+        receipts: of batches that are not verified yet
+        cluster: the topics as they are now
+        ends: where the ledger ends, behind which `frontier` finds what has aged out; `None` before the first stream
+        known: topics of the ledger: of those that are gone or were created again, I6 says so
+    """
+    lost = []
+    for receipt in receipts:
+        for landing in receipt.landings:
+            topic, partition, until = landing.topic, landing.partition, landing.highest_offset + 1
+            if topic in known and topic not in cluster.topics:
+                continue
+            at = max(landing.lowest_offset, (ends or {}).get(topic, {}).get(partition, 0))
+            earliest, last = (each.get(topic, {}).get(partition, 0) for each in (cluster.earliest, cluster.last))
+            if ends is None and earliest > at:
+                lost.append((receipt.run, OffsetRange(topic, partition, at, min(earliest, until))))
+            if max(at, last) < until:
+                lost.append((receipt.run, OffsetRange(topic, partition, max(at, last), until)))
+    return lost
+
+
+def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], now: datetime, since: datetime | None) -> Waiting:
+    """What waits, with the age of the oldest record and the transactions that hide some of it.
+
+    Args:
+        kafka: the cluster
+        cluster: the topics as they are now
+        ranges: as `frontier` found them
+        now: the moment from which ages count
+        since: when the last stream that ran to its end began; `None` before the first
+    """
+    positions: Positions = {}
+    for each in ranges:
+        positions.setdefault(each.topic, {})[each.partition] = each.from_offset
+    oldest = {place: moment(milliseconds) for place, milliseconds in kafka.first_timestamps(positions).items()} if ranges else {}
+    stable = {topic: {partition: cluster.end[topic][partition] for partition in partitions} for topic, partitions in positions.items()}
+    hiding = {(each.topic, each.partition): each for each in open_transactions(kafka, stable, cluster.last, now)}
+    ages = [age(at, now, since) for at in oldest.values()]
+    return Waiting(
+        offsets=sum(map(len, ranges)),
+        oldest_seconds=max((each for each in ages if each is not None), default=None),
+        partitions=[
+            WaitingPartition(
+                topic=each.topic,
+                partition=each.partition,
+                from_offset=each.from_offset,
+                until_offset=each.until_offset,
+                oldest_at=oldest.get((each.topic, each.partition)),
+                hidden=_hidden(hiding.get((each.topic, each.partition)), each, kafka.servers),
+            )
+            for each in ranges
+        ],
+    )
+
+
+def age(at: datetime | None, now: datetime, since: datetime | None) -> float | None:
+    """Seconds for which a record has waited.
+
+    Its timestamp counts if it lies between `since`, when the last complete stream began, and now. Records that are replayed carry old
+    timestamps, and bad clocks future ones: those wait since that stream began, which is the longest that they can have.
+    """
+    if since is not None and since > now:
+        since = None  # its clock was ahead
+    if at is not None and at <= now and (since is None or at >= since):
+        return (now - at).total_seconds()
+    return None if since is None else (now - since).total_seconds()
+
+
+def _hidden(transaction: OpenTransaction | None, waits: OffsetRange, servers: str) -> Hidden | None:
+    if transaction is None:
+        return None
+    return Hidden(
+        stable_offset=transaction.stable_offset,
+        offsets=waits.until_offset - max(transaction.stable_offset, waits.from_offset),
+        began_at=transaction.began_at,
+        hanging=transaction.is_hanging,
+        abort=transaction.abort_command(servers) if transaction.is_hanging else None,
+    )

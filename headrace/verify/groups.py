@@ -1,0 +1,313 @@
+"""Micro-batches that follow each other, judged together: whether their published rows are exactly what Kafka's records make of them.
+
+A verdict of "exactly equal" is all that comes from here. Whatever differs or can't be compared is doubted, and `PublishedRows` alone, micro-batch by
+micro-batch, says whether something is wrong and what. So a mistake here can cost time, and hide something only if Arrow calls different rows equal.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.contract.verdicts import Contract, Verdict
+from headrace.kafka import Block
+from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
+from headrace.ledger.folder import Folder
+from headrace.ledger.publish import schemas
+from headrace.ledger.ranges import OffsetRange, merged
+from headrace.verify.files import WrongFileError, read_rows
+from headrace.verify.findings import Findings, Invariant
+from headrace.verify.judge import Judge
+from headrace.verify.readable import Part, Readable
+from headrace.verify.records import check_account, expected
+
+GROUP_OFFSETS = 100_000
+GROUP_BYTES = 8 << 20
+"""A group covers at most this many offsets, and its files have at most this many bytes. A larger micro-batch is none of a group."""
+ROWS_BYTES = 128 << 20
+"""Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit are doubted."""
+
+_PUBLISHED = (Verdict.KEPT, Verdict.QUARANTINED)
+_MICRO_BATCH, _HEADERS_TOLD = "_micro_batch", "_headers_told"
+UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupError, OverflowError)
+"""What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that, `PublishedRows` raises it again."""
+
+
+def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries in their order, those together that can be judged together: they follow each other and were judged by one contract."""
+    group: list[Entry] = []
+    ends: dict[tuple[str, int], int] = {}
+    offsets = size = 0
+    for entry in chosen:
+        new_offsets, new_size = _offsets(entry), _bytes(entry)
+        if not (
+            group
+            and _follows(group[-1], entry)
+            and all(ends.get((each.topic, each.partition), each.from_offset) == each.from_offset for each in entry.accounts)
+            and offsets + new_offsets <= GROUP_OFFSETS
+            and size + new_size <= GROUP_BYTES
+        ):
+            if group:
+                yield group
+            group, ends, offsets, size = [], {}, 0, 0
+        group.append(entry)
+        ends |= {(each.topic, each.partition): each.until_offset for each in entry.accounts}
+        offsets, size = offsets + new_offsets, size + new_size
+    if group:
+        yield group
+
+
+def is_comparable(entry: Entry) -> bool:
+    """Whether an entry can be in a group at all: it is plain and small, and accounts for each topic-partition once."""
+    places = {(account.topic, account.partition) for account in entry.accounts if len(account.range)}
+    return (
+        entry.kind is Kind.PUBLISHED
+        and entry.rules in ENTRY_RULES
+        and len(places) == len(entry.accounts)
+        and _offsets(entry) <= GROUP_OFFSETS
+        and _bytes(entry) <= GROUP_BYTES
+    )
+
+
+def _follows(before: Entry, entry: Entry) -> bool:
+    return (
+        is_comparable(before)
+        and is_comparable(entry)
+        and entry.number == before.number + 1
+        and entry.rules == before.rules
+        and entry.contract == before.contract
+    )
+
+
+def _offsets(entry: Entry) -> int:
+    return sum(len(account.range) for account in entry.accounts)
+
+
+def _bytes(entry: Entry) -> int:
+    return sum(file.bytes for file in (*entry.events, *entry.quarantine))
+
+
+@dataclass
+class Share:
+    """What one entry has of one topic-partition, and what a read of Kafka finds of it."""
+
+    entry: Entry
+    account: Account
+    part: Part
+    """Of the account's range, what Kafka can still be asked for."""
+    equal: int = 0
+    """How many offsets of that part were compared, their rows being exactly what they should be."""
+    records: int = 0
+    judged: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    gaps: list[OffsetRange] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one topic-partition, sorted by their offsets."""
+
+    table: pa.Table
+    offsets: list[int]
+    micro_batches: list[int]
+    """Numbers of those in whose files the rows are, or should be."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "_Rows":
+        return cls(table, table.column("_offset").to_pylist(), table.column(_MICRO_BATCH).to_pylist())
+
+    def part(self, span: OffsetRange) -> pa.Table:
+        return self.table.slice(bisect_left(self.offsets, span.from_offset), _count(self.offsets, span))
+
+    def count_of(self, micro_batch: int, span: OffsetRange) -> int:
+        """How many rows of a span are in the files of a micro-batch."""
+        first, after = (bisect_left(self.offsets, each) for each in (span.from_offset, span.until_offset))
+        return self.micro_batches[first:after].count(micro_batch)
+
+
+class Group:
+    """Consecutive micro-batches of one contract: their published rows, to be compared with blocks of records.
+
+    First `compare` takes all records of `readable`; then `doubted` says which micro-batches are left to `PublishedRows`, and `close` accounts for
+    the shares of all others.
+
+    Args:
+        folder: the pipeline's
+        entries: a group, as `grouped` makes it
+        there: what Kafka can still be asked for
+        judge: by the contract of the entries
+
+    Attributes:
+        shares: of each entry, by its number, in the order of its accounts
+    """
+
+    def __init__(self, folder: Folder, entries: Sequence[Entry], there: Readable, judge: Judge) -> None:
+        self.judge = judge
+        self.shares = {entry.number: [Share(entry, each, there.part(each.range)) for each in entry.accounts] for entry in entries}
+        self._places: dict[tuple[str, int], list[Share]] = defaultdict(list)
+        for share in (share for shares in self.shares.values() for share in shares):
+            self._places[share.account.topic, share.account.partition].append(share)
+        self._read = dict.fromkeys(self.shares, 0)
+        """Rows in the files of each entry."""
+        self._found = dict.fromkeys(self.shares, 0)
+        """Rows that lie in a range of the very entry whose files hold them."""
+        self._unreadable: set[int] = set()
+        self._columns = _compared(judge.contract)
+        rows = self._read_files(folder, entries)
+        self._rows = {place: {verdict: self._of_place(rows[verdict], verdict, place) for verdict in _PUBLISHED} for place in self._places}
+        for place, shares in self._places.items():
+            for share in shares:
+                self._found[share.entry.number] += sum(
+                    self._rows[place][verdict].count_of(share.entry.number, share.account.range) for verdict in _PUBLISHED
+                )
+
+    @cached_property
+    def doubted(self) -> set[int]:
+        """The numbers of the micro-batches that nothing can be said of here: all but those whose every row and record was found equal."""
+        return {
+            number
+            for number, shares in self.shares.items()
+            if number in self._unreadable
+            or self._found[number] != self._read[number]  # a row without a position, or outside of its entry's ranges, is in no comparison
+            or any(share.equal != (len(share.part.readable) if share.part.readable else 0) for share in shares)
+        }
+
+    @property
+    def readable(self) -> list[OffsetRange]:
+        """What of the ranges can be read, joined."""
+        return [each for shares in self._places.values() for each in merged(share.part.readable for share in shares if share.part.readable)]
+
+    def compare(self, block: Block, span: OffsetRange) -> None:
+        """Compare the rows of a span of offsets with a block, which holds all records of that span."""
+        shares = [(share, part) for share in self._places[span.topic, span.partition] if (part := _common(share.part.readable, span))]
+        for share, part in shares:
+            own = block.offsets[bisect_left(block.offsets, part.from_offset) : bisect_left(block.offsets, part.until_offset)]
+            share.records += len(own)
+            share.gaps += gaps_between(part, own)
+        with suppress(*UNCOMPARABLE):
+            self._compare(block, span, shares)
+
+    def _compare(self, block: Block, span: OffsetRange, shares: Sequence[tuple[Share, OffsetRange]]) -> None:
+        records = expected(self.judge, block)
+        owners = [number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)]
+        records = records.append_column(_MICRO_BATCH, pa.array(owners, pa.int64()))
+        verdicts = records.column("_verdict")
+        found = self._rows[span.topic, span.partition]
+        wanted = {}
+        for verdict, names in self._columns.items():
+            own = records.filter(pc.equal(verdicts, verdict.value)).select(list(names)).rename_columns(list(names.values()))
+            wanted[verdict] = _Rows.of(own.cast(found[verdict].table.schema))  # DuckDB calls the time zone of timestamps Etc/UTC
+
+        def is_equal(part: OffsetRange) -> bool:
+            return all(wanted[verdict].part(part).equals(found[verdict].part(part)) for verdict in _PUBLISHED)
+
+        is_whole = is_equal(span)
+        for share, part in shares:
+            if is_whole or is_equal(part):
+                share.equal += len(part)
+            for verdict in _PUBLISHED:
+                share.judged[verdict] += _count(wanted[verdict].offsets, part)
+
+    def close(self, share: Share, findings: Findings) -> None:
+        """I6 for a share of a micro-batch that is not doubted, and what was checked of it."""
+        number, missing = share.entry.number, share.part.missing
+        rows = self._rows[share.account.topic, share.account.partition]
+        kept, unusable = (rows[verdict].count_of(number, missing) if missing else 0 for verdict in _PUBLISHED)
+        published = sum(share.judged[verdict] for verdict in _PUBLISHED)
+        judged = {**share.judged, Verdict.FILTERED: share.records - published}
+        findings.checked[Invariant.VERDICTS_EQUAL] += share.records
+        findings.checked[Invariant.ROWS_UNIQUE] += published
+        findings.checked[Invariant.ROWS_EQUAL] += published
+        check_account(share.account, judged, share.records, missing, (kept, unusable), number, findings)
+
+    @property
+    def gaps(self) -> list[list[OffsetRange]]:
+        """The offsets that hold no record, of the micro-batches that are not doubted, for each topic-partition that has any."""
+        all_gaps = (
+            [gap for share in shares if share.entry.number not in self.doubted for gap in share.gaps] for shares in self._places.values()
+        )
+        return [each for each in all_gaps if each]
+
+    def _read_files(self, folder: Folder, entries: Sequence[Entry]) -> dict[Verdict, pa.Table]:
+        """The published rows of all entries, with the number of the entry whose files hold them."""
+        kept, unusable = schemas(self.judge.contract)
+        tables = {Verdict.KEPT: [kept.empty_table()], Verdict.QUARANTINED: [unusable.empty_table()]}
+        numbers: dict[Verdict, list[int]] = {verdict: [] for verdict in tables}
+        left = ROWS_BYTES
+        for entry in entries:
+            try:
+                for verdict, kind, files, schema in (
+                    (Verdict.KEPT, folder.events, entry.events, kept),
+                    (Verdict.QUARANTINED, folder.quarantine, entry.quarantine, unusable),
+                ):
+                    for file in files:
+                        table = read_rows(folder.published(kind, entry.number) / file.name, schema, left)
+                        left -= table.nbytes
+                        self._read[entry.number] += table.num_rows
+                        tables[verdict].append(table)
+                        numbers[verdict] += [entry.number] * table.num_rows
+            except WrongFileError:
+                self._unreadable.add(entry.number)
+        return {
+            verdict: pa.concat_tables(each).combine_chunks().append_column(_MICRO_BATCH, pa.array(numbers[verdict], pa.int64()))
+            for verdict, each in tables.items()
+        }
+
+    def _of_place(self, table: pa.Table, verdict: Verdict, place: tuple[str, int]) -> _Rows:
+        """The rows of a topic-partition, with the columns that are compared."""
+        topic, partition = (pc.equal(table.column(name), value) for name, value in zip(("_topic", "_partition"), place, strict=True))
+        own = table.filter(pc.and_(pc.and_(topic, partition), pc.is_valid(table.column("_offset")))).sort_by("_offset")
+        if verdict is Verdict.QUARANTINED:
+            own = own.append_column(_HEADERS_TOLD, pa.repeat(True, own.num_rows))
+        return _Rows.of(own.select(list(self._columns[verdict].values())))
+
+
+def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]:
+    """The offsets of a span that hold no record.
+
+    offsets  of all records in the span, in order
+    """
+    if len(offsets) == len(span):
+        return []
+    found = []
+    at = span.from_offset
+    for offset in [*offsets, span.until_offset]:
+        if offset > at:
+            found.append(OffsetRange(span.topic, span.partition, at, offset))
+        at = offset + 1
+    return found
+
+
+def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
+    """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
+    for place in range(bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)):
+        if (part := _common(ranges[place], span)) is None:
+            break
+        yield part
+
+
+def _common(one: OffsetRange | None, other: OffsetRange) -> OffsetRange | None:
+    """The offsets that two ranges of the same topic-partition share, or `None`."""
+    if one is None:
+        return None
+    at, until = max(one.from_offset, other.from_offset), min(one.until_offset, other.until_offset)
+    return OffsetRange(one.topic, one.partition, at, until) if at < until else None
+
+
+def _count(offsets: Sequence[int], span: OffsetRange) -> int:
+    return bisect_left(offsets, span.until_offset) - bisect_left(offsets, span.from_offset)
+
+
+def _compared(contract: Contract) -> dict[Verdict, dict[str, str]]:
+    """The columns that are compared: their names in `expected` → those in the files. The topic-partition is equal already."""
+    both = [_MICRO_BATCH, "_offset", "_timestamp", "_key"]
+    raw = ["_value", "_headers", _HEADERS_TOLD]
+    return {
+        Verdict.KEPT: {name: name for name in [*both, *contract.columns]},
+        Verdict.QUARANTINED: {name: name for name in [*both, *raw]} | {"_reason": "reason", "_field": "field"},
+    }

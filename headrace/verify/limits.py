@@ -1,0 +1,78 @@
+"""I10: the limits that the pipeline file sets."""
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from itertools import chain
+
+from headrace.contract.limits import Limits
+from headrace.errors import LedgerError
+from headrace.ledger.entries import Entry, read_link
+from headrace.ledger.folder import Folder
+from headrace.report.display import lasting
+from headrace.report.model import Limit, Waiting
+
+LEAST_RECORDS = 1_000
+"""A share is taken over at least as many records, where there are as many: of ten records one is no rate."""
+
+
+def measured(
+    limits: Limits, folder: Folder, newest: int, scope: Collection[int], waiting: Waiting, now: datetime, *, ingest_is_running: bool
+) -> list[Limit]:
+    """Each limit that is set, with what was found.
+
+    Args:
+        limits: as the pipeline file sets them
+        folder: the pipeline's
+        newest: number of the newest entry, -1 before the first
+        scope: the micro-batches that this run judges
+        waiting: what waits in Kafka
+        now: the moment from which ages count
+        ingest_is_running: then the lag is not judged, since what waits is being read
+    """
+    found = []
+    if limits.lag is not None:
+        age, text = _lag(waiting, ingest_is_running=ingest_is_running)
+        found.append(Limit(name="lag", limit=limits.lag, found=age, shown=text, allowed=lasting(limits.lag)))
+    if limits.freshness is not None:
+        last = next((entry for entry in _readable(folder, range(newest, -1, -1)) if any(account.read for account in entry.accounts)), None)
+        age = None if last is None else max((now - last.published_at).total_seconds(), 0.0)
+        text = "no record was published yet" if age is None else f"the last record was published {lasting(age)} ago"
+        found.append(Limit(name="freshness", limit=limits.freshness, found=age, shown=text, allowed=lasting(limits.freshness)))
+    if limits.quarantined is not None:
+        quarantined, read = _quarantined(folder, newest, scope)
+        share = quarantined / read if read else None
+        text = f"{quarantined:,} of {read:,} records were quarantined ({quarantined / read:.2%})" if read else "no record was published yet"
+        allowed = f"{limits.quarantined:.2%}"
+        found.append(Limit(name="quarantined", limit=limits.quarantined, found=share, shown=text, allowed=allowed))
+    return found
+
+
+def _lag(waiting: Waiting, *, ingest_is_running: bool) -> tuple[float | None, str]:
+    """The age of the oldest waiting record in seconds, `None` where it is not judged; and the same in words."""
+    if ingest_is_running:
+        return None, "not judged while an ingest runs"
+    if not waiting.offsets:
+        return 0.0, "nothing waits"
+    if waiting.before_any_stream or waiting.oldest_seconds is None:
+        return None, "not judged: no record that waits has a timestamp that can be right, and no stream has run to its end"
+    return waiting.oldest_seconds, f"the oldest waiting record has waited for {lasting(waiting.oldest_seconds)}"
+
+
+def _quarantined(folder: Folder, newest: int, scope: Collection[int]) -> tuple[int, int]:
+    """Quarantined and all records of the scope, and of the newest others up to `LEAST_RECORDS`."""
+    quarantined = read = 0
+    for entry in chain(_readable(folder, scope), _readable(folder, (number for number in range(newest, -1, -1) if number not in scope))):
+        if entry.number not in scope and read >= LEAST_RECORDS:
+            break
+        quarantined += entry.total("quarantined")
+        read += sum(account.read for account in entry.accounts)
+    return quarantined, read
+
+
+def _readable(folder: Folder, numbers: Iterable[int]) -> Iterator[Entry]:
+    """The entries of these numbers, as far as they can be read; what can't is I8's."""
+    for number in numbers:
+        try:
+            yield read_link(folder, number).entry
+        except LedgerError:
+            continue

@@ -1,0 +1,183 @@
+"""The beginning and the end of a verify run: the number it draws, and what is remembered of what it found."""
+
+from pathlib import Path
+
+import msgspec
+
+from headrace import documents
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import BrokenInvariantError, LedgerError
+from headrace.ledger import verified_receipts
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import Identity, read_identity
+from headrace.ledger.progress import (
+    LastRecord,
+    Mark,
+    Recheck,
+    Verified,
+    advanced,
+    entry_sha256,
+    is_of_another_checkpoint,
+    proven_by,
+    read_verified,
+    stored_verified,
+)
+from headrace.ledger.receipts import receipt_sha256
+from headrace.report import wording
+from headrace.report.html import render
+from headrace.report.model import ReceiptState, Report
+from headrace.report.stored import PAGE, highest_number
+from headrace.verify import history, per_minute
+from headrace.verify.scope import Scope
+
+
+def draw_number(folder: Folder, purpose: str) -> int:
+    """Draw the number of a verify run that begins: higher than all before, and remembered, so that no two runs share one.
+
+    It orders reports where clocks can't: of two reports the one with the higher number looked later.
+    """
+    with folder.locked(purpose, lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+        known = stored_verified(folder)
+        number = 1 + max(known.number, highest_number(folder))
+        documents.write(folder.verified, msgspec.structs.replace(known, number=number))
+        documents.replace(folder.report_number, str(number).encode())
+    return number
+
+
+def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> bool:
+    """Remember what was proven; write `report.html` beside `report.json` once the outcome is certain.
+
+    Returns whether something is proven that is not announced yet.
+
+    Raises `BrokenInvariantError` on red. Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile:
+    then nothing is said of what is there now.
+    """
+    page = folder.report(report.run) / PAGE
+    green = wording.outcome(report).green
+    if green:
+        _require_whole(scope, report)
+    with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+        identity, known = read_identity(folder), read_verified(folder)
+        if identity and scope.checkpoint and identity.checkpoint != scope.checkpoint:
+            raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
+        if not green:
+            # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
+            if not page.exists() and not is_of_another_checkpoint(folder):
+                _settle(folder, known, identity, scope, report, _changed(folder, known, scope, report))
+            documents.replace(page, render(report).encode())
+            raise BrokenInvariantError(diagnosis(report, page))
+        if changed := _changed(folder, known, scope, report):
+            names = [_name(each) for each in sorted(changed, key=str)]
+            raise LedgerError(
+                f"What run {report.run} was green about has changed since it was checked: {', '.join(names)}. Run verify again."
+            )
+        verified = _settle(folder, known, identity, scope, report, set())
+    if newer := [f"micro-batch {each}" for each in sorted(report.hashes.entries) if each in verified.recheck]:
+        raise BrokenInvariantError(f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.")
+    documents.replace(page, render(report).encode())
+    if pipeline.kept_per_minute:
+        per_minute.extend(folder, verified)
+    return verified.proved_by > verified.announced
+
+
+def announced(folder: Folder) -> None:
+    """Remember that everything proven so far was announced to the consumers of the data."""
+    with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+        known = stored_verified(folder)
+        documents.write(folder.verified, msgspec.structs.replace(known, announced=known.proved_by))
+
+
+def _require_whole(scope: Scope, report: Report) -> None:
+    """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one. What came since may be in it, too."""
+    covered = {receipt.run for receipt in report.receipts if receipt.state in {ReceiptState.VERIFIED, ReceiptState.AGED_OUT}}
+    if not (covered.issuperset(scope.receipts) and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)):
+        raise LedgerError(
+            f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
+        )
+
+
+def _changed(folder: Folder, known: Verified, scope: Scope, report: Report) -> set[int | str]:
+    """Entries (by number) and receipts (by run) that are not what was checked, or what was proven before."""
+    changed: set[int | str] = {number for number, sha256 in report.hashes.entries.items() if sha256 != entry_sha256(folder, number)}
+    changed |= {run for run in {*scope.receipts, *report.hashes.receipts} if report.hashes.receipts.get(run) != receipt_sha256(folder, run)}
+    if known.mark and known.mark.sha256 != entry_sha256(folder, known.mark.number):
+        changed.add(known.mark.number)
+    return changed
+
+
+def _name(changed: int | str) -> str:
+    return f"the entry of micro-batch {changed}" if isinstance(changed, int) else f"the receipt of run {changed}"
+
+
+def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: Scope, report: Report, changed: set[int | str]) -> Verified:
+    """Remember what a run proved.
+
+    Each micro-batch and receipt whose own checks held is proven, whatever else was red. A newer report's finding stays: an older one says
+    nothing of it. `verified.json` comes last: of what it lets pass, the receipts are in the journal (`verified_receipts.add`).
+    """
+    if is_of_another_checkpoint(folder):
+        verified_receipts.take_back(folder, {})
+    found = set(report.recheck.micro_batches)
+    doubted = report.recheck.everything or (known.mark is not None and known.mark.number in changed)
+    good = set() if doubted else {number for number in report.hashes.entries if number not in found | changed}
+    recheck = {number: before for number, before in known.recheck.items() if number not in good or before.found_by >= report.number}
+    for number in found:
+        if proven_by(known, number) > report.number:
+            continue  # it was proven after this run had looked
+        before = recheck.get(number)
+        recheck[number] = Recheck(
+            found_by=max(report.number, before.found_by) if before else report.number,
+            restorable=number in report.recheck.restorable and (before is None or before.restorable),
+            proven=before.proven if before else number <= known.until,
+        )
+    runs = set() if doubted else set(report.hashes.receipts) - set(report.recheck.receipts) - changed
+    recheck_receipts = {run: by for run, by in known.recheck_receipts.items() if run not in runs or by >= report.number}
+    recheck_receipts |= {run: max(report.number, recheck_receipts.get(run, 0)) for run in report.recheck.receipts}
+    has_proved = any(number not in recheck for number in known.recheck)
+    settled = msgspec.structs.replace(known, recheck=recheck, recheck_receipts=recheck_receipts)
+    if scope.moves and not doubted:
+        proven = {run: report.hashes.receipts[run] for run in sorted(runs - recheck_receipts.keys())}
+        has_proved |= verified_receipts.add(folder, proven)
+        mark = _mark(known, good, recheck, report)
+        has_moved = mark is not None and mark.number > known.until
+        settled = msgspec.structs.replace(
+            settled,
+            checkpoint=identity.checkpoint if identity else scope.checkpoint,
+            mark=mark,
+            earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
+            gaps_not_checked=report.gaps_not_checked if scope.whole else max(known.gaps_not_checked, report.gaps_not_checked),
+            last_records=_last_records(known, report),
+            history=history.advanced(known, scope, report.checked_at, report.history.began),
+        )
+        has_proved |= has_moved
+    settled = msgspec.structs.replace(settled, proved_by=report.number if has_proved else known.proved_by)
+    documents.write(folder.verified, settled)
+    return settled
+
+
+def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: Report) -> Mark | None:
+    """The last good micro-batch up to which each was looked at; those that were not good are to be checked again."""
+    reach = last = known.until
+    while reach + 1 in good or reach + 1 in recheck:
+        reach += 1
+        last = reach if reach in good else last
+    return Mark(number=last, sha256=report.hashes.entries[last], proven_by=report.number) if last > known.until else known.mark
+
+
+def _last_records(known: Verified, report: Report) -> list[LastRecord]:
+    places = {(each.topic, each.partition): each for each in known.last_records}
+    for each in report.last_records:
+        if (place := (each.topic, each.partition)) not in places or places[place].offset < each.offset:
+            places[place] = each
+    return [places[place] for place in sorted(places)]
+
+
+def diagnosis(report: Report, page: Path) -> str:
+    """What a red report comes down to: per broken invariant the first finding, where it is, and what to do."""
+    lines = [wording.outcome(report).sentence]
+    for invariant in wording.broken(report):
+        first = invariant.findings[0]
+        others = f" (and {invariant.found - 1:,} more)" if invariant.found > 1 else ""
+        lines.append(f"{invariant.id}: {first.message}{wording.where(first)}{others}")
+        lines.append(f"  Do: {wording.advice(invariant, report.pipeline).do}")
+    return "\n".join([*lines, wording.afterwards(report.pipeline), f"The whole account: {page}"])

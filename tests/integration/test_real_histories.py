@@ -1,0 +1,39 @@
+"""Random histories on a real broker, streamed by Spark: verify says what the oracle says."""
+
+import itertools
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from histories import DisagreementError, drawn, replay
+from real_world import REAL_HAZARDS, RealWorld
+
+HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "0"))
+SLICE = 75.0
+"""Seconds after which no other history begins, where it is not said how many there are to be."""
+
+
+@pytest.mark.timeout(300 + 30 * HISTORIES)
+def test_verify_agrees_with_the_oracle_on_a_real_broker(broker: str, spark: SparkSession, tmp_path: Path) -> None:
+    """Colour, waiting, lost and unproven offsets and gaps, with transactions of real producers, records deleted by the broker and plans of Spark's.
+
+    As many histories as fit into a slice of time, from seed 0 on. HEADRACE_HISTORIES says how many instead:
+    `HEADRACE_HISTORIES=200 .venv/bin/pytest tests/integration/test_real_histories.py -s` takes about half an hour.
+    """
+    assert spark
+    began = time.monotonic()
+    seeds = range(HISTORIES) if HISTORIES else itertools.takewhile(lambda _: time.monotonic() - began < SLICE, itertools.count())
+    for seed in seeds:
+        settings, operations = drawn(random.Random(seed), REAL_HAZARDS)
+        world = RealWorld(broker, f"history-{seed}-")
+        try:
+            seen = replay(tmp_path / "history", world, settings, operations).seen
+        except Exception as error:
+            raise DisagreementError(f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}") from error
+        finally:
+            world.close()
+        print(f"history {seed} after {time.monotonic() - began:.0f} s: {dict(sorted(seen.items()))}", flush=True)  # noqa: T201
