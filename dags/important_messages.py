@@ -21,7 +21,8 @@ What is kept and from where: `important_messages.toml`, beside this file.
 | `check` | the broker does not answer | clear the task when it does |
 | `report` | **not every record is accounted for** | the log names partitions and offsets, the report says what each finding means |
 
-Green means: every offset of every partition is accounted for, as kept, filtered, quarantined or a confirmed gap.
+Green means: every offset of every partition is accounted for, up to the end of the topic: as kept, filtered, quarantined or an explained gap,
+or as waiting, which the report counts.
 Data that others build on: schedule on the asset `important_messages_verified`, not on `important_messages_published`.
 """
 
