@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from headrace.kafka import Kafka
@@ -42,7 +42,7 @@ class RealWorld:
         """Send records and wait until the broker has them."""
         producer = self.plain if transactional_id is None else self._begun(transactional_id, (topic, partition))
         for key, value in records:
-            producer.produce(topic, value, key, partition=partition)
+            _send(producer, topic, partition, key, value)
         assert producer.flush(WITHIN) == 0
         self.offsets[topic, partition] += len(records)
         self._wait()
@@ -165,3 +165,17 @@ class RealWorld:
                     left.discard(place)
         consumer.close()
         return found
+
+
+def _send(producer: Producer, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
+    """Send a record, also to a partition that was added since the producer last asked which there are."""
+    deadline = time.monotonic() + WITHIN
+    while True:
+        try:
+            producer.produce(topic, value, key, partition=partition)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > deadline:  # noqa: SLF001, that is its public name
+                raise
+            producer.list_topics(topic, timeout=WITHIN)
+        else:
+            return

@@ -87,6 +87,7 @@ def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
 
 def test_offsets_that_aged_out_are_refused_and_red(one: Slice) -> None:
     """Records that were never published and are gone are named, each partition with its offsets, by the stream and by verify."""
+    assert broken(one.verify("before")) == {}
     before = one.kafka.end([one.topic])[one.topic]
     for partition in (0, 1):
         one.write([(b"k", b"important")] * 30, partition=partition)
