@@ -267,7 +267,9 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
                 f"    committed readers see it up to offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
             )
             if one.is_hanging:
-                typer.echo(f"    it is hanging; this ends it: {one.abort_command(kafka.servers)}")
+                typer.echo(
+                    f"    by its record's timestamp it hangs; if its producer is gone, this ends it: {one.abort_command(kafka.servers)}"
+                )
     for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
         typer.echo(f"  {key} = {facts.config.get(key)}")
 

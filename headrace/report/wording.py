@@ -270,9 +270,7 @@ def hides(row: WaitingPartition) -> str:
     since = f"since {clock(hidden.began_at)}" if hidden.began_at else "since an unknown time"
     text = f"{row.topic}-{row.partition}: an open transaction ({since}) hides {plural(hidden.offsets, 'offset')} from offset {hidden.stable_offset} on"
     if hidden.abort:
-        text += (
-            f". It is hanging: its producer is gone, and Kafka does not end it. This does, and lets its own records go: `{hidden.abort}`"
-        )
+        text += f". By its record's timestamp it hangs: the brokers would have ended it by now. If its producer is gone, this ends it: `{hidden.abort}`"
     return text
 
 
