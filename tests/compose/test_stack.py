@@ -463,7 +463,7 @@ def test_down_v_leaves_nothing(stack: Stack) -> None:
     submit = shlex.split(SUBMIT, comments=True)[4:]
     begin = 'headrace topics create important_messages && exec "$@"'
     said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", begin, "bash", *submit, check=False)
-    assert "was deleted and made anew" in said
+    assert "was deleted and created again" in said
     assert "headrace reset important_messages" in said
     down_v(stack)
 
