@@ -124,7 +124,7 @@ class Kind(StrEnum):
     PUBLISHED = "published"
     """A micro-batch."""
     ACCEPTED = "accepted"
-    """Offsets that nobody can publish or prove any more."""
+    """Offsets that can't be published or proven any more."""
     REDRIVEN = "redriven"
     """Quarantined records that were judged again, by another contract."""
     COMPACTED = "compacted"
@@ -190,7 +190,7 @@ class Entry(Document, frozen=True, kw_only=True):
     checkpoint: str
     """Id of the checkpoint that the ledger belongs to."""
     run: str
-    """The run that wrote it: an Airflow run id, or a name chosen by whoever submitted the app."""
+    """The run that wrote it: an Airflow run id, or the name with which the app was submitted."""
     rules: int
     """Version of the written rules (`docs/contract.md`) by which it was judged."""
     contract: Contract

@@ -118,7 +118,7 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
 def check_last_records(kafka: Kafka, cluster: Cluster, last_records: Sequence[LastRecord]) -> list[LastRecord]:
     """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
 
-    A broker that lost its end (a power cut, an unclean election) and was filled again has records that nobody reads: their offsets were
+    A broker that lost its end (a power cut, an unclean election) and was filled again has records that no stream reads: their offsets were
     published before, for others. A place from which compaction has removed the record holds no other: what was verified stays proven.
     """
     return [last for last in last_records if _is_there(cluster, last) and _is_another(kafka, last)]

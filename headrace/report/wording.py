@@ -58,7 +58,7 @@ ADVICE = {
     ),
     "I6": Advice(
         "What the ledger counts is not what Kafka holds: records were lost or counted wrongly, or these are not the topics that were read.",
-        "If a topic was made anew, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
+        "If a topic was deleted and created again, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
         "`headrace reset {pipeline}` moves the data aside and reads again whatever Kafka still holds.",
     ),
     "I7": Advice(

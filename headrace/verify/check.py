@@ -161,7 +161,7 @@ class Verification:
 
         contents = Contents.of(self.folder, chosen, self.files, damaged=self.findings.any)
         published = published_runs(self.folder) | set(self.scope.receipts)
-        told = batches.accounts(self.findings, unreadable, [receipt for receipt in self.receipts if receipt.run not in published])
+        accounts = batches.accounts(self.findings, unreadable, [receipt for receipt in self.receipts if receipt.run not in published])
         newest = self.links.get(self.newest)
         totals = newest.entry.totals if newest else Totals()
         return Report(
@@ -174,7 +174,7 @@ class Verification:
             seconds=(datetime.now(UTC) - began).total_seconds(),
             versions=_versions(),
             balance=contents.balance,
-            receipts=told,
+            receipts=accounts,
             invariants=self.findings.invariants(),
             recheck=Recheck(
                 micro_batches=self._published(self.findings.micro_batches),
