@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 from headrace.contract.pipeline import Topic
-from headrace.errors import BrokerError, MistakeError, TopicDiffersError
+from headrace.errors import BrokerError, MistakeError, TopicDiffersError, UnsupportedLoginError
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.record_batches import BatchReader, RecordBatch
 
@@ -293,6 +293,13 @@ class Kafka:
         an offset close behind the last one costs little. Raises `UnsupportedLoginError` if that client cannot log in.
         """
         return self._batches.read(topic, partition, offset)
+
+    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether the coordinator of the open transaction that begins at an offset knows it. False too where that can't be asked."""
+        try:
+            return self._batches.is_coordinated(topic, partition, offset)
+        except (UnsupportedLoginError, BrokerError):
+            return False
 
     def _reading(self, *, committed: bool) -> dict[str, object]:
         return {

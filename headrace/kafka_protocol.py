@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
     from kafka.errors import KafkaError, for_code
     from kafka.net.sasl import get_sasl_mechanism
+    from kafka.protocol.admin import DescribeTransactionsRequest, ListTransactionsRequest
     from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
     from kafka.protocol.metadata import MetadataRequest
     from kafka.protocol.parser import KafkaProtocol
@@ -30,8 +31,8 @@ with warnings.catch_warnings():
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised; it warns of each SASL login without TLS
 
-FETCH, LIST_OFFSETS, METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE = 4, 1, 4, 1, 0
-"""Versions of the requests. Kafka 2.8 to 4.4 know them all. Fetch 13 would want topic ids; Metadata before 4 would create topics."""
+FETCH, LIST_OFFSETS, METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE, TRANSACTIONS = 4, 1, 4, 1, 0, 0
+"""Versions of the requests. Kafka 2.8 to 4.4 know them all, those about transactions from 3.0 on. Fetch 13 would want topic ids; Metadata before 4 would create topics."""
 EARLIEST = -2
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SECURITY = ("sasl.", "ssl.", "security.", "enable.sasl.", "enable.ssl.", "oauthbearer", "https.")
@@ -84,6 +85,25 @@ class Cluster:
         request = ListOffsetsRequest(version=LIST_OFFSETS, replica_id=-1, topics=[(topic, [(partition, EARLIEST)])])
         _, answer = self._ask_leader(topic, partition, request, deadline)
         return int(answer.offset)
+
+    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
+        """Whether a coordinator knows an open transaction of this producer id in the partition.
+
+        Each broker coordinates some of the transactions, and lists those that the client may describe.
+        """
+        with self._forgetting(topic, partition):
+            request = MetadataRequest(version=METADATA, topics=[], allow_auto_topic_creation=False)
+            for broker in self._bootstrap(deadline).ask(request, deadline).brokers:
+                connection = self._connection((broker.host, broker.port), deadline)
+                wanted = ListTransactionsRequest(version=TRANSACTIONS, state_filters=[], producer_id_filters=[producer])
+                listed = connection.ask(wanted, deadline)
+                self._check(listed.error_code, "its transactions")
+                names = [each.transactional_id for each in listed.transaction_states]
+                request = DescribeTransactionsRequest(version=TRANSACTIONS, transactional_ids=names)
+                states = connection.ask(request, deadline).transaction_states if names else ()
+                if any(each.topic == topic and partition in each.partitions for state in states for each in state.topics):
+                    return True
+        return False
 
     def _ask_leader(self, topic: str, partition: int, request: Any, deadline: float) -> tuple[Any, Any]:
         """The leader's answer to a request about one partition, whole and the partition's part."""

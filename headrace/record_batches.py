@@ -119,7 +119,7 @@ class PassingError(Exception):
 class Leaders(Protocol):
     """What `BatchReader` needs of a cluster; `kafka_protocol.Cluster` is the real one.
 
-    Both raise `PassingError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
+    All raise `PassingError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
     seconds of `time.monotonic`.
     """
 
@@ -128,6 +128,9 @@ class Leaders(Protocol):
 
     def earliest(self, topic: str, partition: int, deadline: float) -> int:
         """The offset at which the log starts."""
+
+    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
+        """Whether a transaction coordinator knows an open transaction of this producer id in the partition."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,14 @@ class BatchReader:
             if not held.batches:
                 return
             offset = held.end
+
+    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether the open transaction that begins at an offset is one that its coordinator knows. Raises like `read`."""
+        deadline = time.monotonic() + TIMEOUT
+        first = next(self.read(topic, partition, offset), None)
+        if first is None:
+            return False
+        return self._retried(lambda leaders: leaders.is_coordinated(topic, partition, first.producer_id, deadline), deadline)
 
     def _from_memory(self, topic: str, partition: int, offset: int) -> _Held | None:
         held = self._held

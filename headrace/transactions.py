@@ -20,6 +20,9 @@ class Timestamps(Protocol):
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open."""
 
+    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether the coordinator of the open transaction that begins at an offset knows it. False too where that can't be asked."""
+
 
 @dataclass(frozen=True)
 class OpenTransaction:
@@ -28,7 +31,7 @@ class OpenTransaction:
     stable_offset  last stable offset: the transaction's first record; it hides everything from there on
     end            the partition's end
     began_at       timestamp of that record, by its producer's clock; `None` if it has none
-    is_hanging     whether it has been open for longer than the brokers let one be: then its producer is gone, and the brokers do not end it
+    is_hanging     whether its first record is older than the brokers let a transaction be, and no coordinator knows it: then the brokers do not end it
     """
 
     topic: str
@@ -77,7 +80,9 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
                 stable_offset=offset,
                 end=ends[topic][partition],
                 began_at=began_at,
-                is_hanging=began_at is not None and (now - began_at).total_seconds() > longest,
+                is_hanging=began_at is not None
+                and (now - began_at).total_seconds() > longest
+                and not kafka.is_coordinated(topic, partition, offset),  # records that are replayed carry old timestamps
             )
         )
     return found

@@ -137,9 +137,9 @@ def verify(
 
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
-    run = f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
-    number = draw_number(folder, f"verify run {run}") if is_there else 1
+    number = draw_number(folder, "a verify run by hand") if is_there else 1
+    run = f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{number}"  # two within one second are two
     verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, number)
     say = Say()
     say.line(f"Judging {plural(verification.offset_count, 'offset')} again, as far as Kafka still has them ...")
@@ -268,7 +268,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
             )
             if one.is_hanging:
                 typer.echo(
-                    f"    by its record's timestamp it hangs; if its producer is gone, this ends it: {one.abort_command(kafka.servers)}"
+                    f"    it hangs: no transaction coordinator that Headrace may ask knows it. Once its producer is gone, this ends it: {one.abort_command(kafka.servers)}"
                 )
     for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
         typer.echo(f"  {key} = {facts.config.get(key)}")

@@ -280,9 +280,8 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
                 log.info("a stream is running its first micro-batch; waiting for it to publish that, or to end")
                 time.sleep(FIRST_STREAM_LOOK)
             number = draw_number(folder, f"verify run {run_id}")
-            ingests = get_current_context()["ti"].get_dr_count(dag_id=f"{pipeline.name}_ingest", states=["queued", "running"])
             wanted = with_new(msgspec.convert(scope, Scope), folder)
-            verification = Verification(folder, pipeline, Kafka(kafka_config()), wanted, number, ingest_is_running=ingests > 0)
+            verification = Verification(folder, pipeline, Kafka(kafka_config()), wanted, number, ingest_is_running=_is_ingesting(pipeline))
             log.info("judging %s again", plural(verification.offset_count, "offset"))
             verification.tell = occasionally(lambda done: log.info("%s done", plural(done, "offset")))
             found = verification.run(run_id)
@@ -294,10 +293,27 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
     return run(scope)
 
 
+def _is_ingesting(pipeline: Pipeline) -> bool:
+    """Whether an ingest runs or is about to. One that is queued while its DAG is switched off does neither."""
+    ti, ingest = get_current_context()["ti"], f"{pipeline.name}_ingest"
+    if ti.get_dr_count(dag_id=ingest, states=["running"]):
+        return True
+    return ti.get_dr_count(dag_id=ingest, states=["queued"]) > 0 and not ti.get_dag(ingest).is_paused
+
+
 def report(pipeline: Pipeline, scope: Any) -> Any:
     """Write the report for people; fail if an invariant is broken. What is proven is proven for good, whatever else is red."""
+    news: list[int] = []
 
-    @task(task_id="report", doc_md=report.__doc__, outlets=[newly_verified(pipeline)])
+    def remember(_: Context) -> None:
+        """Only once Airflow has the event: a task that dies before that announces it again."""
+        from headrace.ledger.folder import Folder
+        from headrace.verify.settle import announced
+
+        for number in news:
+            announced(Folder(Settings.from_environment().data / pipeline.name), number)
+
+    @task(task_id="report", doc_md=report.__doc__, outlets=[newly_verified(pipeline)], on_success_callback=remember)
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
@@ -306,7 +322,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.report import console, wording
         from headrace.report.model import Report
         from headrace.verify.scope import Scope
-        from headrace.verify.settle import announced, conclude
+        from headrace.verify.settle import conclude
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])
@@ -317,17 +333,17 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
                 console.show(found, page, samples=False)
             for line in filter(str.strip, shown.get().splitlines()):
                 log.info("%s", line)
-            is_news = conclude(folder, pipeline, msgspec.convert(scope, Scope), found)
+            number = conclude(folder, pipeline, msgspec.convert(scope, Scope), found)
         outcome = wording.outcome(found)
         log.info(
             "%s%s",
             outcome.sentence,
-            "" if is_news else f". Nothing new was verified, so {verified(pipeline).name} is not emitted.",
+            "" if number else f". Nothing new was verified, so {verified(pipeline).name} is not emitted.",
         )
-        if is_news:
+        if number:
             events = get_current_context()["outlet_events"][newly_verified(pipeline)]
             events.add(verified(pipeline), extra=wording.summary(found))
-            announced(folder)
+            news.append(number)
         return str(path / "report.html")
 
     return run(scope)

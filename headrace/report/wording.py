@@ -270,7 +270,7 @@ def hides(row: WaitingPartition) -> str:
     since = f"since {clock(hidden.began_at)}" if hidden.began_at else "since an unknown time"
     text = f"{row.topic}-{row.partition}: an open transaction ({since}) hides {plural(hidden.offsets, 'offset')} from offset {hidden.stable_offset} on"
     if hidden.abort:
-        text += f". By its record's timestamp it hangs: the brokers would have ended it by now. If its producer is gone, this ends it: `{hidden.abort}`"
+        text += f". It hangs: it is older than the brokers let a transaction be, and no transaction coordinator that Headrace may ask knows it. Once its producer is gone, this ends it: `{hidden.abort}`"
     return text
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from headrace.errors import LedgerError
 from headrace.ledger import checkpoint as checkpoints
-from headrace.ledger.entries import ENTRY_RULES, Entry, Kind, Link, joined, read_link
+from headrace.ledger.entries import Entry, Kind, Link, joined, read_link
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.identity import Identity
 from headrace.verify.findings import Findings, Invariant
@@ -62,9 +62,6 @@ def _check_entry(entry: Entry, identity: Identity, findings: Findings) -> None:
     if entry.kind is not Kind.PUBLISHED:
         message = f"an entry of kind {entry.kind}, which this version of Headrace does not check: use the version that wrote it"
         findings.add(Invariant.RANGES_JOIN, message, micro_batch=entry.number)
-    if entry.rules not in ENTRY_RULES:
-        message = f"judged by rules {entry.rules}, which this version of Headrace does not have: not checked"
-        findings.add(Invariant.VERDICTS_EQUAL, message, micro_batch=entry.number)
     if (entry.checkpoint, entry.contract.format, entry.contract.fields) != (
         identity.checkpoint,
         identity.contract.format,

@@ -295,8 +295,11 @@ class Verification:
 
         batches  take the records; `None` if these were read, and counted, before
         """
-        if entry.rules not in ENTRY_RULES or entry.kind is not Kind.PUBLISHED:
-            return []  # I5 or I7 says so
+        if entry.kind is not Kind.PUBLISHED:
+            return []  # I5 says so
+        if entry.rules not in ENTRY_RULES:
+            self._leave_unjudged(entry)
+            return []
         try:
             rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings)
         except MistakeError as error:
@@ -377,6 +380,14 @@ class Verification:
                 until_offset=each.until_offset,
                 micro_batch=micro_batch,
             )
+
+    def _leave_unjudged(self, entry: Entry) -> None:
+        """An entry is judged by its own rules or not at all: proven once, it stays proven; else it can't be green."""
+        if self._was_proven(entry):
+            self.findings.not_checked(Invariant.VERDICTS_EQUAL)
+            return
+        message = f"judged by version {entry.rules} of the rules, which this version of Headrace does not have: verify it with the one that wrote it"
+        self.findings.add(Invariant.VERDICTS_EQUAL, message, micro_batch=entry.number)
 
     def _report_missing(self, entry: Entry, part: Part) -> None:
         """What Kafka no longer has was proven while it did, or can't be any more."""

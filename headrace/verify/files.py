@@ -51,7 +51,7 @@ def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
 
     newest  number of the last entry that was read, -1 if there is none; a stream may have published more since
     """
-    names = set(map(f"{MICRO_BATCH}{{}}".format, range(newest + 1)))
+    names = {f"{MICRO_BATCH}{number}" for number in range(newest + 1)}
     for kind in (folder.events, folder.quarantine):
         found = _listed(folder, kind, findings)
         if kind == folder.events:

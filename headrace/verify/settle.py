@@ -44,10 +44,10 @@ def draw_number(folder: Folder, purpose: str) -> int:
     return number
 
 
-def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> bool:
+def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
     """Remember what was proven; write `report.html` beside `report.json` once the outcome is certain.
 
-    Returns whether something is proven that is not announced yet.
+    Returns the number of the last report that proved something, if that is not announced yet.
 
     Raises `BrokenInvariantError` on red. Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile:
     then nothing is said of what is there now.
@@ -77,14 +77,14 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
     documents.replace(page, render(report).encode())
     if pipeline.kept_per_minute:
         per_minute.extend(folder, verified)
-    return verified.proved_by > verified.announced
+    return verified.proved_by if verified.proved_by > verified.announced else None
 
 
-def announced(folder: Folder) -> None:
-    """Remember that everything proven so far was announced to the consumers of the data."""
+def announced(folder: Folder, number: int) -> None:
+    """Remember that what was proven up to a report, by its number, was announced to the consumers of the data."""
     with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
         known = stored_verified(folder)
-        documents.write(folder.verified, msgspec.structs.replace(known, announced=known.proved_by))
+        documents.write(folder.verified, msgspec.structs.replace(known, announced=max(number, known.announced)))
 
 
 def _require_whole(scope: Scope, report: Report) -> None:

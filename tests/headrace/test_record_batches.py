@@ -127,6 +127,12 @@ class Log:
         assert deadline > time.monotonic()
         return self.start
 
+    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
+        """Whether it is asked about the producer that has a transaction."""
+        assert (topic, partition) == ("t", 0)
+        assert deadline > time.monotonic()
+        return producer == RECORDS.producer_id
+
 
 def reader(log: Log) -> BatchReader:
     """A reader of it."""
@@ -310,3 +316,11 @@ def test_reading_needs_no_more_memory_than_one_answer() -> None:
             break
     assert asked[0] == 1  # the first batch came before the second answer was asked for
     assert asked[-1] < 6
+
+
+def test_a_coordinator_is_asked_about_the_producer_of_the_batch_at_an_offset() -> None:
+    """An open transaction is that of the batch with which it begins."""
+    of_transaction = reader(Log([PLAIN, RECORDS]))
+    assert of_transaction.is_coordinated("t", 0, 10)
+    assert not of_transaction.is_coordinated("t", 0, 0)
+    assert not of_transaction.is_coordinated("t", 0, 13), "nothing is there"

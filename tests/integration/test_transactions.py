@@ -1,6 +1,7 @@
 """Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,13 +13,13 @@ from headrace.errors import HiddenError
 from slices import Slice, broken
 
 
-def transaction(one: Slice, name: str, values: list[bytes]) -> Producer:
-    """A producer with a transaction begun and records sent, neither committed nor aborted."""
+def transaction(one: Slice, name: str, values: list[bytes], timestamp: int = 0) -> Producer:
+    """A producer with a transaction begun and records sent, neither committed nor aborted; 0 is for a timestamp of now."""
     producer = Producer({"bootstrap.servers": one.servers, "transactional.id": name, "log_level": 0})
     producer.init_transactions(30)
     producer.begin_transaction()
     for value in values:
-        producer.produce(one.topic, value, b"same", partition=0)
+        producer.produce(one.topic, value, b"same", partition=0, timestamp=timestamp)
     producer.flush(30)
     return producer
 
@@ -71,6 +72,20 @@ def test_what_an_open_transaction_hides_is_named(
     assert "up to offset 10: an open transaction" in told
     assert "hides 501 offsets" in told
     open_one.abort_transaction(30)
+
+
+def test_a_transaction_of_replayed_records_does_not_hang(new_slice: Callable[..., Slice]) -> None:
+    """Their timestamps are old, their transaction is young: its coordinator knows it, and nothing says to abort it."""
+    one = new_slice()
+    one.write([(b"k", b"important")] * 10, partition=0)
+    replaying = transaction(one, "replaying", [b"important"], timestamp=1_700_000_000_000)
+    one.stream("run")
+    (row,) = one.verify().waiting.partitions
+    assert row.hidden is not None
+    assert row.hidden.began_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert (row.hidden.hanging, row.hidden.abort) == (False, None)
+    replaying.commit_transaction(30)
+    assert not one.kafka.is_coordinated(one.topic, 0, 10), "it has ended"
 
 
 def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., Slice]) -> None:

@@ -229,6 +229,10 @@ class FakeCluster:
         """Kafka's default."""
         return 900.0
 
+    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a transaction that is open begins there: its coordinator knows it."""
+        return offset in self._partition(topic, partition).open.values()
+
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """The committed records of a range, in small blocks. Raises `BrokerError` if the range is not there to be read to its end."""
         assert committed, "nothing here reads what is not committed"

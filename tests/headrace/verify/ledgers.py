@@ -69,6 +69,8 @@ class FakeKafka:
     batches: Sequence[RecordBatch] = ()
     """What the log says of its gaps."""
     waiting_at: int = 1000
+    coordinated: bool = False
+    """Whether the open transaction is one that a coordinator knows."""
     """Timestamp of what waits, in milliseconds since 1970."""
     partitions: int = 1
     lost_partition: int = 0
@@ -108,6 +110,10 @@ class FakeKafka:
     def longest_transaction(self) -> float:
         """Kafka's default."""
         return 900.0
+
+    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether its coordinator still knows the open transaction."""
+        return self.coordinated and (topic, partition, offset) == ("t", 0, self.hidden_from)
 
     def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
         """Those that a test gave it."""

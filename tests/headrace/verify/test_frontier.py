@@ -154,12 +154,13 @@ def test_a_first_stream_that_published_nothing_is_red(tmp_path: Path) -> None:
         one.look()
 
 
-@pytest.mark.parametrize(("hours", "hangs"), [(0.2, False), (0.3, True)])
-def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, hangs: bool) -> None:  # noqa: FBT001
-    """A busy transactional topic always has one open; only one that the brokers would have ended is called hanging, with what ends it."""
+@pytest.mark.parametrize(("hours", "coordinated", "hangs"), [(0.2, False, False), (0.3, False, True), (0.3, True, False)])
+def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, coordinated: bool, hangs: bool) -> None:  # noqa: FBT001
+    """Only one that the brokers would have ended is called hanging, with what ends it; one that its coordinator knows may hold replayed records."""
     one = Ledger.made(tmp_path, others(511), [10])
     one.kafka.hidden_from = 10
     one.kafka.waiting_at = int((datetime.now(UTC) - timedelta(hours=hours)).timestamp() * 1000)
+    one.kafka.coordinated = coordinated
     report = one.look()
     assert wording.outcome(report).green
     (row,) = report.waiting.partitions

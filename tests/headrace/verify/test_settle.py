@@ -37,7 +37,12 @@ def limited(one: Ledger, limits: Limits) -> Ledger:
 def is_news(one: Ledger) -> bool:
     """Run verify as the DAG does; whether its green is to be announced."""
     scope = since_verified(one.folder)
-    return conclude(one.folder, one.pipeline, scope, one.look(scope))
+    return conclude(one.folder, one.pipeline, scope, one.look(scope)) is not None
+
+
+def announce(one: Ledger) -> None:
+    """Remember, as the DAG does, that the last green was announced."""
+    announced(one.folder, read_verified(one.folder).proved_by)
 
 
 def test_what_came_since_the_scope_was_made_is_counted(tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ def test_what_a_red_run_proved_is_announced_by_the_next_green(tmp_path: Path) ->
         is_news(one)
     limited(one, Limits())
     assert is_news(one)
-    announced(one.folder)
+    announce(one)
     assert not is_news(one)
 
 
@@ -154,7 +159,7 @@ def test_what_was_proven_by_hand_or_by_a_task_that_died_is_announced(tmp_path: P
     assert one.verify(one.everything) == {}
     assert is_news(one)
     assert is_news(one), "the task died before it had announced it"
-    announced(one.folder)
+    announce(one)
     one.publish(1, 10, 20)
     assert is_news(one)
 
@@ -274,3 +279,16 @@ def test_a_hole_behind_a_micro_batch_that_came_back_is_seen_at_once(tmp_path: Pa
     documents.write(one.folder.verified, msgspec.structs.replace(read_verified(one.folder), history=History()))
     aside.rename(one.folder.events / "micro_batch=2")
     assert any("leaves out offsets 30 to 34" in message for message in one.verify()["I5"])
+
+
+def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of Headrace can't judge the records again: what it finds proven is not checked, what is new can't be green."""
+    one = Ledger.made(tmp_path, others(30), [10])
+    assert one.verify() == {}
+    for module in ("check", "groups"):
+        monkeypatch.setattr(f"headrace.verify.{module}.ENTRY_RULES", frozenset({2}))
+    report = one.look(one.everything)
+    assert states(report) == {"I7": "not_checked"}
+    assert report.state == "green"
+    one.publish(1, 10, 20)
+    assert one.verify().keys() == {"I7"}
