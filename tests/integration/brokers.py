@@ -9,6 +9,9 @@ from pathlib import Path
 from headrace.local import ports
 from headrace.local.kafka import Broker, listened_ports
 
+CLEANER = {"log.cleaner.backoff.ms": "200"}
+"""How often the cleaner of compacted topics looks for something to do; a test waits for it."""
+
 READY_WITHIN = 60.0
 """Seconds; it takes three on two idle cores."""
 

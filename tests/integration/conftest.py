@@ -36,7 +36,7 @@ def free_port() -> int:
 def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker's bootstrap address."""
     port = free_port()
-    with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home):
+    with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home, brokers.CLEANER):
         yield f"127.0.0.1:{port}"
 
 

@@ -2,21 +2,27 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from headrace.kafka import Kafka
-from histories import HAZARDS, PARTITIONS
+from histories import PARTITIONS
 from oracle import Broker, Log, Record
 
-REAL_HAZARDS = {name: weight for name, weight in HAZARDS.items() if name not in {"compact", "topic"}}
-"""Compaction and topics that are created again are left to the double: when a cleaner passes, and when a deletion is over, is the broker's affair."""
 WITHIN = 30.0
 """Seconds in which the broker does what it was asked for."""
+
+SEGMENT = 0.1
+"""Seconds after which a record begins a new segment, while a topic is compacted; the cleaner does not touch the last one."""
+CLEANED = {"segment.ms": "100", "max.compaction.lag.ms": "100", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.01"}
+LEFT_ALONE = {"min.compaction.lag.ms": str(86_400_000), "max.compaction.lag.ms": str(2 * 86_400_000)}
+ROLL = (b"roll", b"other")
+CONFIGURED = 0.3
+"""Seconds after which a broker goes by a topic's new settings."""
 
 
 class RealWorld:
@@ -33,10 +39,13 @@ class RealWorld:
         self.is_open: dict[str, set[tuple[str, int]]] = {}
         self.offsets: Counter[tuple[str, int]] = Counter()
         """How many offsets were taken, markers included: what the broker must come to."""
-        new = [NewTopic(f"{prefix}{topic}", partitions, 1) for topic, partitions in PARTITIONS.items()]
-        for future in self.admin.create_topics(new).values():
-            future.result(WITHIN)
-        self._wait()
+        self.markers: set[tuple[str, int, int]] = set()
+        """Offsets of transaction markers."""
+        self.cleaned: Counter[tuple[str, int]] = Counter()
+        """The offset before which compaction removed what it removes."""
+        self.compacted: set[str] = set()
+        for topic in self.topics:
+            self.create(topic)
 
     def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None) -> None:
         """Send records and wait until the broker has them."""
@@ -49,9 +58,10 @@ class RealWorld:
 
     def end_transaction(self, transactional_id: str, *, commit: bool) -> None:
         """Commit or abort, and wait for the markers: the coordinator answers before it has written them."""
-        if places := self.is_open.pop(transactional_id, None):
+        if (places := self.is_open.pop(transactional_id, None)) is not None:
             producer = self.transactional[transactional_id]
             (producer.commit_transaction if commit else producer.abort_transaction)(WITHIN)
+            self.markers |= {(*place, self.offsets[place]) for place in places}
             self.offsets.update(places)
             self._wait()
 
@@ -64,13 +74,14 @@ class RealWorld:
         """Add one, and wait for its leader."""
         count = len(self.kafka.end([topic])[topic]) + 1
         self.admin.create_partitions([NewPartitions(topic, count)])[topic].result(WITHIN)
-        deadline = time.monotonic() + WITHIN
-        while len(self.kafka.end([topic])[topic]) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        self._until(lambda: len(self.kafka.end([topic])[topic]) == count)
 
     def look(self) -> Broker:
-        """Read all of it, as a committed reader does. Nothing is compacted: an offset before the last stable one without a record is explained."""
+        """Read all of it, as a committed reader does.
+
+        An offset before the last stable one without a record is explained, unless the cleaner has passed: that leaves markers alone (for a day)
+        and removes the batches of aborted records.
+        """
         ids = {name: facts.id for name, facts in self.kafka.describe(self.topics).items()}
         first, stable, last = self.kafka.earliest(ids), self.kafka.end(ids), self.kafka.end(ids, committed=False)
         records = self._read({(topic, p): offset for topic, partitions in first.items() for p, offset in partitions.items()}, stable)
@@ -79,36 +90,68 @@ class RealWorld:
             topic, partition = place
             there = range(first[topic][partition], stable[topic][partition])
             held = {offset: record for offset, record in found.items() if offset in there}
-            logs[place] = Log(there.start, there.stop, last[topic][partition], held, frozenset(set(there) - held.keys()))
-        return Broker(ids, logs)
+            explained = {
+                offset for offset in set(there) - held.keys() if offset >= self.cleaned[place] or (topic, partition, offset) in self.markers
+            }
+            logs[place] = Log(there.start, there.stop, last[topic][partition], held, frozenset(explained))
+        return Broker(ids, logs, frozenset(self.compacted))
 
     def close(self) -> None:
         """End what is open, so that no producer waits for its transaction when it goes."""
         for transactional_id in list(self.is_open):
             self.end_transaction(transactional_id, commit=False)
-        for future in self.admin.delete_topics(list(self.topics)).values():
-            future.result(WITHIN)
+        for topic in self.kafka.describe(self.topics):
+            self.admin.delete_topics([topic])[topic].result(WITHIN)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """`filter_stream.main` finds the Spark session of this process."""
         yield
 
-    def compact(self, topic: str, percent: int, passes: int) -> None:
-        """Left to the double."""
-        raise NotImplementedError
+    def compact(self, topic: str, percent: int, passes: int) -> None:  # noqa: ARG002, how far and how often is the cleaner's affair
+        """Let the cleaner pass over all that is there, and leave what comes after it alone.
+
+        It stops at an open transaction: those are committed first. Of two records with one key the first goes: that is how its end is noticed.
+        """
+        for transactional_id, open_in in list(self.is_open.items()):
+            if topic in {name for name, _ in open_in}:
+                self.end_transaction(transactional_id, commit=True)
+        self.compacted.add(topic)
+        self._alter(topic, CLEANED | {"cleanup.policy": "compact"})
+        places = [(topic, partition) for partition in self.kafka.end([topic])[topic]]
+        for place in places:
+            self.write(*place, [ROLL, ROLL], None)
+            self.cleaned[place] = self.offsets[place]
+        time.sleep(2 * SEGMENT)
+        for place in places:
+            self.write(*place, [ROLL], None)
+        self._until(lambda: not any(self.cleaned[place] - 2 in self.look().logs[place].records for place in places))
+        self._alter(topic, LEFT_ALONE)
 
     def keep(self, topic: str) -> None:
-        """Left to the double."""
-        raise NotImplementedError
+        """Set the policy back."""
+        self._alter(topic, {"cleanup.policy": "delete"})
+        self.compacted.discard(topic)
 
     def delete(self, topic: str) -> None:
-        """Left to the double."""
-        raise NotImplementedError
+        """Delete a topic, and wait until it is gone. Transactions end first, and producers go, since they remember it."""
+        for transactional_id in list(self.is_open):
+            self.end_transaction(transactional_id, commit=False)
+        self.transactional.clear()
+        self.admin.delete_topics([topic])[topic].result(WITHIN)
+        self.compacted.discard(topic)
+        self.markers = {each for each in self.markers if each[0] != topic}
+        for counted in (self.offsets, self.cleaned):
+            for place in [each for each in counted if each[0] == topic]:
+                del counted[place]
+        self._until(lambda: topic not in self.kafka.describe([topic]))
 
     def create(self, topic: str) -> None:
-        """Left to the double."""
-        raise NotImplementedError
+        """Create a topic, and wait for its leaders."""
+        partitions = PARTITIONS[topic.removeprefix(self.prefix)]
+        self.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(WITHIN)
+        self.plain = Producer({"bootstrap.servers": self.servers, "log_level": 0})
+        self._until(lambda: topic in self.kafka.describe([topic]) and len(self.kafka.end([topic])[topic]) == partitions)
 
     def _begun(self, transactional_id: str, place: tuple[str, int]) -> Producer:
         if transactional_id not in self.transactional:
@@ -124,14 +167,26 @@ class RealWorld:
 
     def _wait(self) -> None:
         """Until the broker holds as many offsets as were taken."""
+        self._until(
+            lambda: all(
+                self.offsets[topic, partition] == offset
+                for topic, partitions in self.kafka.end(self.kafka.describe(self.topics), committed=False).items()
+                for partition, offset in partitions.items()
+            )
+        )
+
+    def _until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + WITHIN
-        while any(
-            self.offsets[topic, partition] != offset
-            for topic, partitions in self.kafka.end(self.topics, committed=False).items()
-            for partition, offset in partitions.items()
-        ):
+        while not holds():
             assert time.monotonic() < deadline, self.offsets
             time.sleep(0.02)
+
+    def _alter(self, topic: str, config: Mapping[str, str]) -> None:
+        """Set settings of a topic, and wait until the broker has taken them on."""
+        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        self.admin.incremental_alter_configs([resource])[resource].result(WITHIN)
+        time.sleep(CONFIGURED)
 
     def _read(self, first: dict[tuple[str, int], int], stable: dict[str, dict[int, int]]) -> dict[tuple[str, int], dict[int, Record]]:
         """By a consumer of its own."""

@@ -277,7 +277,7 @@ def guarded(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "advertised.listeners": listeners,
         "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,SASLTLS:SASL_SSL,TLS:SSL",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-        "log.cleaner.backoff.ms": "200",
+        **brokers.CLEANER,
     }
     for name in ("sasl", "sasltls"):
         settings[f"listener.name.{name}.plain.sasl.jaas.config"] = f'{PLAIN_LOGIN} required user_headrace="{PASSWORD}";'

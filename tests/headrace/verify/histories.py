@@ -631,17 +631,17 @@ def _rows(block: Block) -> Iterator[tuple[Verdict, dict[str, Any]]]:
             yield verdict, {**row, "_value": value, "_headers": None, "reason": "not_utf8" if value else "null_value", "field": None}
 
 
-def drawn(chance: random.Random, hazards: Mapping[str, float] = HAZARDS) -> tuple[dict[str, Any], list[Operation]]:
+def drawn(chance: random.Random) -> tuple[dict[str, Any], list[Operation]]:
     """A history: the pipeline's settings, and what happens. Each meets few of the hazards, so that most of it is ordinary life."""
-    met = chance.sample(sorted(hazards), chance.choice([0, 1, 2, 3, 3, 4]))
-    weights = {"write": 5, "transact": 3, "end": 3, "stream": 4, "verify": 4} | {name: hazards[name] for name in met}
+    met = chance.sample(sorted(HAZARDS), chance.choice([0, 1, 2, 3, 3, 4]))
+    weights = {"write": 5, "transact": 3, "end": 3, "stream": 4, "verify": 4} | {name: HAZARDS[name] for name in met}
     operations: list[Operation] = []
     if chance.random() < 0.6:
         operations += [*_drawn(chance, "write"), *_drawn(chance, "write"), ("stream",), *_drawn(chance, "verify")]
     for _ in range(chance.randint(4, 14)):
         (name,) = chance.choices(list(weights), list(weights.values()))
         operations += _drawn(chance, name)
-        if name in hazards and chance.random() < 0.4:
+        if name in HAZARDS and chance.random() < 0.4:
             operations += _drawn(chance, "verify")
     operations += [("stream",), ("verify", "new")]
     settings = {"starting": chance.choice(["earliest"] * 4 + ["latest"]), "most": chance.choice([1_000_000, 1_000_000, 4, 9])}
