@@ -27,11 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let integration tests use sockets, and run them after the unit tests; last the one that waits for what runs beside the others."""
+    """Let integration tests use sockets, and run them after the unit tests; but first of all begins what runs beside them, and last it must have ended."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
-    items.sort(key=lambda item: (INTEGRATION in item.path.parents, "random_runs" in getattr(item, "fixturenames", ())))
+
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        is_beside = "random_runs" in getattr(item, "fixturenames", ())
+        return not (is_beside and item.name.endswith("begin")), INTEGRATION in item.path.parents, is_beside
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -78,8 +78,6 @@ def random_runs(
 def new_slice(broker: str, spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Slice]:
     """Make a slice of the flow with topics and a folder of its own."""
     assert spark
-    if any("random_runs" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("random_runs")  # begins now, beside the tests that come before the one which waits for its end
 
     def make(text: str = TEXT, name: str = "slice") -> Slice:
         return Slice.make(tmp_path, broker, name, text, topic_prefix=f"{abs(hash(request.node.nodeid)):x}-")
