@@ -55,7 +55,7 @@ def read(path: Path, kind: type[DocumentT]) -> DocumentT:
 def content(path: Path) -> bytes:
     """What is in a file. Raises `LedgerError` for what is no regular file: a folder can't be read, and a FIFO would be waited for."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise LedgerError(f"{path} is no file. It was exchanged; put back a copy.")
+        raise LedgerError(f"{path} is not a regular file. Put back a copy.")
     return path.read_bytes()
 
 
@@ -63,10 +63,10 @@ def decode(path: Path, data: bytes, kind: type[DocumentT]) -> DocumentT:
     """The document in a file's content. Raises like `read`."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if (version := _version(data)) and version < _written_version(kind):
             raise OutdatedError(
-                f"{path} has schema {version}, of an earlier version of Headrace; this one does not read it. Go on with that version, "
+                f"{path} has schema {version}, written by an earlier version of Headrace; this one can't read it. Keep using that version, "
                 "or start over from what Kafka still holds: `headrace reset PIPELINE` moves the pipeline's folder aside."
             ) from error
         raise LedgerError(f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy.") from error
@@ -79,7 +79,7 @@ def _written_version(kind: type[Document]) -> int:
 def _version(data: bytes) -> int | None:
     try:
         return msgspec.json.decode(data, type=_Version).schema
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

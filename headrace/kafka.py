@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Self, TypeVar
 
@@ -19,6 +20,10 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds for one answer of the broker."""
+LONGEST_SILENCE = 1800.0
+"""Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted transaction in silence."""
+ANSWER_PATIENCE = 10.0
+"""Seconds in which a leader that sends nothing must say where its log ends."""
 LOGIN_PATIENCE = 3.0
 """Seconds for one try to get in, after which a refusal is looked for."""
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
@@ -87,6 +92,7 @@ class Kafka:
         self._admin: AdminClient | None = None
         self._refusal: str | None = None
         self._batches = BatchReader(self.config)  # connects with its first batch
+        self._silent_coordinator: BrokerError | None = None
 
     @property
     def admin(self) -> AdminClient:
@@ -266,11 +272,11 @@ class Kafka:
         consumer = Consumer(self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10})
         try:
             consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
-            silent_since = time.monotonic()
+            silent_since = heard_at = time.monotonic()
             while at < until:
                 records: list[Message] = []
                 for message in consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1):
-                    silent_since = time.monotonic()
+                    silent_since = heard_at = time.monotonic()
                     error = message.error()
                     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
                         at = message.offset() + (error is None)
@@ -280,9 +286,11 @@ class Kafka:
                         raise BrokerError(f"{offset_range} can't be read at offset {at}: {error.str()}")
                 if records:
                     yield _block(offset_range.topic, offset_range.partition, records)
-                    silent_since = time.monotonic()  # the caller may have taken its time
-                if time.monotonic() - silent_since > PATIENCE:
-                    raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
+                    silent_since = heard_at = time.monotonic()  # the caller may have taken its time
+                if time.monotonic() - heard_at > PATIENCE:
+                    if time.monotonic() - silent_since > LONGEST_SILENCE or not _answers(consumer, offset_range):
+                        raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
+                    heard_at = time.monotonic()
         finally:
             consumer.close()
 
@@ -294,12 +302,18 @@ class Kafka:
         """
         return self._batches.read(topic, partition, offset)
 
-    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether the coordinator of the open transaction that begins at an offset knows it. False too where that can't be asked."""
+    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+        """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it, or this client cannot log in."""
+        if self._silent_coordinator:  # so that not each partition waits for an answer
+            raise self._silent_coordinator
         try:
-            return self._batches.is_coordinated(topic, partition, offset)
-        except (UnsupportedLoginError, BrokerError):
-            return False
+            began = self._batches.transaction_start(topic, partition, offset)
+        except UnsupportedLoginError:
+            return None
+        except BrokerError as error:
+            self._silent_coordinator = error
+            raise
+        return None if began is None else datetime.fromtimestamp(began / 1000, UTC)
 
     def _reading(self, *, committed: bool) -> dict[str, object]:
         return {
@@ -360,6 +374,15 @@ class Kafka:
 
     def _failed(self, error: KafkaException) -> BrokerError:
         return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")
+
+
+def _answers(consumer: Consumer, offset_range: OffsetRange) -> bool:
+    """Whether a partition's leader answers at all."""
+    try:
+        consumer.get_watermark_offsets(TopicPartition(offset_range.topic, offset_range.partition), timeout=ANSWER_PATIENCE)
+    except KafkaException:
+        return False
+    return True
 
 
 def _block(topic: str, partition: int, records: list[Message]) -> Block:

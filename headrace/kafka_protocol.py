@@ -49,8 +49,10 @@ MAX_ANSWER = 2**31 - 1
 """Bytes. A broker answers with at least one batch, however large its topic allows it to be."""
 
 OFFSET_OUT_OF_RANGE = 1
-PASSING = {5, 6, 7, 9, 56, 74, 75, 78}
-"""No leader, not the leader, time-out, no replica, storage, two of leader epochs, offset not available: as in `kafka.py`, by their numbers."""
+PASSING = {5, 6, 7, 9, 14, 15, 16, 56, 74, 75, 78}
+"""No leader, not the leader, time-out, no replica, three of coordinators, storage, two of leader epochs, offset not available."""
+UNKNOWN_TRANSACTION = {53, 105}
+"""This client may not describe it, or it is over by now."""
 
 
 class Cluster:
@@ -86,8 +88,8 @@ class Cluster:
         _, answer = self._ask_leader(topic, partition, request, deadline)
         return int(answer.offset)
 
-    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
-        """Whether a coordinator knows an open transaction of this producer id in the partition.
+    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+        """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one.
 
         Each broker coordinates some of the transactions, and lists those that the client may describe.
         """
@@ -101,9 +103,11 @@ class Cluster:
                 names = [each.transactional_id for each in listed.transaction_states]
                 request = DescribeTransactionsRequest(version=TRANSACTIONS, transactional_ids=names)
                 states = connection.ask(request, deadline).transaction_states if names else ()
-                if any(each.topic == topic and partition in each.partitions for state in states for each in state.topics):
-                    return True
-        return False
+                for state in states:
+                    self._check(0 if state.error_code in UNKNOWN_TRANSACTION else state.error_code, f"transaction {state.transactional_id}")
+                    if any(each.topic == topic and partition in each.partitions for each in state.topics):
+                        return int(state.transaction_start_time_ms)
+        return None
 
     def _ask_leader(self, topic: str, partition: int, request: Any, deadline: float) -> tuple[Any, Any]:
         """The leader's answer to a request about one partition, whole and the partition's part."""
@@ -250,18 +254,18 @@ class Login:
         self.username, self.password = given.pop("sasl.username", ""), given.pop("sasl.password", "")
         self.mechanism = (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None  # librdkafka's default
         if self.mechanism not in (None, *MECHANISMS):
-            self.refuse(f"it does not know SASL with {self.mechanism}")
+            self.refuse(f"it does not support SASL with {self.mechanism}")
         self.tls = self._tls(given) if self.protocol.endswith("SSL") else None
         ignored = [*([] if self.mechanism else ["sasl.", "enable.sasl.", "oauthbearer"]), *([] if self.tls else ["ssl.", "enable.ssl."])]
         relevant = [key for key in given if key.startswith(SECURITY) and not key.startswith(tuple(ignored))]
         if relevant:
-            self.refuse(f"it has no counterpart of {', '.join(sorted(relevant))}")
+            self.refuse(f"it does not support {', '.join(sorted(relevant))}")
 
     def refuse(self, why: str) -> NoReturn:
         """Raise the error that says why this client cannot log in."""
         raise UnsupportedLoginError(
-            f"Record batches of Kafka at {self._servers} can't be read, so its gaps can't be explained: the client for them cannot log in, "
-            f"because {why}. It can do SASL with {', '.join(MECHANISMS)} (sasl.mechanism, sasl.username, sasl.password), and TLS with PEM (ssl.ca.location, "
+            f"Gaps can't be explained: the client that reads record batches cannot log in to Kafka at {self._servers}, "
+            f"because {why}. It supports SASL with {', '.join(MECHANISMS)} (sasl.mechanism, sasl.username, sasl.password), and TLS with PEM (ssl.ca.location, "
             "ssl.certificate.location, ssl.key.location, ssl.key.password, or the same ending in .pem)."
         )
 
@@ -278,7 +282,7 @@ class Login:
                 if certificate:
                     context.load_cert_chain(certificate, key, password)
         except (OSError, ValueError) as error:
-            self.refuse(f"its TLS does not take the certificates or the key: {error}")
+            self.refuse(f"the certificates or the key can't be loaded: {error}")
         return context
 
 

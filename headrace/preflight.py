@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from headrace.contract.limits import written
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import MistakeError, SurroundingsError
 from headrace.kafka import Kafka
-from headrace.report.display import lasting
 
 FOUR_YEARS = 4 * 365 + 1
 """In days."""
@@ -34,8 +34,8 @@ def check_file(pipeline: Pipeline) -> None:
     limit, schedule = pipeline.limits.lag, pipeline.schedule
     if limit is not None and schedule is not None and limit <= (interval := longest_interval(schedule)):
         raise MistakeError(
-            f"{pipeline.path}: [limits] lag is {lasting(limit)}, and the schedule '{schedule}' lets up to {lasting(interval)} pass between two runs. "
-            "Records wait that long in any case: set a longer lag, or a closer schedule."
+            f"{pipeline.path}: [limits] lag is {written(limit)}, but with the schedule '{schedule}' up to {written(interval)} pass between two runs. "
+            "Records always wait that long: set a longer lag, or a more frequent schedule."
         )
 
 

@@ -129,8 +129,8 @@ class Leaders(Protocol):
     def earliest(self, topic: str, partition: int, deadline: float) -> int:
         """The offset at which the log starts."""
 
-    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
-        """Whether a transaction coordinator knows an open transaction of this producer id in the partition."""
+    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+        """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +182,13 @@ class BatchReader:
                 return
             offset = held.end
 
-    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether the open transaction that begins at an offset is one that its coordinator knows. Raises like `read`."""
+    def transaction_start(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the open transaction that holds an offset began, by its coordinator, in milliseconds since 1970. Raises like `read`."""
         deadline = time.monotonic() + TIMEOUT
         first = next(self.read(topic, partition, offset), None)
         if first is None:
-            return False
-        return self._retried(lambda leaders: leaders.is_coordinated(topic, partition, first.producer_id, deadline), deadline)
+            return None
+        return self._retried(lambda leaders: leaders.transaction_start(topic, partition, first.producer_id, deadline), deadline)
 
     def _from_memory(self, topic: str, partition: int, offset: int) -> _Held | None:
         held = self._held
@@ -220,7 +220,7 @@ class BatchReader:
                 raise BrokerError(f"{topic}-{partition}: what Kafka sends for offset {offset} holds no whole record batch.")
             if answer.throttled:
                 if time.monotonic() + answer.throttled > deadline:
-                    raise BrokerError(f"{topic}-{partition}: a quota of Kafka's holds this client back for {answer.throttled:.0f} s.")
+                    raise BrokerError(f"{topic}-{partition}: a Kafka quota throttles this client for {answer.throttled:.0f} s.")
                 time.sleep(answer.throttled)
                 continue
             empty += 1

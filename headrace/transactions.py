@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from headrace.errors import BrokerError
 from headrace.ledger.ranges import Positions, flat
 
 
@@ -20,8 +21,8 @@ class Timestamps(Protocol):
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open."""
 
-    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether the coordinator of the open transaction that begins at an offset knows it. False too where that can't be asked."""
+    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+        """When the open transaction that holds an offset began, by its coordinator; `None` if none knows it. Raises `BrokerError` if one is silent."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class OpenTransaction:
 
     stable_offset  last stable offset: the transaction's first record; it hides everything from there on
     end            the partition's end
-    began_at       timestamp of that record, by its producer's clock; `None` if it has none
-    is_hanging     whether its first record is older than the brokers let a transaction be, and no coordinator knows it: then the brokers do not end it
+    began_at       timestamp of that record; of one that is older than a transaction may be, when the coordinator says that it began. `None` if unknown
+    is_hanging     whether it is older than the brokers let a transaction be, and no coordinator knows it: then the brokers do not end it
     """
 
     topic: str
@@ -49,7 +50,7 @@ class OpenTransaction:
     def abort_command(self, servers: str) -> str:
         """The command of Kafka's own tools that ends it."""
         where = f"--topic {shlex.quote(self.topic)} --partition {self.partition} --start-offset {self.stable_offset}"
-        return f"kafka-transactions.sh --bootstrap-server {servers} abort {where}"
+        return f"kafka-transactions.sh --bootstrap-server {shlex.quote(servers)} abort {where}"
 
 
 def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now: datetime) -> list[OpenTransaction]:
@@ -73,6 +74,14 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
     for (topic, partition), offset in sorted(hiding.items()):
         milliseconds = began.get((topic, partition), -1)
         began_at = moment(milliseconds)
+        is_hanging = began_at is not None and (now - began_at).total_seconds() > longest
+        if is_hanging:  # or its records are replayed, and carry old timestamps
+            try:
+                by_coordinator = kafka.transaction_start(topic, partition, offset)
+            except BrokerError:  # the coordinator that is silent may know it: nobody is to abort it
+                is_hanging = False
+            else:
+                is_hanging, began_at = by_coordinator is None, by_coordinator or began_at
         found.append(
             OpenTransaction(
                 topic=topic,
@@ -80,9 +89,7 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
                 stable_offset=offset,
                 end=ends[topic][partition],
                 began_at=began_at,
-                is_hanging=began_at is not None
-                and (now - began_at).total_seconds() > longest
-                and not kafka.is_coordinated(topic, partition, offset),  # records that are replayed carry old timestamps
+                is_hanging=is_hanging,
             )
         )
     return found

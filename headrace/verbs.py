@@ -264,11 +264,11 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
         if one := hiding.get(partition):
             since = f"since {clock(one.began_at)}" if one.began_at else "since an unknown time"
             typer.echo(
-                f"    committed readers see it up to offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
+                f"    committed readers see only what lies before offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
             )
             if one.is_hanging:
                 typer.echo(
-                    f"    it hangs: no transaction coordinator that Headrace may ask knows it. Once its producer is gone, this ends it: {one.abort_command(kafka.servers)}"
+                    f"    it hangs: no transaction coordinator that Headrace may ask knows it. Make sure that its producer is gone, then end it with: {one.abort_command(kafka.servers)}"
                 )
     for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
         typer.echo(f"  {key} = {facts.config.get(key)}")

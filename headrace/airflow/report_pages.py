@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
-from headrace.report.stored import PAGE, of_run
+from headrace.report.stored import PAGE, Of, of_run
 from headrace.settings import Settings
 
 INGEST = "_ingest"
@@ -55,7 +55,7 @@ def page(data: Path, dag_id: str, run_id: str) -> HTMLResponse:
     else:
         missing = f"It is there as soon as a run of `{pipeline}{VERIFY}` has checked what this run published."
     try:
-        if document := of_run(folder, run_id):
+        if document := of_run(folder, run_id, Of.VERIFY if suffix == VERIFY else Of.INGEST):
             path = document.with_name(PAGE)
         return HTMLResponse(path.read_bytes(), headers=HEADERS)
     except FileNotFoundError:

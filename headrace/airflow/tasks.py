@@ -244,8 +244,8 @@ def collect(pipeline: Pipeline) -> Any:
         with plainly():
             if get_current_context()["triggering_asset_events"] and not folder.identity.exists():
                 raise MistakeError(
-                    f"A stream has published something, and {folder.root} holds no ledger. If the folder was moved away, put it back; "
-                    "or name its place in HEADRACE_DATA."
+                    f"A stream has published something, but {folder.root} holds no ledger. If the folder was moved, put it back, "
+                    "or set HEADRACE_DATA to where it is."
                 )
             scope = since_verified(folder)
         log.info("micro-batches to judge again: %s", ", ".join(map(str, scope.micro_batches)) or "none")
@@ -302,7 +302,7 @@ def _is_ingesting(pipeline: Pipeline) -> bool:
 
 
 def report(pipeline: Pipeline, scope: Any) -> Any:
-    """Write the report for people; fail if an invariant is broken. What is proven is proven for good, whatever else is red."""
+    """Write the report for people; fail if an invariant is broken. What it proves stays proven, even if the run is red for another reason."""
     news: list[int] = []
 
     def remember(_: Context) -> None:

@@ -27,7 +27,7 @@ class Limits:
     def __str__(self) -> str:
         """What is set, as in the file."""
         durations = {"lag": self.lag, "freshness": self.freshness}
-        parts = [f"{name} {_shown(value)}" for name, value in durations.items() if value is not None]
+        parts = [f"{name} {written(value)}" for name, value in durations.items() if value is not None]
         return ", ".join([*parts, *([f"quarantined {self.quarantined:g}"] if self.quarantined is not None else [])])
 
     @property
@@ -56,8 +56,8 @@ def seconds(text: str) -> float | None:
     return float(match["number"]) * UNITS[match["unit"]] if match and float(match["number"]) > 0 else None
 
 
-def _shown(duration: float) -> str:
-    """A duration in the largest unit in which it is a whole number."""
+def written(duration: float) -> str:
+    """A duration as a file would have it: in the largest unit in which it is a whole number."""
     unit, length = max(
         ((unit, length) for unit, length in UNITS.items() if duration % length == 0), key=lambda each: each[1], default=("second", 1)
     )

@@ -30,7 +30,7 @@ def checkpoint_id(checkpoint: Path) -> str | None:
         return str(json.loads((checkpoint / "metadata").read_text())["id"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise LedgerError(f"{checkpoint / 'metadata'} is damaged: {error!r}. Put back a copy, or `headrace reset` the pipeline.") from error
 
 
@@ -116,7 +116,7 @@ def recover(folder: Folder, identity: Identity, newest: int, ends: Positions) ->
     if identity.checkpoint and _is_lost(metadata) and _ends_there(checkpoint, newest, identity.start, ends):
         _checksum(metadata).unlink(missing_ok=True)
         documents.replace(metadata, msgspec.json.encode({"id": identity.checkpoint}))
-        log.warning("Wrote %s again, which lost its content in a power cut: identity.json names the checkpoint's id.", metadata)
+        log.warning("Restored %s, which lost its content in a power cut, from the id in identity.json.", metadata)
     return identity
 
 
@@ -124,16 +124,16 @@ def _discarded(checkpoint: Path, newest: int) -> Iterator[tuple[Path, str]]:
     """Files that stop Spark and that no entry relies on, and why they may go."""
     noted = (checkpoint / "commits" / str(each) for each in reversed(logged(checkpoint, "commits")) if each <= newest)
     for path in itertools.takewhile(torn, noted):
-        yield path, f"its content is lost; micro-batch {path.name} is published, and is passed over"
+        yield path, f"its content is lost; micro-batch {path.name} is published already"
     for path in _sources(checkpoint):
         if torn(path):
-            yield path, "its content is lost; the first micro-batch, whose start it was, is published"
+            yield path, "its content is lost; the first micro-batch, which started there, is published already"
     plan = checkpoint / "offsets" / str(newest + 1)
     if plan.exists() and torn(plan):
-        yield plan, "its content is lost; nothing was published by this plan, and another is made"
+        yield plan, "its content is lost; nothing was published by this plan, and Spark makes a new one"
     for path in (*_orphans(checkpoint, "commits"), *_orphans(checkpoint, "sources/*"), *_orphans(checkpoint, "offsets")):
         if path.parent.name != "offsets" or path == _checksum(plan):
-            yield path, "its file is not there, and Spark fails where it would replace it"
+            yield path, "it is a checksum without its file, and Spark fails when it writes that file"
 
 
 def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
@@ -172,7 +172,9 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
         identity = msgspec.structs.replace(identity, checkpoint=None)
         documents.write(folder.identity, identity)
     log.warning(
-        "Removed %s, where %s is lost (a power cut, or a killed driver): nothing is published, and Spark makes another.", checkpoint, lost
+        "Removed %s, where %s is lost (a power cut, or a killed driver): nothing is published yet, and Spark makes a new one.",
+        checkpoint,
+        lost,
     )
     return identity
 
@@ -207,5 +209,5 @@ def first_positions(checkpoint: Path) -> Positions:
     """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions. Empty where there is none that can be read."""
     try:
         return msgspec.json.decode((checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Positions)
-    except (OSError, IndexError, msgspec.DecodeError):
+    except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError):
         return {}

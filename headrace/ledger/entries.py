@@ -312,7 +312,7 @@ def joined(before: Link | None, entry: Entry) -> str | None:
     if entry.number != (before.entry.number + 1 if before else 0):
         return f"the entry of micro-batch {before.entry.number + 1 if before else 0} is missing"
     if before and entry.previous != before.sha256:
-        return f"the entry of micro-batch {before.entry.number} is not the one that micro-batch {entry.number} was published after; entries are final"
+        return f"micro-batch {entry.number} follows another entry of micro-batch {before.entry.number} than the one on disk; entries never change"
     return _misfit(before.entry if before else None, entry) if entry.kind is Kind.PUBLISHED else None
 
 

@@ -59,7 +59,7 @@ class Folder:
 
     @property
     def verified(self) -> Path:
-        """How far verify was green."""
+        """What verify proved."""
         return self.root / "verified.json"
 
     @property
@@ -74,7 +74,7 @@ class Folder:
 
     @property
     def verified_receipts(self) -> Path:
-        """Those that are verified, each under the digits with which the keys of its records begin."""
+        """The verified receipts, each named by the first digits of its records' keys."""
         return self.receipts / "verified"
 
     @property

@@ -141,7 +141,7 @@ def check_starting(pipeline: Pipeline) -> None:
     """Raise `MistakeError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
     if pipeline.starting not in {"earliest", "latest"} and (moment := datetime.fromisoformat(pipeline.starting)) > datetime.now(UTC):
         raise MistakeError(
-            f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't begin there: name a moment that is past, or 'latest'."
+            f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't start there: use a moment in the past, or 'latest'."
         )
 
 

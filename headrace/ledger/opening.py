@@ -6,7 +6,7 @@ from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import HiddenError, LedgerError, RefusedError, UnsupportedLoginError
+from headrace.errors import HiddenError, LedgerError, RefusedError, SurroundingsError, UnsupportedLoginError
 from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
 from headrace.ledger import checkpoint, publish
@@ -64,7 +64,10 @@ def survey(kafka: Kafka, topics: list[str]) -> Cluster:
     compacted = [name for name, facts in found.items() if facts.is_compacted]
     # The whole end first: what arrives between the two questions would look as if a transaction hid it.
     last = kafka.end(found, committed=False)
-    return Cluster({name: facts.id for name, facts in found.items()}, kafka.earliest(found), kafka.end(found), last, compacted)
+    earliest, end = kafka.earliest(found), kafka.end(found)
+    if gone := [name for name in found if not (name in last and name in earliest and name in end)]:
+        raise SurroundingsError(f"Topic {gone[0]} was deleted while it was looked at. Run this again.")
+    return Cluster({name: facts.id for name, facts in found.items()}, earliest, end, last, compacted)
 
 
 def starting_positions(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
@@ -98,8 +101,9 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
                 )
             published = until.get(landing.topic, {}).get(landing.partition, 0)
             if landing.highest_offset >= published:
-                committed = kafka.end([landing.topic])[landing.topic][landing.partition]
-                whole = kafka.end([landing.topic], committed=False)[landing.topic][landing.partition]
+                committed, whole = (
+                    kafka.end([landing.topic], committed=level).get(landing.topic, {}).get(landing.partition, 0) for level in (True, False)
+                )
                 message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {place}, and only those before {published} are published."
                 if committed > landing.highest_offset:
                     raise HiddenError(

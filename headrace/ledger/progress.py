@@ -50,7 +50,7 @@ class Recheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     found_by: int
     """Number of the newest report that named it; an older report says nothing of it."""
     restorable: bool
-    """Whether I5 or I8 named it, each time: its entry or files were missing or others, and hashes tell when what was proven is put back."""
+    """Whether I5 or I8 named it, each time: its entry or files were missing or changed, and their hashes show when they are put back."""
     proven: bool
     """Whether it was proven before that."""
 
@@ -166,13 +166,15 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         known = read_verified(folder)
         until = newest.entry.number if newest else -1
         is_another = is_of_another_checkpoint(folder)
-        is_behind = max(known.until, *known.recheck, -1) > until or _is_another_entry(known, newest)
+        is_behind = (
+            max(known.until, *known.recheck, -1) > until or _is_another_entry(known, newest) or (newest is None and known.checkpoint)
+        )
         if newest and not is_another and not is_behind:
             return
         ends = newest.entry.offsets if newest else {}
         marks = [mark for mark in [*known.earlier, *filter(None, [known.mark])] if entry_sha256(folder, mark.number) == mark.sha256]
         verified_receipts.take_back(folder, {} if is_another else ends)
-        if not is_behind:
+        if not is_behind and not is_another:
             return
         rolled_back = msgspec.structs.replace(
             known,
@@ -184,12 +186,6 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
             history=History(),
         )
         documents.write(folder.verified, rolled_back)
-
-
-def proven_by(known: Verified, number: int) -> int:
-    """The number of the report that proved a micro-batch, or of one soon after it; -1 if none did."""
-    marks = [*known.earlier, *filter(None, [known.mark])]
-    return next((mark.proven_by for mark in marks if mark.number >= number), -1)
 
 
 def _is_another_entry(known: Verified, newest: Link | None) -> bool:

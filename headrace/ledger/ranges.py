@@ -21,6 +21,11 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields
         if not 0 <= self.from_offset <= self.until_offset:
             raise ValueError(f"offset range runs backwards: {self}")
 
+    def overlaps(self, other: "OffsetRange") -> bool:
+        """Whether they share an offset."""
+        same = (self.topic, self.partition) == (other.topic, other.partition)
+        return same and self.from_offset < other.until_offset and other.from_offset < self.until_offset
+
     def __len__(self) -> int:
         return self.until_offset - self.from_offset
 

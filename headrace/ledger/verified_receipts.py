@@ -26,8 +26,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def journaled(folder: Folder) -> dict[str, str]:
     """Run → SHA-256 of each receipt that was verified."""
     known: dict[str, str] = {}
-    for text in folder.journal.read_bytes().splitlines() if folder.journal.exists() else ():
-        with suppress(msgspec.DecodeError):  # torn by a power cut: that receipt was not moved and is verified again
+    for text in documents.content(folder.journal).splitlines() if folder.journal.exists() else ():
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # torn by a power cut: that receipt was not moved and is verified again
             line = msgspec.json.decode(text, type=Line)
             known[line.run] = line.sha256
     return known

@@ -155,7 +155,7 @@ class Hidden(Part, frozen=True, kw_only=True):
     began_at: datetime | None
     """Timestamp of the record there; null if Kafka has none."""
     hanging: bool
-    """Whether it has been open for longer than the brokers let a transaction be."""
+    """Whether it has been open for longer than the brokers allow, and no coordinator knows it."""
     abort: str | None
     """The command that ends it, once it hangs."""
 

@@ -1,6 +1,7 @@
 """Reports that verify runs wrote, and which of them account for an ingest run."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,12 +10,15 @@ import msgspec
 from headrace import documents
 from headrace.errors import MistakeError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
-from headrace.report.model import ABOUT_WHAT_COMES, InvariantState, Report
+from headrace.ledger.progress import entry_sha256
+from headrace.report.model import ABOUT_WHAT_COMES, InvariantState, ReceiptState, Report
 
 PAGE = "report.html"
 DOCUMENT = "report.json"
 BY_HAND = "by_hand__"
 """How the names of the reports start that `headrace verify` writes."""
+
+LOOKED_AT = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.BROKEN})
 
 PartT = TypeVar("PartT")
 
@@ -23,6 +27,7 @@ class Account(msgspec.Struct):
     """What of a receipt's account in a `report.json` is needed here."""
 
     run: str
+    state: ReceiptState
 
 
 class Published(msgspec.Struct):
@@ -46,23 +51,42 @@ class Named(msgspec.Struct):
     everything: bool
 
 
+class Hashes(msgspec.Struct):
+    """Of the entries that a report is about."""
+
+    entries: dict[int, str]
+
+
+class Ever(msgspec.Struct):
+    """How long the ledger was by a report."""
+
+    micro_batches: int
+
+
 class Cover(msgspec.Struct):
     """What of a `report.json` says which runs it covers, and how; the rest is not decoded."""
 
     number: int
     run: str
+    hashes: Hashes
+    ever: Ever
     receipts: list[Account]
     micro_batches: list[Published]
     invariants: list[Outcome]
     recheck: Named
 
     def covers(self, item: int | str) -> bool:
-        """Whether it looked at a micro-batch (by number) or a receipt (by run), or names it."""
-        if self.recheck.everything:
-            return True
-        if isinstance(item, int):
-            return item in self.recheck.micro_batches or any(each.id == item for each in self.micro_batches)
-        return item in self.recheck.receipts or any(each.run == item for each in self.receipts)
+        """Whether it looked at a micro-batch (by number) or a receipt (by run), names it, or is red and finds that the ledger ends before it."""
+        return self.names(item) or item in self.items or (isinstance(item, int) and self.doubts and item >= self.ever.micro_batches)
+
+    def names(self, item: int | str) -> bool:
+        """Whether it asks later runs to check a micro-batch or a receipt again."""
+        return item in (self.recheck.micro_batches if isinstance(item, int) else self.recheck.receipts)
+
+    @property
+    def items(self) -> set[int | str]:
+        """The micro-batches and receipts that it looked at; a receipt that waits for a stream is none."""
+        return {*(each.id for each in self.micro_batches), *(each.run for each in self.receipts if each.state in LOOKED_AT)}
 
     @property
     def doubts(self) -> bool:
@@ -87,8 +111,16 @@ def highest_number(folder: Folder) -> int:
     """The highest number of all reports; 0 before the first."""
     try:
         return int(folder.report_number.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return max((cover.number for path in _documents(folder) if (cover := _decoded(path, Cover))), default=0)
+
+
+class Of(StrEnum):
+    """Which runs a name can be of: an ingest and a verify run that begin at the same tick of a schedule have the same."""
+
+    INGEST = "ingest"
+    VERIFY = "verify"
+    EITHER = "either"
 
 
 def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
@@ -104,31 +136,47 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
     return found, documents.read(found, Report)
 
 
-def of_run(folder: Folder, run: str) -> Path | None:
+def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     """The document of a verify run, or the newest that accounts for an ingest run, those of verify's DAG first.
 
-    But of the newest reports about each of its micro-batches and receipts, one that is red wins: a green about the others settles nothing.
+    But of the newest reports about each of its micro-batches and receipts, a red one wins. It is settled by a newer report about what it names;
+    what it says of nothing by name, such as a file that belongs to no entry, every run looks at: there any newer green settles it.
     """
     own = folder.report(run) / DOCUMENT
-    mine = _decoded(own, Cover) if own.exists() else None
-    items: set[int | str] = {*(each.id for each in mine.micro_batches), *(each.run for each in mine.receipts)} if mine else {run}
-    items |= set() if mine else _published_by(folder, run)
-    covers = sorted(
-        (
-            (cover, path)
-            for path in _documents(folder)
-            if (cover := _decoded(path, Cover)) and (cover.recheck.everything or any(map(cover.covers, items)))
-        ),
-        key=lambda each: each[0].number,
-        reverse=True,
+    mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None
+    items: set[int | str] = mine.items if mine else set()
+    if mine is None or of is Of.EITHER:
+        items |= {run, *_published_by(folder, run)}
+    entries = {item: entry_sha256(folder, item) for item in items if isinstance(item, int)}
+    known = sorted(
+        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number, reverse=True
     )
-    newest = {item: next((each for each in covers if each[0].covers(item)), None) for item in items}
-    red = [each for each in newest.values() if each and each[0].doubts]
+    settled = next((cover.number for cover, _ in known if not cover.doubts), 0)
+
+    def is_red(cover: Cover, item: int | str) -> bool:
+        return cover.doubts and (cover.number > settled or cover.names(item))
+
+    def is_of_another(cover: Cover, item: int | str) -> bool:
+        """After ledger and checkpoint were put back from a copy, another entry has the number."""
+        return isinstance(item, int) and None not in (entries[item], found := cover.hashes.entries.get(item)) and found != entries[item]
+
+    def decides(cover: Cover, item: int | str) -> bool:
+        return (cover.covers(item) and not is_of_another(cover, item)) or (cover.recheck.everything and cover.number > settled)
+
+    newest = {item: next((each for each in known if decides(each[0], item)), None) for item in items}
+    red = [each for item, each in newest.items() if each and is_red(each[0], item)]
     if red:
         return max(red, key=lambda each: each[0].number)[1]
     if mine:
         return own
+    covers = [(cover, path) for cover, path in known if any(cover.covers(item) and not is_of_another(cover, item) for item in items)]
     return next((path for cover, path in covers if not cover.run.startswith(BY_HAND)), covers[0][1] if covers else None)
+
+
+def found_good(folder: Folder, after: int) -> set[int]:
+    """The micro-batches that a report with a number after this one looked at, without finding anything wrong with them."""
+    newer = [cover for path in _documents(folder) if (cover := _decoded(path, Cover)) and cover.number > after]
+    return {each.id for cover in newer if not cover.recheck.everything for each in cover.micro_batches if not cover.names(each.id)}
 
 
 def discard(folder: Folder, run: str) -> None:
@@ -158,5 +206,5 @@ def _decoded(path: Path, kind: type[PartT]) -> PartT | None:
     """A part of a document; nothing if it is damaged, which verify reports better than this could."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, FileNotFoundError):
+    except (msgspec.DecodeError, UnicodeDecodeError, FileNotFoundError):
         return None

@@ -68,13 +68,13 @@ ADVICE = {
         "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
     ),
     "I9": Advice(
-        "Records left Kafka before a stream published them, or no stream came to publish anything. What is published is not in doubt.",
+        "Records left Kafka before a stream published them, or the first stream never published anything. What is published is not in doubt.",
         "If a stream did not finish, look at the log of `stream_to_parquet` and run {pipeline}_ingest again. If offsets are lost, lengthen the topic's "
         "retention well above the time between two runs; `headrace reset {pipeline}` moves everything aside and starts from what Kafka still holds.",
     ),
     "I10": Advice(
-        "A limit that the pipeline file sets under [limits] is passed. What is published is not in doubt.",
-        "lag: run {pipeline}_ingest, or more often. freshness: ask why no records arrive. quarantined: look at the reasons above and at what sends them. "
+        "A limit in the pipeline file ([limits]) is exceeded. What is published is not in doubt.",
+        "lag: run {pipeline}_ingest now, and more often. freshness: ask why no records arrive. quarantined: look at the reasons above and at the producer. "
         "If the limit is wrong, change it in the file.",
     ),
     "I8": Advice(
@@ -270,7 +270,7 @@ def hides(row: WaitingPartition) -> str:
     since = f"since {clock(hidden.began_at)}" if hidden.began_at else "since an unknown time"
     text = f"{row.topic}-{row.partition}: an open transaction ({since}) hides {plural(hidden.offsets, 'offset')} from offset {hidden.stable_offset} on"
     if hidden.abort:
-        text += f". It hangs: it is older than the brokers let a transaction be, and no transaction coordinator that Headrace may ask knows it. Once its producer is gone, this ends it: `{hidden.abort}`"
+        text += f". It hangs: it has been open for longer than the brokers allow, and no transaction coordinator that Headrace may ask knows it. Make sure that its producer is gone, then end it with: `{hidden.abort}`"
     return text
 
 
@@ -280,19 +280,19 @@ def _green(report: Report) -> Outcome:
     waiting, waits_too = report.waiting, waits(report.waiting)
     if waiting.before_any_stream:
         headline = "Nothing to verify yet" + (f"; {waits_too}" if waits_too else "")
-        detail = f"No stream has run in this folder. If one has, the folder was moved: put it back, or name its place in HEADRACE_DATA. {report.pipeline}_ingest runs the first one."
+        detail = f"No stream has run in this folder. If you expected one, the folder was moved: put it back, or set HEADRACE_DATA to where it is. {report.pipeline}_ingest runs the first one."
         return Outcome(green=True, headline=headline, detail=detail, is_proof=False)
     published = "published " if waits_too else ""
     if found:
         headline = f"the one {published}record is accounted for" if found == 1 else f"all {found:,} {published}records are accounted for"
     elif gaps:
-        headline = f"no new records; {plural(gaps, 'offset')} held none, which was confirmed"
+        headline = f"no new records; {plural(gaps, 'offset')} held none (confirmed by an independent read)"
     elif report.ever.micro_batches:
-        headline = "nothing new since the last green run"
+        headline = "nothing new to verify"
     else:
         headline = "nothing was published yet"
     if report.gaps_not_checked:
-        headline += f"; why {plural(report.gaps_not_checked, 'offset')} held none was not checked"
+        headline += f"; {plural(report.gaps_not_checked, 'gap')} could not be checked"
     if waits_too:
         headline += f". {waits_too[0].upper()}{waits_too[1:]}"
     return Outcome(green=True, headline=headline, detail=" ".join(filter(None, _details(report))))
@@ -303,7 +303,7 @@ def _details(report: Report) -> Iterator[str]:
     if report.waiting.unfinished:
         yield f"The last stream ({report.waiting.unfinished}) did not finish."
     if report.published_meanwhile:
-        yield f"{_micro_batches(report.published_meanwhile)} published meanwhile: not verified yet, the next run does that."
+        yield f"{_micro_batches(report.published_meanwhile)} published meanwhile; the next run verifies them."
     if hidden := [row for row in report.waiting.partitions if row.hidden]:
         yield f"Open transactions hide the end of {plural(len(hidden), 'partition')}."
 
@@ -323,8 +323,8 @@ def _files(report: Report) -> str:
 def history(report: Report) -> str:
     """How far the earlier micro-batches were looked at again."""
     if report.history.until is None or report.history.at is None:
-        return "not checked as a whole yet" if report.history.checked else ""
-    return f"micro-batches up to {report.history.until:,} checked since {clock(report.history.at)}"
+        return "no complete round yet" if report.history.checked else ""
+    return f"micro-batches up to {report.history.until:,} were all checked after {clock(report.history.at)}"
 
 
 def _micro_batches(count: int) -> str:

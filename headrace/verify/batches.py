@@ -34,11 +34,25 @@ class Tally:
 
 
 class Batches:
-    """Reads the records of blocks as members of batches, by their keys. `other` finds the receipt of a batch that is not among `receipts`."""
+    """Reads the records of blocks as members of batches, by their keys.
 
-    def __init__(self, receipts: Iterable[Receipt], scope: Iterable[str], other: Callable[[bytes], Receipt | None]) -> None:
+    Args:
+        receipts: of the batches that are known
+        scope: runs whose batches are read back in full
+        other: finds the receipt of a batch that is not among `receipts`, by the prefix of its keys
+        published_by: finds the micro-batch that published a topic-partition's offset
+    """
+
+    def __init__(
+        self,
+        receipts: Iterable[Receipt],
+        scope: Iterable[str],
+        other: Callable[[bytes], Receipt | None],
+        published_by: Callable[[str, int, int], int | None],
+    ) -> None:
         wanted = frozenset(scope)
         self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
+        self._published_by = published_by
         self._other = lru_cache(1 << 16)(other)  # bounded: foreign keys that look like those of batches may all differ
 
     def _tally(self, prefix: bytes) -> Tally | None:
@@ -63,6 +77,7 @@ class Batches:
                     block.topic,
                     block.partition,
                     offset,
+                    micro_batch=self._published_by(block.topic, block.partition, offset),  # no receipt leads back to it
                     receipt=tally.receipt.run,
                 )
             if not tally.in_scope:

@@ -46,7 +46,7 @@ def check_chain(
     """
     if identity is None:
         if newest >= 0 or committed or folder.started.exists() or folder.streamed.exists():
-            message = "identity.json is missing: where the ledger starts is not known"
+            message = "identity.json is missing, so it is not known where the ledger starts"
             findings.add(Invariant.RANGES_JOIN, message, file="identity.json", doubts_everything=True)
         return
     findings.checked[Invariant.RANGES_JOIN] += len(looked_at)
@@ -60,7 +60,7 @@ def check_chain(
 
 def _check_entry(entry: Entry, identity: Identity, findings: Findings) -> None:
     if entry.kind is not Kind.PUBLISHED:
-        message = f"an entry of kind {entry.kind}, which this version of Headrace does not check: use the version that wrote it"
+        message = f"this version of Headrace can't check entries of kind {entry.kind}: use the version that wrote it"
         findings.add(Invariant.RANGES_JOIN, message, micro_batch=entry.number)
     if (entry.checkpoint, entry.contract.format, entry.contract.fields) != (
         identity.checkpoint,
@@ -106,7 +106,7 @@ def _check_start(folder: Folder, identity: Identity, findings: Findings) -> None
             if (start := identity.start.get(topic, {}).get(partition)) not in (began, None):
                 findings.add(
                     Invariant.RANGES_JOIN,
-                    f"by identity.json the ledger starts at offset {start}, Spark's first plan (checkpoint/sources/0/0) at {began}",
+                    f"the ledger starts at offset {start} according to identity.json, but at {began} according to Spark's first plan (checkpoint/sources/0/0)",
                     topic=topic,
                     partition=partition,
                     file="identity.json",

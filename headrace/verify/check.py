@@ -1,6 +1,7 @@
 """Check every invariant over a scope, and give the account of it."""
 
 import platform
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
 from headrace.ledger import verified_receipts
 from headrace.ledger.checkpoint import logged
-from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Totals, entry_path, newest_link, newest_number
+from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Totals, entry_path, newest_link, newest_number, read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, following, unlike
 from headrace.ledger.identity import Identity, read_identity
@@ -99,6 +100,8 @@ class Verification:
         self.aged_out: set[int] = set()
         """Micro-batches of which Kafka no longer holds all records; they were proven while it did."""
         self.gaps_not_checked = 0
+        self._removed_since: list[OffsetRange] = []
+        """What compaction has removed of micro-batches since they were proven."""
 
     @property
     def offset_count(self) -> int:
@@ -139,24 +142,20 @@ class Verification:
             )
         for run_id, digest in self.hashes.receipts.items():
             if self.folder.is_verified(run_id) and self._proven_receipts.get(run_id, digest) != digest:
-                self.findings.add(
-                    Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt is not what it was when it was verified", receipt=run_id
-                )
+                self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt has changed since it was verified", receipt=run_id)
         for gone in self.scope.micro_batches:
             if gone > self.newest:  # one before is missing in the listing
-                self.findings.add(
-                    Invariant.RANGES_JOIN, "the micro-batch was there when it was last looked at and is gone", micro_batch=gone
-                )
+                self.findings.add(Invariant.RANGES_JOIN, "the micro-batch was there before and is missing now", micro_batch=gone)
         self._check_mark()
         check_listing(self.folder, self.newest, self.findings)
         looked_at = {*self.scope.micro_batches, *self.again}
         check_chain(self.folder, self.identity, self.links, looked_at, self.committed, self.newest, self.findings)
         self._check_files(chosen)
-        batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder))
+        batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder), self._published_by)
         there = self._survey()
         unreadable = self._read_all(chosen, batches, there)
         batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self.findings)
-        waiting = self._check_frontier(there, began)
+        waiting = self._check_frontier(there)
         measured = self._check_limits(waiting, began)
 
         contents = Contents.of(self.folder, chosen, self.files, damaged=self.findings.any)
@@ -206,6 +205,21 @@ class Verification:
         new = set(range(self.verified.until + 1, newest + 1)) - set(self.scope.micro_batches)
         return sum(entry_path(self.folder, number).exists() for number in new)
 
+    @cached_property
+    def _accounts(self) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
+        """Per topic-partition the chosen ranges in order, each with the number of its micro-batch."""
+        found: dict[tuple[str, int], list[tuple[int, int, int]]] = defaultdict(list)
+        for entry in self._chosen:
+            for each in entry.ranges:
+                found[each.topic, each.partition].append((each.from_offset, each.until_offset, entry.number))
+        return {place: sorted(ranges) for place, ranges in found.items()}
+
+    def _published_by(self, topic: str, partition: int, offset: int) -> int | None:
+        """The micro-batch in the scope that published an offset."""
+        ranges = self._accounts.get((topic, partition), [])
+        place = bisect_right(ranges, offset, key=lambda each: each[0]) - 1
+        return ranges[place][2] if place >= 0 and offset < ranges[place][1] else None
+
     def _published(self, numbers: Collection[int]) -> list[int]:
         """Those that were published or looked at: what lies behind the ledger is found again as long as it is there."""
         return sorted(number for number in numbers if number <= self.newest or number in self.scope.micro_batches)
@@ -238,12 +252,14 @@ class Verification:
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         unreadable = set()
         rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+        wanted = set(self.scope.receipts)
         for receipt in self.receipts:
-            for claimed in claims(receipt) if receipt.run in set(self.scope.receipts) else ():
+            for claimed in claims(receipt) if receipt.run in wanted else ():
                 still = there.part(claimed)
-                if still.missing:
+                was_proven = self._proven_receipts.get(receipt.run) == self.hashes.receipts.get(receipt.run)
+                if still.missing or (was_proven and any(map(claimed.overlaps, self._removed_since))):
                     unreadable.add(receipt.run)
-                    if self._proven_receipts.get(receipt.run) != self.hashes.receipts.get(receipt.run):
+                    if still.missing and not was_proven:
                         self._unproven(Invariant.RECEIPTS_LANDED, still.missing, still.why, receipt=receipt.run)
                 else:
                     rest[claimed.topic, claimed.partition].append(claimed)
@@ -282,13 +298,22 @@ class Verification:
 
         removed  topic-partition → the group's offsets that hold no record and that no transaction explains
         """
-        for share in group.shares[entry.number]:
-            if share.part.missing:
-                self._report_missing(entry, share.part)
+        shares = group.shares[entry.number]
+        for share in shares:
+            self._report_missing(entry, share.part)
+        gone = [
+            each
+            for share in shares
+            if share.part.readable
+            for each in within(removed.get((share.account.topic, share.account.partition), []), share.account.range)
+        ]
+        if gone and self._was_explained(entry):
+            self._pass_over(entry, gone)
+            return
+        for share in shares:
             if share.part.readable:
                 group.close(share, self.findings)
-                ranges = removed.get((share.account.topic, share.account.partition), [])
-                self._report_removed(within(ranges, share.account.range), entry.number)
+        self._report_removed(gone, entry.number)
 
     def _judge_again(self, entry: Entry, there: Readable, batches: Batches | None) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read.
@@ -300,13 +325,31 @@ class Verification:
         if entry.rules not in ENTRY_RULES:
             self._leave_unjudged(entry)
             return []
+        was_explained = self._was_explained(entry)
+        findings = Findings() if was_explained else self.findings
         try:
-            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings)
+            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), findings)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)
             return []
-        were_read = []
+        were_read, removed = self._compare(entry, there, rows, batches)
+        if not rows.readable:
+            self.files = engine.connect()
+        if was_explained and removed:
+            self._pass_over(entry, removed)
+            return were_read
+        if was_explained:
+            self.findings.take(findings)
+        self._report_removed(removed, entry.number)
+        return were_read
+
+    def _compare(
+        self, entry: Entry, there: Readable, rows: PublishedRows, batches: Batches | None
+    ) -> tuple[list[OffsetRange], list[OffsetRange]]:
+        """Compare a micro-batch's rows with Kafka's records; returns the ranges that could be read, and the offsets that Kafka removed."""
+        were_read: list[OffsetRange] = []
+        removed: list[OffsetRange] = []
         for account in entry.accounts:
             still = there.part(account.range)
             if still.missing:
@@ -314,16 +357,20 @@ class Verification:
                 if batches is not None:
                     self._pass(len(still.missing))
             if still.readable:
-                self._judge_range(account, still.readable, still.missing, rows, batches)
+                removed += self._judge_range(account, still.readable, still.missing, rows, batches)
                 were_read.append(still.readable)
         rows.check_outside()
-        if not rows.readable:
-            self.files = engine.connect()
-        return were_read
+        return were_read, removed
+
+    def _pass_over(self, entry: Entry, removed: list[OffsetRange]) -> None:
+        """Kafka removed records, by compaction, that were there when the micro-batch was proven: what is left says nothing about its rows."""
+        self.aged_out.add(entry.number)
+        self._removed_since += removed
 
     def _judge_range(
         self, account: Account, readable: OffsetRange, missing: OffsetRange | None, rows: PublishedRows, batches: Batches | None
-    ) -> None:
+    ) -> list[OffsetRange]:
+        """Compare the rows of a range with its records; returns the offsets that hold no record and that no transaction explains."""
         read = 0
         gaps: list[OffsetRange] = []
         for block, span in self._blocks(readable, batches):
@@ -331,7 +378,7 @@ class Verification:
             gaps += gaps_between(span, block.offsets)
             rows.compare(block, span)
         rows.close_account(account, read, missing)
-        self._report_removed(self._removed(gaps), rows.entry.number)
+        return self._removed(gaps)
 
     def _blocks(self, readable: OffsetRange, batches: Batches | None) -> Iterator[tuple[Block, OffsetRange]]:
         """The records of a range in blocks, each with the span of offsets whose records it holds. The spans join to the range.
@@ -359,21 +406,29 @@ class Verification:
             return []
         topic, partition = gaps[0].topic, gaps[0].partition
         try:
-            removed = unexplained(gaps, lambda offset: self.kafka.record_batches(topic, partition, offset))
+            removed = self._unexplained(gaps)
+            if removed:  # a leader that is new may not know yet how far its log is complete; once it tells the end, it does
+                self.kafka.end([topic], committed=False)
+                removed = self._unexplained(removed)
         except UnsupportedLoginError:
             self.gaps_not_checked += sum(map(len, gaps))
             self.findings.not_checked(Invariant.BALANCE)
             return []
-        if removed and self.kafka.earliest([topic])[topic][partition] > removed[0].from_offset:
-            raise SurroundingsError(f"{removed[0]} left Kafka while it was being looked at. Run verify again.")
+        earliest = self.kafka.earliest([topic]).get(topic, {}).get(partition) if removed else None
+        if removed and (earliest is None or earliest > removed[0].from_offset):
+            raise SurroundingsError(f"{removed[0]} left Kafka while verify was reading it. Run verify again.")
         return removed
+
+    def _unexplained(self, gaps: list[OffsetRange]) -> list[OffsetRange]:
+        topic, partition = gaps[0].topic, gaps[0].partition
+        return unexplained(gaps, lambda offset: self.kafka.record_batches(topic, partition, offset))
 
     def _report_removed(self, removed: Iterable[OffsetRange], micro_batch: int) -> None:
         """I6: each offset without a committed record is a transaction's marker, or a record that was aborted."""
         for each in removed:
             self.findings.add(
                 Invariant.BALANCE,
-                "no transaction explains that there is no record: removed by Kafka, by compaction or damage",
+                "removed by Kafka (compaction or damage): no transaction explains why there is no record",
                 topic=each.topic,
                 partition=each.partition,
                 from_offset=each.from_offset,
@@ -386,7 +441,7 @@ class Verification:
         if self._was_proven(entry):
             self.findings.not_checked(Invariant.VERDICTS_EQUAL)
             return
-        message = f"judged by version {entry.rules} of the rules, which this version of Headrace does not have: verify it with the one that wrote it"
+        message = f"judged by version {entry.rules} of the rules, which this version of Headrace does not know: verify it with the version that wrote it"
         self.findings.add(Invariant.VERDICTS_EQUAL, message, micro_batch=entry.number)
 
     def _report_missing(self, entry: Entry, part: Part) -> None:
@@ -410,6 +465,10 @@ class Verification:
         # If only its files were damaged, checksums say whether they were put back: I8 compares them with the entry.
         return recheck is None or (recheck.proven and recheck.restorable)
 
+    def _was_explained(self, entry: Entry) -> bool:
+        """Whether a micro-batch was proven, and each of its gaps explained: what Kafka does not have now, it has removed since."""
+        return self._was_proven(entry) and not (self.verified.gaps_not_checked and entry.total("gaps"))
+
     def _remember_last(self, block: Block) -> None:
         place = (block.topic, block.partition)
         if place not in self.last_records or self.last_records[place].offset < block.offsets[-1]:
@@ -432,12 +491,12 @@ class Verification:
         elif mark.number in self.links and self.links[mark.number].sha256 != mark.sha256:
             self.findings.add(
                 Invariant.RANGES_JOIN,
-                f"the entry of micro-batch {mark.number} is not what it was when it was verified; entries are final",
+                f"the entry of micro-batch {mark.number} has changed since it was verified; entries never change",
                 micro_batch=mark.number,
             )
 
     def _check_topics(self, cluster: Cluster) -> None:
-        """The topics must be those that the ledger is about, also where it has nothing left to prove by them."""
+        """The topics must be the ledger's own, even if nothing is left to verify against them."""
         if self.identity is None:
             return
         others = set()
@@ -458,7 +517,7 @@ class Verification:
                 doubts_everything=True,
             )
 
-    def _check_frontier(self, there: Cluster, began: datetime) -> model.Waiting:
+    def _check_frontier(self, there: Cluster) -> model.Waiting:
         """I9: nothing after the ledger's end left Kafka unread; what waits is counted."""
         cluster = _with(there, self._known_topics(there))
         self.findings.checked[Invariant.FRONTIER] += sum(map(len, cluster.last.values()))
@@ -467,8 +526,8 @@ class Verification:
             lost = frontier.lost_of_receipts(self.receipts, cluster)
         else:
             self._check_first_stream()
-            found = frontier.frontier(cluster, following(self.identity, self._last))
             ends = following(self.identity, self._last)
+            found = frontier.frontier(cluster, ends)
             lost = [("", each) for each in self._lost(cluster, self.identity)] if found.lost and self.newest in {-1, *self.links} else []
             lost += frontier.lost_of_receipts(self.receipts, cluster, ends, known=self.identity.topics)
         for run, each in lost:
@@ -480,12 +539,21 @@ class Verification:
                 from_offset=each.from_offset,
                 until_offset=each.until_offset,
             )
-        streamed, last = read_streamed(self.folder), None if self.folder.is_being_written() else unfinished(self.folder)
+        last = None if self.folder.is_being_written() else unfinished(self.folder)
         return msgspec.structs.replace(
-            frontier.waiting(self.kafka, cluster, found.waiting, began, streamed.started_at if streamed else None),
+            frontier.waiting(self.kafka, cluster, found.waiting, self._waiting_since()),
             unfinished=last.run if last else None,
             before_any_stream=self.identity is None,
         )
+
+    def _waiting_since(self) -> datetime | None:
+        """The longest that a record which committed readers could see can have waited: since the last complete stream, or the first, began."""
+        if streamed := read_streamed(self.folder):
+            return streamed.started_at
+        try:
+            return read_link(self.folder, 0).entry.planned_at if self.newest >= 0 else None
+        except LedgerError:
+            return None
 
     def _check_first_stream(self) -> None:
         """A stream that began must have published something, or be about to."""
@@ -496,7 +564,8 @@ class Verification:
             self._leave_it_to_the_stream("A stream is running its first micro-batch")
             return
         last = unfinished(self.folder)
-        self.findings.add(Invariant.FRONTIER, f"nothing was published: the last stream{f' ({last.run})' if last else ''} did not finish")
+        what = f"the last stream ({last.run}) did not finish" if last else "though a stream ran"
+        self.findings.add(Invariant.FRONTIER, f"nothing was published: {what}")
 
     def _check_limits(self, waiting: model.Waiting, began: datetime) -> list[model.Limit]:
         """I10: the pipeline's own limits hold."""

@@ -33,15 +33,16 @@ _ROWS_AT_ONCE = 250
 
 
 class WrongFileError(Exception):
-    """A published file is not what it should be. The text says what is wrong, as a finding does; whoever catches it adds where."""
+    """A published file is not what it should be. The text says what is wrong, as a finding does; the caller adds the place."""
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What is quick to see of a Parquet file: its size in bytes, and its number of rows."""
+    """What is quick to see of a Parquet file: its size in bytes, its number of rows, and whether its columns carry metadata."""
 
     bytes: int
     rows: int
+    has_metadata: bool
 
 
 def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
@@ -63,7 +64,7 @@ def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
         for item in [item for item in found.values() if not item.is_dir(follow_symlinks=False)]:
             if item.name in names or item.name == _EMPTY_FOLDER:
                 number = _number(item.name) if item.name in names else None
-                message = "a link instead of a folder; some readers follow it, some do not" if item.is_symlink() else "this is no folder"
+                message = "a link instead of a folder; some readers follow it, some do not" if item.is_symlink() else "this is not a folder"
                 findings.add(Invariant.FILES_EQUAL, message, micro_batch=number, file=_relative(folder, kind / item.name))
 
 
@@ -107,9 +108,11 @@ def check_empty(folder: Folder, contract: Contract, findings: Findings) -> None:
         _check_nothing_more(folder, kind / _EMPTY_FOLDER, found, {_EMPTY_FILE}, findings)
         if _EMPTY_FILE in found:
             try:
-                _require_rows(read_footer(kind / EMPTY, schema), 0)
+                footer = read_footer(kind / EMPTY, schema)
+                _require_rows(footer, 0)
+                _require_plain(footer)
             except WrongFileError as error:
-                message = f"{error}: it is there for its columns only, which readers take for those of all files"
+                message = f"{error}: this file only declares the columns, and readers apply them to all files"
                 findings.add(Invariant.FILES_EQUAL, message, file=_relative(folder, kind / EMPTY))
 
 
@@ -138,7 +141,7 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
             found = _listed(folder, place, findings, micro_batch=entry.number)
             _check_nothing_more(folder, place, found, named, findings, micro_batch=entry.number)
             if ENTRY in found and kind == folder.events and not found[ENTRY].is_file(follow_symlinks=False):
-                message = "the entry is a link, or no file"
+                message = "the entry is a link or not a regular file"
                 findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number, file=_relative(folder, place / ENTRY))
 
 
@@ -156,7 +159,7 @@ def read_footer(path: Path, schema: pa.Schema) -> Footer:
     Names, order and types of the columns count; whether they may be null, and metadata, do not: Spark and pyarrow write them differently.
     """
     with _opened(path, schema) as (file, size):
-        return Footer(bytes=size, rows=file.metadata.num_rows)
+        return Footer(bytes=size, rows=file.metadata.num_rows, has_metadata=bool(file.schema_arrow.metadata))
 
 
 def read_rows(path: Path, schema: pa.Schema, most: int) -> pa.Table:
@@ -181,7 +184,7 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetFile, int
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a FIFO waits for a writer
-            raise WrongFileError("the file is a link" if stat.S_ISLNK(status.st_mode) else "this is no regular file")
+            raise WrongFileError("the file is a link" if stat.S_ISLNK(status.st_mode) else "this is not a regular file")
         with pa.OSFile(os.fspath(path)) as source, pq.ParquetFile(source) as file:  # by its name it takes a third longer
             if wrong := _wrong_columns(file.schema_arrow, schema):
                 raise WrongFileError(f"the file's columns are not those of its contract: {wrong}")
@@ -239,6 +242,11 @@ def _check_file(path: Path, file: DataFile, schema: pa.Schema, *, whole: bool) -
             raise WrongFileError(f"the file can't be read ({error.strerror})") from error
         if sha256 != file.sha256:
             raise WrongFileError("the file's content is not what was published (SHA-256)")
+
+
+def _require_plain(footer: Footer) -> None:
+    if footer.has_metadata:
+        raise WrongFileError("the file has metadata of its own, by which pandas may take a column for an index")
 
 
 def _require_rows(footer: Footer, rows: int) -> None:

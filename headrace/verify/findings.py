@@ -61,29 +61,29 @@ class Findings:
     """Collects what was checked and found; equal findings about records are told once, with their offsets."""
 
     checked: Counter[Invariant] = field(default_factory=Counter)
-    _found: dict[Invariant, list[model.Finding]] = field(default_factory=dict)
-    _count: Counter[Invariant] = field(default_factory=Counter)
-    _broken: set[Invariant] = field(default_factory=set)
-    _not_checked: set[Invariant] = field(default_factory=set)
-    _groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
+    found_by_invariant: dict[Invariant, list[model.Finding]] = field(default_factory=dict)
+    count: Counter[Invariant] = field(default_factory=Counter)
+    broken: set[Invariant] = field(default_factory=set)
+    unchecked: set[Invariant] = field(default_factory=set)
+    groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
     """All those that were found wanting, however few of the findings are told."""
     restorable: set[int] = field(default_factory=set)
     """Those of them whose entry or files were missing or others: hashes tell when they are put back."""
     receipts: set[str] = field(default_factory=set)
     """Runs whose receipts were."""
-    _by_micro_batch: set[tuple[Invariant, int]] = field(default_factory=set)
+    by_micro_batch: set[tuple[Invariant, int]] = field(default_factory=set)
     doubts_everything: bool = False
     """Whether something is wrong with what all micro-batches rest on, so that none is proven by this run."""
 
     def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, doubts_everything: bool = False, **where: Any) -> None:
         """One finding; `where` as in `headrace.report.model.Finding`."""
-        self._count[invariant] += 1
+        self.count[invariant] += 1
         self.doubts_everything |= doubts_everything
         self._remember(invariant, where.get("micro_batch"), where.get("receipt"))
         if not unverifiable:
-            self._broken.add(invariant)
-        known = self._found.setdefault(invariant, [])
+            self.broken.add(invariant)
+        known = self.found_by_invariant.setdefault(invariant, [])
         if len(known) < SHOWN:
             known.append(model.Finding(message=_encodable(message), **where))
 
@@ -100,7 +100,7 @@ class Findings:
     ) -> None:
         """Something wrong with one record."""
         self._remember(invariant, micro_batch, receipt)
-        group = self._groups.setdefault((invariant, what, topic, partition, micro_batch, receipt), _Group(lowest=offset, highest=offset))
+        group = self.groups.setdefault((invariant, what, topic, partition, micro_batch, receipt), _Group(lowest=offset, highest=offset))
         group.count += 1
         group.lowest, group.highest = min(group.lowest, offset), max(group.highest, offset)
         if len(group.offsets) < SHOWN:
@@ -109,27 +109,43 @@ class Findings:
     @property
     def any(self) -> bool:
         """Whether anything was found."""
-        return bool(self._count or self._groups)
+        return bool(self.count or self.groups)
 
     def has(self, invariant: Invariant, micro_batch: int | None = None) -> bool:
         """Whether anything was found against an invariant, of one micro-batch or at all."""
-        return self._count[invariant] > 0 if micro_batch is None else (invariant, micro_batch) in self._by_micro_batch
+        return self.count[invariant] > 0 if micro_batch is None else (invariant, micro_batch) in self.by_micro_batch
+
+    def take(self, other: "Findings") -> None:
+        """Add what others hold, and leave them empty of groups."""
+        other.tell_groups()
+        self.checked += other.checked
+        for invariant, found in other.found_by_invariant.items():
+            known = self.found_by_invariant.setdefault(invariant, [])
+            known += found[: SHOWN - len(known)]
+        self.count += other.count
+        self.broken |= other.broken
+        self.unchecked |= other.unchecked
+        self.micro_batches |= other.micro_batches
+        self.restorable |= other.restorable
+        self.receipts |= other.receipts
+        self.by_micro_batch |= other.by_micro_batch
+        self.doubts_everything |= other.doubts_everything
 
     def not_checked(self, invariant: Invariant) -> None:
         """Not all of it could be looked at; if nothing is found, the invariant is neither held nor broken."""
-        self._not_checked.add(invariant)
+        self.unchecked.add(invariant)
 
     def invariants(self) -> list[model.Invariant]:
         """The outcome of each invariant."""
-        self._tell_groups()
+        self.tell_groups()
         outcome = []
         for invariant, (title, unit) in TITLES.items():
-            found = self._found.get(invariant, [])
-            if invariant in self._broken:
+            found = self.found_by_invariant.get(invariant, [])
+            if invariant in self.broken:
                 state = model.InvariantState.BROKEN
-            elif self._count[invariant]:
+            elif self.count[invariant]:
                 state = model.InvariantState.UNVERIFIABLE
-            elif invariant in self._not_checked:
+            elif invariant in self.unchecked:
                 state = model.InvariantState.NOT_CHECKED
             else:
                 state = model.InvariantState.HELD
@@ -140,7 +156,7 @@ class Findings:
                     state=state,
                     checked=self.checked[invariant],
                     unit=unit,
-                    found=self._count[invariant],
+                    found=self.count[invariant],
                     findings=found,
                 )
             )
@@ -149,14 +165,15 @@ class Findings:
     def _remember(self, invariant: Invariant, micro_batch: int | None, receipt: str | None) -> None:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
-            self._by_micro_batch.add((invariant, micro_batch))
+            self.by_micro_batch.add((invariant, micro_batch))
             if invariant in OF_MICRO_BATCHES:
                 self.restorable.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)
 
-    def _tell_groups(self) -> None:
-        groups, self._groups = self._groups, {}
+    def tell_groups(self) -> None:
+        """Make findings of what was found about records."""
+        groups, self.groups = self.groups, {}
         for (invariant, what, topic, partition, micro_batch, receipt), group in groups.items():
             offsets = ", ".join(map(str, group.offsets)) + (f", … {group.highest}" if group.count > len(group.offsets) else "")
             records = "1 record" if group.count == 1 else f"{group.count:,} records"

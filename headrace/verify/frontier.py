@@ -1,7 +1,7 @@
 """I9: what Kafka holds after the ledger's end. What is there waits; what is gone was never published, and is lost."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -13,6 +13,9 @@ from headrace.ledger.ranges import OffsetRange, Positions, flat
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Hidden, Waiting, WaitingPartition
 from headrace.transactions import OpenTransaction, moment, open_transactions
+
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""By how much a producer's clock may be ahead of this one."""
 
 
 class Frontier(msgspec.Struct, frozen=True):
@@ -76,23 +79,25 @@ def lost_of_receipts(
     return lost
 
 
-def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], now: datetime, since: datetime | None) -> Waiting:
+def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], since: datetime | None) -> Waiting:
     """What waits, with the age of the oldest record and the transactions that hide some of it.
 
     Args:
         kafka: the cluster
         cluster: the topics as they are now
         ranges: as `frontier` found them
-        now: the moment from which ages count
         since: when the last stream that ran to its end began; `None` before the first
     """
     positions: Positions = {}
     for each in ranges:
         positions.setdefault(each.topic, {})[each.partition] = each.from_offset
     oldest = {place: moment(milliseconds) for place, milliseconds in kafka.first_timestamps(positions).items()} if ranges else {}
+    now = datetime.now(UTC)  # after the timestamps: what arrived since this run began is not of the future
     stable = {topic: {partition: cluster.end[topic][partition] for partition in partitions} for topic, partitions in positions.items()}
     hiding = {(each.topic, each.partition): each for each in open_transactions(kafka, stable, cluster.last, now)}
-    ages = [age(at, now, since) for at in oldest.values()]
+    ages = [
+        _waited(each, oldest.get((each.topic, each.partition)), hiding.get((each.topic, each.partition)), now, since) for each in ranges
+    ]
     return Waiting(
         offsets=sum(map(len, ranges)),
         oldest_seconds=max((each for each in ages if each is not None), default=None),
@@ -113,14 +118,21 @@ def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], now: 
 def age(at: datetime | None, now: datetime, since: datetime | None) -> float | None:
     """Seconds for which a record has waited.
 
-    Its timestamp counts if it lies between `since`, when the last complete stream began, and now. Records that are replayed carry old
+    Its timestamp counts if it lies between `since`, when the last complete stream began, and now, give or take what clocks differ. Records that are replayed carry old
     timestamps, and bad clocks future ones: those wait since that stream began, which is the longest that they can have.
     """
     if since is not None and since > now:
         since = None  # its clock was ahead
-    if at is not None and at <= now and (since is None or at >= since):
-        return (now - at).total_seconds()
+    if at is not None and at <= now + CLOCKS_DIFFER and (since is None or at >= since):
+        return max((now - at).total_seconds(), 0.0)
     return None if since is None else (now - since).total_seconds()
+
+
+def _waited(waits: OffsetRange, at: datetime | None, hiding: OpenTransaction | None, now: datetime, since: datetime | None) -> float | None:
+    """Seconds for which the first record of a range has waited: behind an open transaction it may be for longer than since the last stream."""
+    if hiding and hiding.began_at and hiding.stable_offset <= waits.from_offset and hiding.began_at <= now + CLOCKS_DIFFER:
+        return max((now - hiding.began_at).total_seconds(), 0.0)
+    return age(at, now, since)
 
 
 def _hidden(transaction: OpenTransaction | None, waits: OffsetRange, servers: str) -> Hidden | None:

@@ -11,7 +11,7 @@ SHARE = 32
 
 
 def share(verified: Verified, scope: set[int]) -> list[int]:
-    """The proven micro-batches that come next, but for those that the run looks at anyway."""
+    """The proven micro-batches that come next, except the ones that the run checks anyway."""
     last = verified.until
     count = min(SHARE, last + 1)
     first = verified.history.next if verified.history.next <= last else 0

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 
-from headrace.contract.limits import Limits
+from headrace.contract.limits import Limits, written
 from headrace.errors import LedgerError
 from headrace.ledger.entries import Entry, read_link
 from headrace.ledger.folder import Folder
-from headrace.report.display import lasting
+from headrace.report.display import duration
 from headrace.report.model import Limit, Waiting
 
 LEAST_RECORDS = 1_000
@@ -32,17 +32,17 @@ def measured(
     found = []
     if limits.lag is not None:
         age, text = _lag(waiting, ingest_is_running=ingest_is_running)
-        found.append(Limit(name="lag", limit=limits.lag, found=age, shown=text, allowed=lasting(limits.lag)))
+        found.append(Limit(name="lag", limit=limits.lag, found=age, shown=text, allowed=written(limits.lag)))
     if limits.freshness is not None:
         last = next((entry for entry in _readable(folder, range(newest, -1, -1)) if any(account.read for account in entry.accounts)), None)
         age = None if last is None else max((now - last.published_at).total_seconds(), 0.0)
-        text = "no record was published yet" if age is None else f"the last record was published {lasting(age)} ago"
-        found.append(Limit(name="freshness", limit=limits.freshness, found=age, shown=text, allowed=lasting(limits.freshness)))
+        text = "no record was published yet" if age is None else f"the last record was published {duration(age)} ago"
+        found.append(Limit(name="freshness", limit=limits.freshness, found=age, shown=text, allowed=written(limits.freshness)))
     if limits.quarantined is not None:
         quarantined, read = _quarantined(folder, newest, scope)
         share = quarantined / read if read else None
         text = f"{quarantined:,} of {read:,} records were quarantined ({quarantined / read:.2%})" if read else "no record was published yet"
-        allowed = f"{limits.quarantined:.2%}"
+        allowed = f"{100 * limits.quarantined:g}%"
         found.append(Limit(name="quarantined", limit=limits.quarantined, found=share, shown=text, allowed=allowed))
     return found
 
@@ -53,16 +53,19 @@ def _lag(waiting: Waiting, *, ingest_is_running: bool) -> tuple[float | None, st
         return None, "not judged while an ingest runs"
     if not waiting.offsets:
         return 0.0, "nothing waits"
-    if waiting.before_any_stream or waiting.oldest_seconds is None:
-        return None, "not judged: no record that waits has a timestamp that can be right, and no stream has run to its end"
-    return waiting.oldest_seconds, f"the oldest waiting record has waited for {lasting(waiting.oldest_seconds)}"
+    if waiting.before_any_stream:
+        return None, "not judged before the first stream"
+    if waiting.oldest_seconds is None:
+        return None, "not judged: no waiting record has a usable timestamp, and no stream has finished yet"
+    return waiting.oldest_seconds, f"the oldest waiting record has waited for {duration(waiting.oldest_seconds)}"
 
 
 def _quarantined(folder: Folder, newest: int, scope: Collection[int]) -> tuple[int, int]:
     """Quarantined and all records of the scope, and of the newest others up to `LEAST_RECORDS`."""
+    chosen = frozenset(scope)
     quarantined = read = 0
-    for entry in chain(_readable(folder, scope), _readable(folder, (number for number in range(newest, -1, -1) if number not in scope))):
-        if entry.number not in scope and read >= LEAST_RECORDS:
+    for entry in chain(_readable(folder, scope), _readable(folder, (number for number in range(newest, -1, -1) if number not in chosen))):
+        if entry.number not in chosen and read >= LEAST_RECORDS:
             break
         quarantined += entry.total("quarantined")
         read += sum(account.read for account in entry.accounts)

@@ -34,9 +34,11 @@ def extend(folder: Folder, verified: Verified) -> None:
 
     Raises `LedgerError` if a file is gone that was there when it was verified, `SurroundingsError` if it cannot be written, as on a full disk.
     """
-    left_out = {number for number, recheck in verified.recheck.items() if number <= verified.until and not recheck.proven}
-    proven = set(range(verified.until + 1)) - left_out
     counted = _counted(folder)
+    left_out = {
+        number for number in verified.recheck if number <= verified.until and number not in (counted or ())
+    }  # until they are mended
+    proven = set(range(verified.until + 1)) - left_out
     new = proven - counted if counted is not None and counted <= proven else proven
     if not new:
         return

@@ -69,7 +69,7 @@ class PublishedRows:
             for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
         }
         if any(self.gone.values()) and not findings.has(Invariant.FILES_EQUAL):
-            findings.add(Invariant.FILES_EQUAL, "a file went away while it was being checked", micro_batch=entry.number)
+            findings.add(Invariant.FILES_EQUAL, "a file disappeared during the check", micro_batch=entry.number)
         with self._reading():
             for name, files, schema in zip(("all_kept", "all_unusable"), (events, unusable), schemas(entry.contract), strict=True):
                 there = [file for file in files if file.exists()]

@@ -18,7 +18,6 @@ from headrace.ledger.progress import (
     advanced,
     entry_sha256,
     is_of_another_checkpoint,
-    proven_by,
     read_verified,
     stored_verified,
 )
@@ -26,7 +25,7 @@ from headrace.ledger.receipts import receipt_sha256
 from headrace.report import wording
 from headrace.report.html import render
 from headrace.report.model import ReceiptState, Report
-from headrace.report.stored import PAGE, highest_number
+from headrace.report.stored import PAGE, found_good, highest_number
 from headrace.verify import history, per_minute
 from headrace.verify.scope import Scope
 
@@ -58,7 +57,8 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
         _require_whole(scope, report)
     with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
         identity, known = read_identity(folder), read_verified(folder)
-        if identity and scope.checkpoint and identity.checkpoint != scope.checkpoint:
+        is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
+        if scope.checkpoint and is_another:
             raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
         if not green:
             # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
@@ -72,7 +72,9 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
                 f"What run {report.run} was green about has changed since it was checked: {', '.join(names)}. Run verify again."
             )
         verified = _settle(folder, known, identity, scope, report, set())
-    if newer := [f"micro-batch {each}" for each in sorted(report.hashes.entries) if each in verified.recheck]:
+    newer = [f"micro-batch {each}" for each in sorted(report.hashes.entries) if each in verified.recheck]
+    newer += [f"the batch of run {run}" for run in sorted(report.hashes.receipts) if run in verified.recheck_receipts]
+    if newer:
         raise BrokenInvariantError(f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.")
     documents.replace(page, render(report).encode())
     if pipeline.kept_per_minute:
@@ -121,9 +123,7 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
     doubted = report.recheck.everything or (known.mark is not None and known.mark.number in changed)
     good = set() if doubted else {number for number in report.hashes.entries if number not in found | changed}
     recheck = {number: before for number, before in known.recheck.items() if number not in good or before.found_by >= report.number}
-    for number in found:
-        if proven_by(known, number) > report.number:
-            continue  # it was proven after this run had looked
+    for number in found - (found_good(folder, report.number) if found else set()):
         before = recheck.get(number)
         recheck[number] = Recheck(
             found_by=max(report.number, before.found_by) if before else report.number,
@@ -145,7 +145,7 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             checkpoint=identity.checkpoint if identity else scope.checkpoint,
             mark=mark,
             earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
-            gaps_not_checked=report.gaps_not_checked if scope.whole else max(known.gaps_not_checked, report.gaps_not_checked),
+            gaps_not_checked=_gaps_not_checked(known, scope, report),
             last_records=_last_records(known, report),
             history=history.advanced(known, scope, report.checked_at, report.history.began),
         )
@@ -162,6 +162,11 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
         reach += 1
         last = reach if reach in good else last
     return Mark(number=last, sha256=report.hashes.entries[last], proven_by=report.number) if last > known.until else known.mark
+
+
+def _gaps_not_checked(known: Verified, scope: Scope, report: Report) -> int:
+    """Only a run that looked at all there ever was says that fewer are left."""
+    return report.gaps_not_checked if scope.whole and not report.aged_out else max(known.gaps_not_checked, report.gaps_not_checked)
 
 
 def _last_records(known: Verified, report: Report) -> list[LastRecord]:

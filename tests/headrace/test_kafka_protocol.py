@@ -49,7 +49,7 @@ def test_passwords(name: str, mechanism: str) -> None:
 def test_other_logins_are_refused_by_name(setting: dict[str, str]) -> None:
     """And not left out: that would be another login."""
     with pytest.raises(
-        UnsupportedLoginError, match=r"k:9092.*(OAUTHBEARER|GSSAPI|sasl\.oauthbearer\.config|https\.ca\.location).*It can do"
+        UnsupportedLoginError, match=r"k:9092.*(OAUTHBEARER|GSSAPI|sasl\.oauthbearer\.config|https\.ca\.location).*It supports SASL with"
     ):
         Login({**PASSWORD, "security.protocol": "SASL_PLAINTEXT", **setting})
 

@@ -127,11 +127,11 @@ class Log:
         assert deadline > time.monotonic()
         return self.start
 
-    def is_coordinated(self, topic: str, partition: int, producer: int, deadline: float) -> bool:
-        """Whether it is asked about the producer that has a transaction."""
+    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+        """That of the one producer that has a transaction."""
         assert (topic, partition) == ("t", 0)
         assert deadline > time.monotonic()
-        return producer == RECORDS.producer_id
+        return 5 if producer == RECORDS.producer_id else None
 
 
 def reader(log: Log) -> BatchReader:
@@ -321,6 +321,4 @@ def test_reading_needs_no_more_memory_than_one_answer() -> None:
 def test_a_coordinator_is_asked_about_the_producer_of_the_batch_at_an_offset() -> None:
     """An open transaction is that of the batch with which it begins."""
     of_transaction = reader(Log([PLAIN, RECORDS]))
-    assert of_transaction.is_coordinated("t", 0, 10)
-    assert not of_transaction.is_coordinated("t", 0, 0)
-    assert not of_transaction.is_coordinated("t", 0, 13), "nothing is there"
+    assert [of_transaction.transaction_start("t", 0, offset) for offset in (10, 0, 13)] == [5, None, None]

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +66,10 @@ class Finished:
     def wrong(self, one: Slice) -> str | None:
         """Go on with a folder; what is wrong then."""
         try:
-            with suppress(Exception):
+            try:
                 one.stream("after")
-                return self._wrong(one)
-            one.stream("again")
+            except Exception:  # noqa: BLE001, it may fail once, and say what it removed
+                one.stream("again")
             return self._wrong(one)
         except Exception as error:  # noqa: BLE001, each of many states is tried
             return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from histories import DisagreementError, drawn, replay
 from real_world import RealWorld
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "0"))
+HAPPENS = ("green", "red", "refused", "with waiting", "with gaps")
 SLICE = 75.0
 """Seconds after which no other history begins, where it is not said how many there are to be."""
 
@@ -26,14 +28,17 @@ def test_verify_agrees_with_the_oracle_on_a_real_broker(broker: str, spark: Spar
     """
     assert spark
     began = time.monotonic()
+    total: Counter[str] = Counter()
     seeds = range(HISTORIES) if HISTORIES else itertools.takewhile(lambda _: time.monotonic() - began < SLICE, itertools.count())
     for seed in seeds:
         settings, operations = drawn(random.Random(seed))
         world = RealWorld(broker, f"history-{seed}-")
         try:
             seen = replay(tmp_path / "history", world, settings, operations).seen
+            total += seen
         except Exception as error:
             raise DisagreementError(f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}") from error
         finally:
             world.close()
         print(f"history {seed} after {time.monotonic() - began:.0f} s: {dict(sorted(seen.items()))}", flush=True)  # noqa: T201
+    assert [what for what in HAPPENS if not total[what]] == [], f"histories in which this never happens prove little: {total}"

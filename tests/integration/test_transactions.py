@@ -1,7 +1,7 @@
 """Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -69,7 +69,7 @@ def test_what_an_open_transaction_hides_is_named(
     verbs.describe(one.topic)
     told = capsys.readouterr().out
     assert "partition 0: first offset 0, next offset 511" in told
-    assert "up to offset 10: an open transaction" in told
+    assert "what lies before offset 10: an open transaction" in told
     assert "hides 501 offsets" in told
     open_one.abort_transaction(30)
 
@@ -78,14 +78,26 @@ def test_a_transaction_of_replayed_records_does_not_hang(new_slice: Callable[...
     """Their timestamps are old, their transaction is young: its coordinator knows it, and nothing says to abort it."""
     one = new_slice()
     one.write([(b"k", b"important")] * 10, partition=0)
+    began = datetime.now(UTC) - timedelta(minutes=1)
     replaying = transaction(one, "replaying", [b"important"], timestamp=1_700_000_000_000)
     one.stream("run")
     (row,) = one.verify().waiting.partitions
     assert row.hidden is not None
-    assert row.hidden.began_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert row.hidden.began_at is not None
+    assert row.hidden.began_at > began, "by its coordinator"
     assert (row.hidden.hanging, row.hidden.abort) == (False, None)
     replaying.commit_transaction(30)
-    assert not one.kafka.is_coordinated(one.topic, 0, 10), "it has ended"
+    assert one.kafka.transaction_start(one.topic, 0, 10) is None, "it has ended"
+
+
+def test_a_long_aborted_transaction_is_passed_over(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client passes over its records in silence, for longer than a broker has time to answer."""
+    one = new_slice()
+    transaction(one, "long", [bytes(200_000)] * 300).abort_transaction(30)
+    one.write([(b"k", b"important")], partition=0)
+    one.stream("run")
+    monkeypatch.setattr("headrace.kafka.PATIENCE", 0.05)
+    assert broken(one.verify()) == {}
 
 
 def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., Slice]) -> None:

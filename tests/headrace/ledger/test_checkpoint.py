@@ -250,8 +250,8 @@ def test_each_discard_is_logged_with_its_reason(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "headrace"):
         recovered(one)
     assert [line.partition(": ")[2] for line in caplog.messages] == [
-        "its content is lost; micro-batch 1 is published, and is passed over.",
-        "its content is lost; nothing was published by this plan, and another is made.",
+        "its content is lost; micro-batch 1 is published already.",
+        "its content is lost; nothing was published by this plan, and Spark makes a new one.",
     ]
 
 

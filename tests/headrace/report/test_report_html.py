@@ -130,7 +130,7 @@ def test_nothing_new_is_said_in_words() -> None:
     nothing = report(balance=[], receipts=[], quarantine=[], kept_per_minute=[], samples=[], micro_batches=[])
     text = Page(render(nothing)).text
     for sentence in (
-        "Green: nothing new since the last green run",
+        "Green: nothing new to verify",
         "No offsets: this run had no micro-batch to check",
         "No receipts",
         "No record was quarantined",

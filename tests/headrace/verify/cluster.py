@@ -5,6 +5,7 @@ A partition is its log: a list of record batches. Whatever is asked of it is com
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 
 from headrace.errors import BrokerError
@@ -229,9 +230,10 @@ class FakeCluster:
         """Kafka's default."""
         return 900.0
 
-    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether a transaction that is open begins there: its coordinator knows it."""
-        return offset in self._partition(topic, partition).open.values()
+    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+        """A coordinator knows each transaction that is open."""
+        assert self._partition(topic, partition).open, offset
+        return datetime.now(UTC)
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """The committed records of a range, in small blocks. Raises `BrokerError` if the range is not there to be read to its end."""

@@ -69,9 +69,9 @@ class FakeKafka:
     batches: Sequence[RecordBatch] = ()
     """What the log says of its gaps."""
     waiting_at: int = 1000
-    coordinated: bool = False
-    """Whether the open transaction is one that a coordinator knows."""
     """Timestamp of what waits, in milliseconds since 1970."""
+    coordinated: datetime | None = None
+    """When the open transaction began, if a coordinator knows it."""
     partitions: int = 1
     lost_partition: int = 0
     """How many records have left the second partition unread."""
@@ -111,9 +111,10 @@ class FakeKafka:
         """Kafka's default."""
         return 900.0
 
-    def is_coordinated(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether its coordinator still knows the open transaction."""
-        return self.coordinated and (topic, partition, offset) == ("t", 0, self.hidden_from)
+    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+        """What the coordinator of the open transaction says."""
+        assert (topic, partition, offset) == ("t", 0, self.hidden_from)
+        return self.coordinated
 
     def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
         """Those that a test gave it."""

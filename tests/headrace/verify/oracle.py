@@ -365,15 +365,19 @@ class Oracle:
             found.by_others.add(number)
             found.red.append(f"{number} is unproven")
         counts: Counter[str] = Counter()
+        was_proven = self._was_proven(number)
         for offset in range(at, until):
             record = log.records.get(offset) if log and offset >= first else held.get(offset)
+            was_removed = bool(log and offset >= first and not record and offset not in log.explained)
+            if was_removed and was_proven:
+                record = held.get(offset)
             verdict = judged(record[1]) if record else "gaps"
             counts[verdict] += 1
             if record and verdict in wanted:
                 wanted[verdict].add((*place, offset, record[1]))
-            if record and offset >= first:
+            if record and offset >= first and not was_removed:
                 found.last[place] = (offset, record)
-            if log and offset >= first and not record and offset not in log.explained:
+            if was_removed and not was_proven:
                 found.by_others.add(number)
                 found.red.append(f"{place} {offset} was removed")
         if place not in self.removed:

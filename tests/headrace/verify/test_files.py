@@ -213,8 +213,8 @@ def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
         (Path.unlink, "missing"),
         (cut_off, "can't be read as Parquet"),
         (exchanged(Path.touch), "can't be read as Parquet"),
-        (exchanged(Path.mkdir), "no regular file"),
-        (exchanged(os.mkfifo), "no regular file"),
+        (exchanged(Path.mkdir), "not a regular file"),
+        (exchanged(os.mkfifo), "not a regular file"),
         (linked, "link"),
         (exchanged(lambda path: path.symlink_to("nowhere")), "link"),
         (rewritten(lambda table: pa.concat_tables([table, table])), "rows instead of"),
@@ -397,3 +397,27 @@ def test_the_whole_folder_may_be_behind_a_link(one: Ledger) -> None:
     for place in (one.folder.events, one.folder.quarantine):
         place.symlink_to(place.rename(one.folder.root.parent / f"{place.name}-elsewhere"))
     assert one.verify() == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_file_that_pandas_wrote_is_red(one: Ledger, kind: str) -> None:
+    """By its metadata pandas would take a column of all files for an index."""
+    path = one.folder.root / kind / EMPTY
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.replace_schema_metadata({b"pandas": b'{"index_columns": ["_offset"], "columns": []}'}), path)
+    (message,) = one.verify()["I8"]
+    assert "metadata of its own" in message
+
+
+def test_an_entry_with_a_damaged_byte_is_red_with_a_report(one: Ledger) -> None:
+    """What is not UTF-8 is no JSON document, and no traceback either."""
+    path = one.folder.events / "micro_batch=0" / "_entry.json"
+    path.write_bytes(path.read_bytes().replace(b'"run"', b'"r\xf5n"', 1))
+    assert "I8" in one.verify()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b'{"id": "\xff"}'])
+def test_a_damaged_checkpoint_is_red_with_a_report(one: Ledger, content: bytes) -> None:
+    """Whatever is in its metadata."""
+    (one.folder.checkpoint / "metadata").write_bytes(content)
+    assert "I5" in one.verify()

@@ -1,5 +1,7 @@
 """Green covers everything up to the end of the topic: what waits is counted, and what left Kafka unread is red."""
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,15 +10,16 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.errors import LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
+from headrace.errors import BrokerError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
 from headrace.ledger.guard import check_starting
-from headrace.ledger.progress import Started, read_verified
+from headrace.ledger.progress import Started, Streamed, read_verified
+from headrace.ledger.ranges import Positions
 from headrace.ledger.receipts import ReceiptState
 from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.model import Finding, Report
 from headrace.verify.frontier import age
-from ledgers import GAP, LATER, Ledger, batch, others
+from ledgers import GAP, LATER, FakeKafka, Ledger, batch, others
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 
@@ -160,7 +163,7 @@ def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, c
     one = Ledger.made(tmp_path, others(511), [10])
     one.kafka.hidden_from = 10
     one.kafka.waiting_at = int((datetime.now(UTC) - timedelta(hours=hours)).timestamp() * 1000)
-    one.kafka.coordinated = coordinated
+    one.kafka.coordinated = datetime.now(UTC) if coordinated else None
     report = one.look()
     assert wording.outcome(report).green
     (row,) = report.waiting.partitions
@@ -232,7 +235,7 @@ def test_gaps_that_can_not_be_looked_at_are_not_checked(tmp_path: Path, monkeypa
     monkeypatch.setattr(type(one.kafka), "record_batches", refused)
     report = one.look()
     assert states(report) == {"I6": "not_checked"}
-    assert "why 2 offsets held none was not checked" in wording.outcome(report).sentence
+    assert "2 gaps could not be checked" in wording.outcome(report).sentence
     assert wording.outcome(report).green
 
 
@@ -332,4 +335,76 @@ def test_a_batch_that_is_not_complete_is_not_lost(tmp_path: Path) -> None:
     one = Ledger.made(tmp_path, batch("run", 10), [10])
     receipt = one.receipt("run", 0, 9)
     documents.write(one.folder.receipt("other"), msgspec.structs.replace(receipt, run="other", state=ReceiptState.OPEN, landings=[]))
+    assert one.verify() == {}
+
+
+def test_what_a_transaction_hides_waits_for_as_long_as_it_is_open(tmp_path: Path) -> None:
+    """Streams end well beside it, hour after hour, and do not read what it hides."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    one.kafka.hidden_from = 10
+    now = datetime.now(UTC)
+    documents.write(one.folder.streamed, Streamed(run="run", started_at=now, ended_at=now, receipts=[]))
+    one.kafka.waiting_at = int((now - timedelta(days=5)).timestamp() * 1000)
+    assert one.look().waiting.oldest_seconds == pytest.approx(5 * 86_400, abs=60)
+    one.kafka.coordinated = now - timedelta(minutes=20)  # its records are replayed
+    assert one.look().waiting.oldest_seconds == pytest.approx(1200, abs=60)
+
+
+def test_a_coordinator_that_is_silent_may_know_the_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To abort what a producer still writes would lose it."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    one.kafka.hidden_from = 10
+
+    def silent(*_: object) -> None:
+        raise BrokerError("no answer")
+
+    monkeypatch.setattr(type(one.kafka), "transaction_start", silent)
+    (row,) = one.look().waiting.partitions
+    assert row.hidden is not None
+    assert (row.hidden.hanging, row.hidden.abort) == (False, None)
+
+
+def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing all files takes minutes: a record that arrives meanwhile has not waited since the last stream."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    documents.write(one.folder.streamed, Streamed(run="run", started_at=long_ago, ended_at=long_ago, receipts=[]))
+    ask = type(one.kafka).first_timestamps
+
+    def arriving(kafka: FakeKafka, positions: Positions) -> dict[tuple[str, int], int]:
+        kafka.waiting_at = int(time.time() * 1000)
+        return ask(kafka, positions)
+
+    monkeypatch.setattr(type(one.kafka), "first_timestamps", arriving)
+    assert one.look().waiting.oldest_seconds == pytest.approx(0, abs=30)
+
+
+def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was described, and gone when its offsets were asked for."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    monkeypatch.setattr(type(one.kafka), "end", lambda *_, **__: {})
+    with pytest.raises(SurroundingsError, match="Topic t was deleted while it was looked at"):
+        one.look()
+
+
+def test_gaps_are_explained_once_more_when_a_leader_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new leader may not know yet how far its log is complete, and its first answer ends before the marker."""
+    one = Ledger.made(tmp_path, [GAP if offset in {8, 9} else record for offset, record in enumerate(others(10))], [10])
+    marker = RecordBatch(9, 9, is_control=True, is_transactional=True, producer_id=7, records=1, is_abort=True)
+    aborted = RecordBatch(8, 8, is_control=False, is_transactional=True, producer_id=7, records=1, is_abort=False)
+    answers = iter([[aborted], [aborted, marker]])
+    known = [aborted]
+
+    def told(_: object, __: str, ___: int, offset: int) -> Iterator[RecordBatch]:
+        return iter([each for each in known if each.last_offset >= offset])
+
+    ask = type(one.kafka).end
+
+    def end(kafka: FakeKafka, topics: Any, *, committed: bool = True) -> Positions:
+        if not committed:
+            known[:] = next(answers, [aborted, marker])
+        return ask(kafka, topics, committed=committed)
+
+    monkeypatch.setattr(type(one.kafka), "record_batches", told)
+    monkeypatch.setattr(type(one.kafka), "end", end)
     assert one.verify() == {}

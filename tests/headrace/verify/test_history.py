@@ -26,7 +26,7 @@ from headrace.report import wording
 from headrace.report.stored import find
 from headrace.verify.scope import Scope, of_run, since_verified
 from headrace.verify.settle import conclude
-from ledgers import MOMENT, FakeKafka, Ledger, batch, cluster, forged, others
+from ledgers import GAP, MOMENT, FakeKafka, Ledger, batch, cluster, forged, others
 
 THERE = cluster({0: 0}, {0: 15})
 
@@ -478,7 +478,7 @@ def test_a_start_that_was_moved_behind_the_first_micro_batch_is_red(tmp_path: Pa
     moved = Ledger.made(tmp_path / "moved", others(20), [10, 20], start=10)
     shutil.copytree(one.folder.checkpoint / "sources", moved.folder.checkpoint / "sources")
     (finding,) = moved.verify()["I5"]
-    assert "starts at offset 10, Spark's first plan" in finding
+    assert "starts at offset 10 according to identity.json" in finding
     assert read_verified(moved.folder).mark is None
     shutil.rmtree(moved.folder.checkpoint / "sources")
     assert moved.verify() == {}, "Spark may have removed it"
@@ -512,7 +512,7 @@ def test_a_history_is_looked_at_a_few_at_a_time(tmp_path: Path, monkeypatch: pyt
         assert one.conclude(report) == {}
         seen.append((report.history.checked, report.history.until))
     assert seen == [([0, 3], None), ([4, 7], None), ([8, 1], 9), ([2, 5], 9), ([6, 9], 9)]
-    assert "micro-batches up to 9 checked since" in wording.history(report)
+    assert "micro-batches up to 9 were all checked after" in wording.history(report)
     (path,) = (one.folder.events / "micro_batch=5").glob("*.parquet")
     path.unlink()
     found = [one.verify() for _ in range(3)]
@@ -538,3 +538,29 @@ def test_a_folder_of_an_earlier_version_gets_one_sentence(tmp_path: Path) -> Non
         with pytest.raises(OutdatedError, match="headrace reset PIPELINE") as caught:
             attempt()
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_was_proven_stays_proven_when_kafka_compacts_it_later(tmp_path: Path) -> None:
+    """Rows of removed records are what they were when they were compared; what left Kafka says nothing about them, nor about the batch."""
+    records = [*batch("a", 10), *others(10)]
+    one = Ledger.made(tmp_path, records, [10, 20])
+    one.receipt("a", 0, 9)
+    assert one.verify() == {}
+    one.kafka.records = [GAP if offset in {5, 6, 15} else record for offset, record in enumerate(records)]
+    one.kafka.batches = [RecordBatch(0, 19, is_control=False, is_transactional=False, producer_id=-1, records=17, is_abort=False)]
+    report = one.look(one.everything)
+    assert one.conclude(report, one.everything) == {}
+    assert report.aged_out == [0, 1]
+    assert [receipt.state for receipt in report.receipts] == ["aged_out"]
+    one.tamper(0, forged)
+    assert one.verify(one.everything).keys() == {"I8"}
+    one.kafka.first = 20
+    assert one.verify().keys() == {"I8"}
+
+
+def test_what_kafka_had_compacted_before_the_proof_is_red(tmp_path: Path) -> None:
+    """The entry counts gaps that nothing explains."""
+    one = Ledger.made(tmp_path, [GAP if offset == 5 else record for offset, record in enumerate(others(10))], [10])
+    one.kafka.batches = [RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=9, is_abort=False)]
+    for scope in (None, None, one.everything):
+        assert one.verify(scope).keys() == {"I6"}

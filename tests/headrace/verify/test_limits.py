@@ -3,12 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace import documents
 from headrace.contract.limits import seconds
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import MistakeError, PipelineFileError
+from headrace.ledger.entries import Entry, entry_path
 from headrace.ledger.progress import Streamed, read_verified
 from headrace.preflight import check_file, longest_interval
 from headrace.report import wording
@@ -144,3 +146,20 @@ def test_a_lag_that_a_healthy_pipeline_would_pass_is_refused(tmp_path: Path) -> 
         check_file(Pipeline.load(path))
     path.write_text(f'schedule = "0 * * * *"\n{text}\n[limits]\nlag = "61 minutes"\n')
     check_file(Pipeline.load(path))
+
+
+def test_limits_are_shown_as_the_file_has_them(tmp_path: Path) -> None:
+    """An hour and a half is not an hour, and a share below a hundredth of a percent is not nothing."""
+    report = limited(tmp_path, 'lag = "90 minutes"\nfreshness = "36 hours"\nquarantined = 0.00001').look()
+    assert [limit.allowed for limit in report.limits] == ["90 minutes", "36 hours", "0.001%"]
+
+
+def test_lag_counts_from_the_first_stream_where_none_is_complete(tmp_path: Path) -> None:
+    """It was killed midway; that the topic's records are three years old is not its doing."""
+    one = limited(tmp_path, 'lag = "2 hours"')
+    one.kafka.waiting_at = 1_600_000_000_000
+    path = entry_path(one.folder, 0)
+    began = datetime.now(UTC) - timedelta(hours=1)
+    documents.write(path, msgspec.structs.replace(documents.read(path, Entry), planned_at=began, published_at=began))
+    one.folder.streamed.unlink(missing_ok=True)
+    assert one.look().limits[0].found == pytest.approx(3600, abs=60)

@@ -1,5 +1,6 @@
 """What one run says and remembers while others publish, verify, restore and break off: green and red stay with what they are about."""
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 
 from headrace import documents
 from headrace.contract.limits import Limits
-from headrace.errors import BrokenInvariantError, UnsupportedLoginError
-from headrace.ledger.entries import newest_link
-from headrace.ledger.identity import read_identity
+from headrace.errors import BrokenInvariantError, LedgerError, UnsupportedLoginError
+from headrace.ledger.entries import Entry, entry_path, newest_link
+from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import History, Streamed, read_verified, roll_back
 from headrace.report import wording
 from headrace.report.model import Report
-from headrace.report.stored import find
+from headrace.report.stored import Of, find, of_run, store
+from headrace.reset import reset
 from headrace.verify import per_minute
 from headrace.verify.scope import Scope, since_verified, with_new
 from headrace.verify.settle import announced, conclude
@@ -53,7 +55,7 @@ def test_what_came_since_the_scope_was_made_is_counted(tmp_path: Path) -> None:
     one.tamper(1, forged)
     report = one.look(scope)
     assert report.published_meanwhile == 1
-    assert "1 micro-batch published meanwhile: not verified yet" in wording.outcome(report).detail
+    assert "1 micro-batch published meanwhile" in wording.outcome(report).detail
     later = with_new(scope, one.folder)
     assert later.micro_batches == [0, 1]
     assert "I8" in one.conclude(one.look(later), scope)
@@ -186,7 +188,7 @@ def test_gaps_that_were_not_checked_stay_in_the_headline(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(type(one.kafka), "record_batches", refused)
         assert one.verify() == {}
-    assert "why 2 offsets held none was not checked" in wording.outcome(one.look()).sentence
+    assert "2 gaps could not be checked" in wording.outcome(one.look()).sentence
     assert set(one.verify(one.everything)) == {"I6"}
 
 
@@ -292,3 +294,192 @@ def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(tmp_path:
     assert report.state == "green"
     one.publish(1, 10, 20)
     assert one.verify().keys() == {"I7"}
+
+
+def renamed(one: Ledger, number: int, run: str) -> None:
+    """Let a micro-batch be one that a run published."""
+    path = entry_path(one.folder, number)
+    documents.write(path, msgspec.structs.replace(documents.read(path, Entry), run=run))
+
+
+def shown(one: Ledger, run: str) -> str:
+    """The name of the report that is shown for a run."""
+    return find(one.folder, run)[1].run
+
+
+def moved(path: Path) -> Path:
+    """Take a file or folder away; returns where it is now."""
+    return path.rename(path.parents[3] / path.name)
+
+
+def test_a_red_about_others_is_settled_by_a_newer_green(tmp_path: Path) -> None:
+    """It named micro-batch 1, which was mended: the run that verified micro-batch 0 is green again without anybody's looking at that."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    assert one.verify() == {}
+    (path,) = (one.folder.events / "micro_batch=1").glob("*.parquet")
+    aside = moved(path)
+    assert "I8" in one.verify(one.everything)
+    assert [shown(one, run) for run in ("verify-1", "verify-2")] == ["verify-3", "verify-3"]
+    aside.rename(path)
+    assert one.verify() == {}
+    assert [shown(one, run) for run in ("verify-1", "verify-2")] == ["verify-1", "verify-2"]
+
+
+def test_a_red_about_everything_is_settled_by_the_next_green(tmp_path: Path) -> None:
+    """Kafka was another one for a moment. What is wrong with all of it every run looks at."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    assert one.verify() == {}
+    one.kafka.ids = "other"
+    one.verify()
+    assert shown(one, "verify-1") == "verify-2"
+    one.kafka.ids = "id"
+    assert one.verify() == {}
+    assert shown(one, "verify-1") == "verify-1"
+
+
+def test_a_report_in_which_a_batch_only_waits_is_not_about_it(tmp_path: Path) -> None:
+    """Whatever becomes of the batch later, the older green did not look at it."""
+    one = Ledger.made(tmp_path, [*others(10), *batch("b", 10)], [10])
+    one.receipt("b", 10, 19)
+    one.folder.streamed.unlink()
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    documents.write(one.folder.streamed, one.streamed)
+    one.kafka.records = [*one.kafka.records[:19], one.kafka.records[10]]
+    assert one.verify() != {}
+    assert shown(one, "verify-1") == "verify-1"
+    assert shown(one, "b") == "verify-2"
+
+
+def test_runs_of_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
+    """At the same tick of a schedule an ingest and a verify run have the same name; the green of one is none of the other's."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    assert one.verify() == {}
+    report = one.verification(since_verified(one.folder)).run("scheduled__1")
+    store(one.folder, report)
+    assert one.conclude(report) == {}
+    one.publish(1, 10, 20)
+    renamed(one, 1, "scheduled__1")
+    one.tamper(1, forged)
+    assert "I8" in one.verify()
+    paths = {of: of_run(one.folder, "scheduled__1", of) for of in Of}
+    assert {of: path.parent.name for of, path in paths.items() if path} == {
+        Of.INGEST: "verify-2",
+        Of.VERIFY: "scheduled__1",
+        Of.EITHER: "verify-2",
+    }
+
+
+def test_a_report_is_about_the_entry_that_it_saw(tmp_path: Path) -> None:
+    """Ledger and checkpoint are put back from a copy, and another run publishes the micro-batch anew: nothing is known of that yet."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    old = one.copied(tmp_path / "old")
+    assert one.verify() == {}
+    one.publish(1, 10, 20)
+    renamed(one, 1, "first")
+    assert one.verify() == {}
+    one.rolled_back(old)
+    assert "I5" in one.verify()
+    assert shown(one, "verify-2") == "verify-3", "the ledger ends before what it was green about"
+    roll_back(one.folder, newest_link(one.folder))
+    one.publish(1, 10, 30)
+    renamed(one, 1, "second")
+    assert shown(one, "second") == "verify-3", "not the green about the other one"
+    one.verify()
+    assert shown(one, "second") == "verify-4"
+
+
+def test_an_older_green_does_not_pass_over_a_newer_red_about_its_batch(tmp_path: Path) -> None:
+    """A record of the batch came a second time between the check of the one and the end of the other."""
+    records = batch("run", 10)
+    one = Ledger.made(tmp_path, [*records, *others(10), records[0]], [20])
+    one.receipt("run", 0, 9)
+    scope = since_verified(one.folder)
+    older = one.look(scope)
+    one.publish(1, 20, 21)
+    assert "I3" in one.verify()
+    with pytest.raises(BrokenInvariantError, match="A newer report found a problem in the batch of run run"):
+        conclude(one.folder, one.pipeline, scope, older)
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_a_record_that_came_twice_stays_red(tmp_path: Path, *, is_verified: bool) -> None:
+    """It lies behind all that the receipt claims, so only the micro-batch that published it leads back to it."""
+    records = batch("run", 10)
+    one = Ledger.made(tmp_path, [*records, *others(10), records[0]], [20])
+    one.receipt("run", 0, 9)
+    if is_verified:
+        assert one.verify() == {}
+    one.publish(1, 20, 21)
+    for scope in (None, None, one.everything, None):
+        assert "I3" in one.verify(scope)
+
+
+def test_a_red_of_all_there_is_survives_the_runs_beside_it(tmp_path: Path) -> None:
+    """Runs with a higher number end first and prove what is new; they did not look at what the long one found."""
+    one = Ledger.made(tmp_path, others(60), [2, 4, 6, 8])
+    assert one.verify() == {}
+    (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"important", b"IMPORTANT"))
+    scope = one.everything
+    long = one.verification(scope)
+    for number in range(4, 10):
+        one.publish(number, 2 * number, 2 * number + 2)
+        one.verify()
+    report = long.run("long")
+    store(one.folder, report)
+    assert "I8" in one.conclude(report, scope)
+    assert 0 in read_verified(one.folder).recheck
+    assert "I8" in one.verify()
+
+
+def test_a_reset_beside_a_red_run_leaves_the_new_folder_alone(tmp_path: Path) -> None:
+    """What it found is of a ledger that was moved aside."""
+    one = Ledger.made(tmp_path, others(40), [10, 20])
+    one.tamper(0, forged)
+    scope = one.everything
+    report = one.verification(scope).run("long")
+    reset(one.folder, one.folder.root.with_name("p.reset"))
+    store(one.folder, report)
+    with pytest.raises(LedgerError, match="was reset while run long"):
+        conclude(one.folder, one.pipeline, scope, report)
+    assert read_verified(one.folder).recheck == {}
+
+
+def test_a_checkpoint_that_was_discarded_keeps_nothing_from_being_proven(tmp_path: Path) -> None:
+    """Power was cut after Spark's first plan; a red about something else then must not keep the rest from being proven."""
+    one = Ledger.made(tmp_path, others(40), [])
+    identity = documents.read(one.folder.identity, Identity)
+
+    def of_checkpoint(name: str | None) -> None:
+        documents.write(one.folder.identity, msgspec.structs.replace(identity, checkpoint=name))
+        (one.folder.checkpoint / "metadata").write_text(json.dumps({"id": name}))
+
+    of_checkpoint("c0")
+    assert "I9" in one.verify()
+    of_checkpoint(None)
+    roll_back(one.folder, newest_link(one.folder))
+    of_checkpoint("c1")
+    one.publish(0, 0, 10)
+    one.publish(1, 10, 20)
+    one.tamper(0, forged)
+    assert one.verify().keys() >= {"I8"}
+    assert read_verified(one.folder).until == 1
+
+
+def test_what_is_checked_again_does_not_stop_the_counts_per_minute(tmp_path: Path) -> None:
+    """A micro-batch whose folder is gone is left out until it is put back."""
+    one = Ledger.made(tmp_path, others(30), [10, 20])
+    object.__setattr__(one.pipeline, "kept_per_minute", True)
+    assert one.verify() == {}
+    one.folder.kept_per_minute.unlink()
+    gone = moved(one.folder.events / "micro_batch=0" / "_entry.json")
+    one.verify(one.everything)
+    per_minute.extend(one.folder, read_verified(one.folder))
+    assert sum(pq.read_table(one.folder.kept_per_minute).column("kept").to_pylist()) == 4
+    gone.rename(one.folder.events / "micro_batch=0" / "_entry.json")
+    assert one.verify() == {}
+    assert sum(pq.read_table(one.folder.kept_per_minute).column("kept").to_pylist()) == 8

@@ -183,7 +183,7 @@ def test_a_verified_receipt_that_was_altered_is_red_until_it_is_put_back(tmp_pat
     one.kafka.first = 20 if aged_out else 0
     assert one.verify() == {}
     for scope in (one.everything, None):
-        assert any("not what it was when it was verified" in message for message in one.verify(scope)["I1"])
+        assert any("changed since it was verified" in message for message in one.verify(scope)["I1"])
     one.folder.receipt("a").write_bytes(before)
     assert one.verify() == {}
     assert one.verify(one.everything) == {}
