@@ -198,7 +198,7 @@ class Verification:
             quarantined_records=shown(self.folder.quarantine),
         )
 
-    @property
+    @cached_property
     def _published_meanwhile(self) -> int:
         """How many micro-batches are there now that are neither proven nor in the scope."""
         newest = newest_number(self.folder, near=self.newest)
