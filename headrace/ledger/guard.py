@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, MistakeError, RefusedError
+from headrace.errors import HiddenError, LedgerError, MistakeError, RefusedError
 from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
 from headrace.ledger.entries import Link
 from headrace.ledger.folder import Folder
@@ -75,7 +75,7 @@ def following(identity: Identity, newest: Link | None) -> Positions:
 
 
 def check_cluster(folder: Folder, identity: Identity, newest: Link | None, cluster: Cluster) -> None:
-    """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there."""
+    """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there, `HiddenError` if they can't be seen."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if cluster.compacted:
         raise RefusedError(
@@ -86,6 +86,12 @@ def check_cluster(folder: Folder, identity: Identity, newest: Link | None, clust
     ends = following(identity, newest)
     for _, _, what in unlike(identity, ends, cluster):
         raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
+    for topic, partition, offset in flat(ends):
+        if (end := cluster.end[topic][partition]) < offset:  # Spark would take it for a loss, after it has written its plan
+            raise HiddenError(
+                f"{topic}-{partition}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
+                "open whose beginning has left Kafka. When it has ended, run this again."
+            )
     if lost := [
         f"{topic}-{partition} offsets {offset} to {earliest - 1}"
         for topic, partition, offset in flat(ends)
@@ -98,7 +104,7 @@ def check_cluster(folder: Folder, identity: Identity, newest: Link | None, clust
 
 
 def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterator[tuple[str, int | None, str]]:
-    """Where the topics are not those any more of which the ledger tells: topic, partition if it is about one, and what is wrong.
+    """Differences between the ledger's topics and Kafka's: topic, partition if it is about one, and what is wrong.
 
     following  the first offset after all that is published, per topic and partition
     """
@@ -113,7 +119,7 @@ def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterat
             yield topic, None, what
         else:
             for partition, offset in following.get(topic, {}).items():
-                end = cluster.end[topic].get(partition)
+                end = cluster.last[topic].get(partition)
                 if end is None:
                     yield topic, partition, f"{topic}-{partition} was read so far and is gone from Kafka"
                 elif end < offset:

@@ -71,14 +71,18 @@ def survey(kafka: Kafka, topics: list[str]) -> Cluster:
 
 
 def starting_positions(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
-    """Where a first stream begins, by the pipeline file's `starting`."""
+    """Where a first stream begins, by the pipeline file's `starting`; not before what is there, as an end for committed readers can be."""
     match pipeline.starting:
         case "earliest":
-            return cluster.earliest
+            positions = cluster.earliest
         case "latest":
-            return cluster.end
+            positions = cluster.end
         case moment:
-            return kafka.at(cluster.topics, int(datetime.fromisoformat(moment).timestamp() * 1000))
+            positions = kafka.at(cluster.topics, int(datetime.fromisoformat(moment).timestamp() * 1000))
+    return {
+        topic: {partition: max(at, cluster.earliest[topic][partition]) for partition, at in partitions.items()}
+        for topic, partitions in positions.items()
+    }
 
 
 def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> None:

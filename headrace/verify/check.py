@@ -22,7 +22,7 @@ from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Tot
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, following, unlike
 from headrace.ledger.identity import Identity, read_identity
-from headrace.ledger.opening import check_last_records, record_fingerprint, survey
+from headrace.ledger.opening import check_last_records, record_fingerprint, starting_positions, survey
 from headrace.ledger.progress import (
     LastRecord,
     entry_sha256,
@@ -522,7 +522,7 @@ class Verification:
         cluster = _with(there, self._known_topics(there))
         self.findings.checked[Invariant.FRONTIER] += sum(map(len, cluster.last.values()))
         if self.identity is None:  # no stream ever ran: only what a producer can prove to have sent can be lost
-            found = frontier.frontier(cluster, frontier.starting(self.pipeline, self.kafka, cluster))
+            found = frontier.frontier(cluster, starting_positions(self.pipeline, self.kafka, cluster))
             lost = frontier.lost_of_receipts(self.receipts, cluster)
         else:
             self._check_first_stream()

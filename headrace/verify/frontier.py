@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from headrace.contract.pipeline import Pipeline
 from headrace.kafka import Kafka
 from headrace.ledger.guard import Cluster
-from headrace.ledger.opening import starting_positions
 from headrace.ledger.ranges import OffsetRange, Positions, flat
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Hidden, Waiting, WaitingPartition
@@ -41,16 +39,6 @@ def frontier(cluster: Cluster, following: Positions) -> Frontier:
         if last > (there := max(at, earliest)):
             waiting.append(OffsetRange(topic, partition, there, last))
     return Frontier(waiting, lost)
-
-
-def starting(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
-    """The first offset of each partition that the first stream would read; what retention has removed before it is no loss."""
-    positions = starting_positions(pipeline, kafka, cluster)
-    return {
-        topic: {partition: max(at, cluster.earliest[topic][partition]) for partition, at in partitions.items()}
-        for topic, partitions in positions.items()
-        if topic in cluster.topics
-    }
 
 
 def lost_of_receipts(

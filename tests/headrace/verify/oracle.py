@@ -247,7 +247,8 @@ class Oracle:
         """Whether a stream that starts now may go on; what it is to forget, should the ledger have been rolled back, is forgotten."""
         disk = Disk(self.root)
         if disk.identity is None:
-            return set(broker.ids) == self.topics and not broker.compacted
+            is_hidden = any(broker.logs[place].stable < at for place, at in self._before_the_first(broker).items())
+            return set(broker.ids) == self.topics and not broker.compacted and not is_hidden
         noted = [number for number in disk.commits if number > disk.newest or not self._is_torn("commits", number)]
         plans = [number for number in disk.plans if number != disk.newest + 1 or not self._is_torn("offsets", number)]
         last_commit, last_plan = max(noted, default=-1), max(plans, default=-1)
@@ -258,7 +259,7 @@ class Oracle:
             return False
         if broker.compacted or any(broker.ids.get(topic) != known for topic, known in disk.identity["topics"].items()):
             return False
-        if any(broker.logs[place].first > at for place, at in disk.ends.items()):
+        if any(broker.logs[place].first > at or broker.logs[place].stable < at for place, at in disk.ends.items()):
             return False
         self.knowledge.roll_back(disk.newest, disk.ends)
         return not any(log.first > 0 for place, log in broker.logs.items() if place not in disk.ends)
@@ -294,7 +295,7 @@ class Oracle:
         return None
 
     def _before_the_first(self, broker: Broker) -> dict[Place, int]:
-        return {place: log.first if self.starting == "earliest" else log.stable for place, log in broker.logs.items()}
+        return {place: log.first if self.starting == "earliest" else max(log.first, log.stable) for place, log in broker.logs.items()}
 
     def _chain(self, disk: Disk, found: Expected, *, whole: bool) -> None:
         """What is to be looked at, and whether the micro-batches are there, from the first to where the checkpoint ends."""

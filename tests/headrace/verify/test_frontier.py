@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokerError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
+from headrace.errors import BrokerError, HiddenError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
 from headrace.ledger.guard import check_starting
+from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified
 from headrace.ledger.ranges import Positions
 from headrace.ledger.receipts import ReceiptState
@@ -19,6 +20,7 @@ from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.model import Finding, Report
 from headrace.verify.frontier import age
+from headrace.verify.scope import Scope
 from ledgers import GAP, LATER, FakeKafka, Ledger, batch, others
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
@@ -408,3 +410,14 @@ def test_gaps_are_explained_once_more_when_a_leader_is_new(tmp_path: Path, monke
     monkeypatch.setattr(type(one.kafka), "record_batches", told)
     monkeypatch.setattr(type(one.kafka), "end", end)
     assert one.verify() == {}
+
+
+def test_a_transaction_whose_beginning_has_left_kafka_hides_the_next_offset(tmp_path: Path) -> None:
+    """Kafka then lets committed readers see less than there is room for: nothing is lost, and a stream must wait. Spark would call it a loss."""
+    one = Ledger.made(tmp_path, others(40), [20])
+    one.kafka.first, one.kafka.hidden_from = 20, 18
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], moves=True)) == {}
+    with pytest.raises(HiddenError, match="committed readers see the partition up to 18 only"):
+        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    one.kafka.hidden_from = None
+    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
