@@ -333,6 +333,8 @@ class Verification:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)
             return []
+        if any(rows.gone.values()) and not self.findings.has(Invariant.FILES_EQUAL):
+            self.findings.add(Invariant.FILES_EQUAL, "a file disappeared during the check", micro_batch=entry.number)
         were_read, removed = self._compare(entry, there, rows, batches)
         if not rows.readable:
             self.files = engine.connect()

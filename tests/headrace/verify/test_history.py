@@ -564,3 +564,12 @@ def test_what_kafka_had_compacted_before_the_proof_is_red(tmp_path: Path) -> Non
     one.kafka.batches = [RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=9, is_abort=False)]
     for scope in (None, None, one.everything):
         assert one.verify(scope).keys() == {"I6"}
+
+
+def test_a_missing_file_of_what_was_proven_is_one_finding(tmp_path: Path) -> None:
+    """Where it is, and what it held; that its rows could not be compared says nothing more."""
+    one = Ledger.made(tmp_path, others(20), [10, 20])
+    assert one.verify() == {}
+    next((one.folder.events / "micro_batch=0").glob("*.parquet")).unlink()
+    found = one.verify(one.everything)
+    assert {invariant: len(messages) for invariant, messages in found.items()} == {"I8": 1}
