@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 from headrace.contract.pipeline import Topic
-from headrace.errors import BrokerError, MistakeError, TopicDiffersError, UnsupportedLoginError
+from headrace.errors import BrokerError, MistakeError, TopicDiffersError
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.record_batches import BatchReader, RecordBatch
 
@@ -303,13 +303,14 @@ class Kafka:
         return self._batches.read(topic, partition, offset)
 
     def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
-        """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it, or this client cannot log in."""
+        """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it.
+
+        Raises `UnsupportedLoginError` if the client that asks them cannot log in.
+        """
         if self._silent_coordinator:  # so that not each partition waits for an answer
             raise self._silent_coordinator
         try:
             began = self._batches.transaction_start(topic, partition, offset)
-        except UnsupportedLoginError:
-            return None
         except BrokerError as error:
             self._silent_coordinator = error
             raise

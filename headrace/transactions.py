@@ -1,12 +1,12 @@
 """Transactions that hide the end of a partition from committed readers, and the command that ends one whose producer is gone."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from headrace.errors import BrokerError
+from headrace.errors import BrokerError, UnsupportedLoginError
 from headrace.ledger.ranges import Positions, flat
 
 
@@ -21,8 +21,14 @@ class Timestamps(Protocol):
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open."""
 
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+        """The end of each partition, for committed readers or for all."""
+
     def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
-        """When the open transaction that holds an offset began, by its coordinator; `None` if none knows it. Raises `BrokerError` if one is silent."""
+        """When the open transaction that holds an offset began, by its coordinator; `None` if none knows it.
+
+        Raises `BrokerError` if one is silent, `UnsupportedLoginError` if they can't be asked.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class OpenTransaction:
 
     stable_offset  last stable offset: the transaction's first record; it hides everything from there on
     end            the partition's end
-    began_at       timestamp of that record; of one that is older than a transaction may be, when the coordinator says that it began. `None` if unknown
+    began_at       when it began, by its coordinator; where that does not say, its first record's timestamp, which its producer set; `None` if unknown
+    is_certain     whether coordinators were asked, so that it has been open since `began_at`
     is_hanging     whether it is older than the brokers let a transaction be, and no coordinator knows it: then the brokers do not end it
     """
 
@@ -40,6 +47,7 @@ class OpenTransaction:
     stable_offset: int
     end: int
     began_at: datetime | None
+    is_certain: bool
     is_hanging: bool
 
     @property
@@ -72,23 +80,27 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
     longest = kafka.longest_transaction()
     found = []
     for (topic, partition), offset in sorted(hiding.items()):
-        milliseconds = began.get((topic, partition), -1)
-        began_at = moment(milliseconds)
-        is_hanging = began_at is not None and (now - began_at).total_seconds() > longest
-        if is_hanging:  # or its records are replayed, and carry old timestamps
-            try:
-                by_coordinator = kafka.transaction_start(topic, partition, offset)
-            except BrokerError:  # the coordinator that is silent may know it: nobody is to abort it
-                is_hanging = False
-            else:
-                is_hanging, began_at = by_coordinator is None, by_coordinator or began_at
+        sent_at = moment(began.get((topic, partition), -1))
+        is_old = sent_at is not None and (now - sent_at).total_seconds() > longest
+        try:
+            began_at = kafka.transaction_start(topic, partition, offset)
+        except BrokerError:  # a coordinator that is silent may know it: nobody is to abort it
+            began_at, is_hanging, is_certain = None, False, False
+        except UnsupportedLoginError:
+            began_at, is_hanging, is_certain = None, is_old, False
+        else:
+            is_hanging = is_old and began_at is None
+            is_certain = is_hanging or began_at is not None
+            if began_at is None and kafka.end([topic]).get(topic, {}).get(partition) != offset:
+                continue  # it has ended meanwhile
         found.append(
             OpenTransaction(
                 topic=topic,
                 partition=partition,
                 stable_offset=offset,
                 end=ends[topic][partition],
-                began_at=began_at,
+                began_at=began_at or sent_at,
+                is_certain=is_certain,
                 is_hanging=is_hanging,
             )
         )

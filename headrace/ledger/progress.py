@@ -94,8 +94,8 @@ class Verified(Document, frozen=True, kw_only=True):
     """Number of the last report that proved something new."""
     announced: int = 0
     """Number up to which that was announced to consumers of the data."""
-    gaps_not_checked: int = 0
-    """Gaps of what is proven that could not be looked at."""
+    gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
+    """Per micro-batch, how many gaps could not be looked at; those that have none are left out."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
     recheck_receipts: dict[str, int] = msgspec.field(default_factory=dict)
     """Runs whose receipts an earlier red named, and the number of the newest report that did."""
@@ -176,12 +176,19 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         verified_receipts.take_back(folder, {} if is_another else ends)
         if not is_behind and not is_another:
             return
+        until_mark = marks[-1].number if marks else -1
+        recheck = {
+            number: msgspec.structs.replace(found, proven=found.proven and number <= until_mark)  # another entry may have the number now
+            for number, found in known.recheck.items()
+            if number <= until
+        }
         rolled_back = msgspec.structs.replace(
             known,
             checkpoint=known.checkpoint if newest else None,  # nothing of it is left, and Spark may make another
             mark=marks[-1] if marks else None,
             earlier=marks[:-1],
-            recheck={number: found for number, found in known.recheck.items() if number <= until},
+            recheck=recheck,
+            gaps_not_checked={number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark},
             last_records=[last for last in known.last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)],
             history=History(),
         )

@@ -250,6 +250,8 @@ class Report(Document, frozen=True, kw_only=True):
     schema: Literal[2] = 2
     number: int
     """Drawn when the run began: of two reports the one with the higher number is the newer."""
+    seen: int
+    """Number of the newest run that had begun when this one had looked: only one that began later can settle what it found."""
     pipeline: str
     description: str
     run: str
@@ -264,6 +266,9 @@ class Report(Document, frozen=True, kw_only=True):
     waiting: Waiting
     limits: list[Limit]
     gaps_not_checked: int
+    """Of all that is published."""
+    gaps_not_checked_of: dict[int, int]
+    """Per micro-batch that this run looked at, where there are any."""
     """Gaps that are confirmed, and not explained: the client that reads record batches could not log in."""
     published_meanwhile: int
     """Micro-batches that were published since the run began, or are not in its scope; the next one verifies them."""

@@ -8,9 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from headrace import documents
-from headrace.errors import MistakeError
+from headrace.errors import LedgerError, MistakeError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
-from headrace.ledger.progress import entry_sha256
+from headrace.ledger.progress import entry_sha256, read_verified
 from headrace.report.model import ABOUT_WHAT_COMES, InvariantState, ReceiptState, Report
 
 PAGE = "report.html"
@@ -67,11 +67,13 @@ class Cover(msgspec.Struct):
     """What of a `report.json` says which runs it covers, and how; the rest is not decoded."""
 
     number: int
+    seen: int
     run: str
     hashes: Hashes
     ever: Ever
     receipts: list[Account]
     micro_batches: list[Published]
+    aged_out: list[int]
     invariants: list[Outcome]
     recheck: Named
 
@@ -87,6 +89,11 @@ class Cover(msgspec.Struct):
     def items(self) -> set[int | str]:
         """The micro-batches and receipts that it looked at; a receipt that waits for a stream is none."""
         return {*(each.id for each in self.micro_batches), *(each.run for each in self.receipts if each.state in LOOKED_AT)}
+
+    @property
+    def left_something_out(self) -> bool:
+        """Whether it could not check all of it."""
+        return any(each.state is InvariantState.NOT_CHECKED for each in self.invariants)
 
     @property
     def doubts(self) -> bool:
@@ -128,7 +135,7 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
 
     Raises `MistakeError` if there is none.
     """
-    found = of_run(folder, run) if run else max(_documents(folder), key=_number, default=None)
+    found = of_run(folder, run) if run else _newest(folder)
     if found is None:
         raise MistakeError(
             f"There is no report{f' of run {run!r}' if run else ''} in {folder.reports}. `headrace verify {folder.root.name}` writes one."
@@ -145,38 +152,44 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     own = folder.report(run) / DOCUMENT
     mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None
     items: set[int | str] = mine.items if mine else set()
-    if mine is None or of is Of.EITHER:
-        items |= {run, *_published_by(folder, run)}
-    entries = {item: entry_sha256(folder, item) for item in items if isinstance(item, int)}
     known = sorted(
         ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number, reverse=True
     )
+    if of is not Of.VERIFY:
+        items |= {run, *_published_by(folder, run, max((cover.ever.micro_batches for cover, _ in known), default=0))}
+    entries = {item: entry_sha256(folder, item) for item in items if isinstance(item, int)}
     settled = next((cover.number for cover, _ in known if not cover.doubts), 0)
 
     def is_red(cover: Cover, item: int | str) -> bool:
-        return cover.doubts and (cover.number > settled or cover.names(item))
+        return cover.doubts and (cover.seen >= settled or cover.names(item))
 
     def is_of_another(cover: Cover, item: int | str) -> bool:
         """After ledger and checkpoint were put back from a copy, another entry has the number."""
         return isinstance(item, int) and None not in (entries[item], found := cover.hashes.entries.get(item)) and found != entries[item]
 
     def decides(cover: Cover, item: int | str) -> bool:
-        return (cover.covers(item) and not is_of_another(cover, item)) or (cover.recheck.everything and cover.number > settled)
+        return (cover.covers(item) and not is_of_another(cover, item)) or (cover.recheck.everything and cover.seen >= settled)
 
-    newest = {item: next((each for each in known if decides(each[0], item)), None) for item in items}
+    def looked_last(each: tuple[Cover, Path]) -> tuple[int, bool]:
+        cover = each[0]
+        return (cover.seen, True) if cover.doubts else (cover.number, False)
+
+    newest = {item: max((each for each in known if decides(each[0], item)), key=looked_last, default=None) for item in items}
     red = [each for item, each in newest.items() if each and is_red(each[0], item)]
     if red:
         return max(red, key=lambda each: each[0].number)[1]
     if mine:
         return own
     covers = [(cover, path) for cover, path in known if any(cover.covers(item) and not is_of_another(cover, item) for item in items)]
-    return next((path for cover, path in covers if not cover.run.startswith(BY_HAND)), covers[0][1] if covers else None)
+    by_the_dag = (path for cover, path in covers if not cover.run.startswith(BY_HAND) and not cover.doubts)
+    return next(by_the_dag, covers[0][1] if covers else None)
 
 
 def found_good(folder: Folder, after: int) -> set[int]:
-    """The micro-batches that a report with a number after this one looked at, without finding anything wrong with them."""
+    """The micro-batches that a run which began after this one judged, without finding anything wrong with them."""
     newer = [cover for path in _documents(folder) if (cover := _decoded(path, Cover)) and cover.number > after]
-    return {each.id for cover in newer if not cover.recheck.everything for each in cover.micro_batches if not cover.names(each.id)}
+    judged = [cover for cover in newer if not cover.recheck.everything and not cover.left_something_out]
+    return {each.id for cover in judged for each in cover.micro_batches if not cover.names(each.id) and each.id not in cover.aged_out}
 
 
 def discard(folder: Folder, run: str) -> None:
@@ -185,26 +198,32 @@ def discard(folder: Folder, run: str) -> None:
         (folder.report(run) / name).unlink(missing_ok=True)
 
 
-def _published_by(folder: Folder, run: str) -> set[int]:
-    """The micro-batches that an ingest run published."""
-    found = (
-        micro_batch_of(path.parent) for path in folder.events.glob(f"*/{ENTRY}") if (origin := _decoded(path, Origin)) and origin.run == run
-    )
-    return {number for number in found if number is not None}
+def _published_by(folder: Folder, run: str, longest: int) -> set[int]:
+    """The micro-batches that an ingest run published, and those whose entries can't be read: nobody knows whose they are.
+
+    longest  how many micro-batches there ever were by any report
+    """
+    found = {micro_batch_of(path.parent): _decoded(path, Origin) for path in folder.events.glob(f"*/{ENTRY}")}
+    unknown = {number for number in range(longest) if found.get(number) is None}
+    return unknown | {number for number, origin in found.items() if number is not None and origin and origin.run == run}
 
 
 def _documents(folder: Folder) -> Iterator[Path]:
     return folder.reports.glob(f"*/{DOCUMENT}")
 
 
-def _number(path: Path) -> int:
-    cover = _decoded(path, Cover)
-    return cover.number if cover else -1
+def _newest(folder: Folder) -> Path | None:
+    """The newest report; but a red that nothing has settled, if there is one."""
+    known = sorted(((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number)
+    verified = read_verified(folder)
+    named: set[int | str] = {*verified.recheck, *verified.recheck_receipts}
+    unsettled = [path for cover, path in known if cover.doubts and any(map(cover.names, named))]
+    return next(reversed(unsettled or [path for _, path in known]), None)
 
 
 def _decoded(path: Path, kind: type[PartT]) -> PartT | None:
     """A part of a document; nothing if it is damaged, which verify reports better than this could."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, FileNotFoundError):
+        return msgspec.json.decode(documents.content(path), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, LedgerError, OSError):
         return None

@@ -1,6 +1,6 @@
 """I1 and I3: the batches' records, as an independent consumer finds them, held against their receipts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -41,6 +41,7 @@ class Batches:
         scope: runs whose batches are read back in full
         other: finds the receipt of a batch that is not among `receipts`, by the prefix of its keys
         published_by: finds the micro-batch that published a topic-partition's offset
+        altered: runs whose receipts are not what they were when they were verified: what they claim says nothing about a micro-batch
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Batches:
         scope: Iterable[str],
         other: Callable[[bytes], Receipt | None],
         published_by: Callable[[str, int, int], int | None],
+        altered: Collection[str] = (),
     ) -> None:
         wanted = frozenset(scope)
         self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
         self._published_by = published_by
+        self._altered = altered
         self._other = lru_cache(1 << 16)(other)  # bounded: foreign keys that look like those of batches may all differ
 
     def _tally(self, prefix: bytes) -> Tally | None:
@@ -77,7 +80,7 @@ class Batches:
                     block.topic,
                     block.partition,
                     offset,
-                    micro_batch=self._published_by(block.topic, block.partition, offset),  # no receipt leads back to it
+                    micro_batch=self._where(tally, block, offset),
                     receipt=tally.receipt.run,
                 )
             if not tally.in_scope:
@@ -98,6 +101,10 @@ class Batches:
                 highest_offset=max(known.highest_offset, offset) if known else offset,
                 count=known.count + 1 if known else 1,
             )
+
+    def _where(self, tally: Tally, block: Block, offset: int) -> int | None:
+        """The micro-batch of a record that its receipt does not lead back to."""
+        return None if tally.receipt.run in self._altered else self._published_by(block.topic, block.partition, offset)
 
     def check(self, start: Positions, published: Positions, unreadable: set[str], findings: Findings) -> None:
         """I1 for each batch in the scope.

@@ -2,8 +2,8 @@
 
 import platform
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from importlib.metadata import version
@@ -30,10 +30,11 @@ from headrace.ledger.progress import (
     published_runs,
     read_streamed,
     read_verified,
+    stored_verified,
     unfinished,
 )
 from headrace.ledger.ranges import OffsetRange, Positions, merged, without
-from headrace.ledger.receipts import ReceiptState, receipt_by_prefix, receipt_of, receipt_sha256, receipts
+from headrace.ledger.receipts import Receipt, ReceiptState, receipt_by_prefix, receipt_of, receipt_sha256, receipts
 from headrace.report import model
 from headrace.report.model import Hashes, Recheck, Report, State
 from headrace.settings import shown
@@ -99,7 +100,7 @@ class Verification:
         self.last_records: dict[tuple[str, int], LastRecord] = {}
         self.aged_out: set[int] = set()
         """Micro-batches of which Kafka no longer holds all records; they were proven while it did."""
-        self.gaps_not_checked = 0
+        self.gaps_not_checked: Counter[int] = Counter()
         self._removed_since: list[OffsetRange] = []
         """What compaction has removed of micro-batches since they were proven."""
 
@@ -140,9 +141,13 @@ class Verification:
             self.findings.add(
                 Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there, complete, and is not any more", receipt=run_id
             )
-        for run_id, digest in self.hashes.receipts.items():
-            if self.folder.is_verified(run_id) and self._proven_receipts.get(run_id, digest) != digest:
-                self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt has changed since it was verified", receipt=run_id)
+        altered = {
+            run_id
+            for run_id, digest in self.hashes.receipts.items()
+            if self.folder.is_verified(run_id) and self._proven_receipts.get(run_id, digest) != digest
+        }
+        for run_id in sorted(altered):
+            self.findings.add(Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt has changed since it was verified", receipt=run_id)
         for gone in self.scope.micro_batches:
             if gone > self.newest:  # one before is missing in the listing
                 self.findings.add(Invariant.RANGES_JOIN, "the micro-batch was there before and is missing now", micro_batch=gone)
@@ -151,7 +156,7 @@ class Verification:
         looked_at = {*self.scope.micro_batches, *self.again}
         check_chain(self.folder, self.identity, self.links, looked_at, self.committed, self.newest, self.findings)
         self._check_files(chosen)
-        batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder), self._published_by)
+        batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder), self._published_by, altered)
         there = self._survey()
         unreadable = self._read_all(chosen, batches, there)
         batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self.findings)
@@ -165,6 +170,7 @@ class Verification:
         totals = newest.entry.totals if newest else Totals()
         return Report(
             number=self.number,
+            seen=max(self.number, stored_verified(self.folder).number),
             pipeline=self.pipeline.name,
             description=self.pipeline.description,
             run=run,
@@ -183,7 +189,8 @@ class Verification:
             ),
             waiting=waiting,
             limits=measured,
-            gaps_not_checked=self.gaps_not_checked + (0 if self.scope.whole else self.verified.gaps_not_checked),
+            gaps_not_checked=self._unchecked_gaps(),
+            gaps_not_checked_of=dict(self.gaps_not_checked),
             published_meanwhile=self._published_meanwhile if self.scope.moves else 0,
             history=history.account(self.verified, self.again, self.scope, began),
             last_records=[self.last_records[place] for place in sorted(self.last_records)],
@@ -197,6 +204,12 @@ class Verification:
             events=shown(self.folder.events),
             quarantined_records=shown(self.folder.quarantine),
         )
+
+    def _unchecked_gaps(self) -> int:
+        """Gaps of all that is published that could not be checked: those of micro-batches that this run judged are what it found."""
+        looked_at = self.hashes.entries.keys() - self.aged_out
+        known = sum(gaps for number, gaps in self.verified.gaps_not_checked.items() if number not in looked_at)
+        return known + self.gaps_not_checked.total()
 
     @cached_property
     def _published_meanwhile(self) -> int:
@@ -250,25 +263,47 @@ class Verification:
         for topic in sorted(set(self.identity.topics).intersection(cluster.compacted)) if self.identity else ():
             what = "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
+        return self._read_batches(there, covered, batches)
+
+    def _read_batches(self, there: Readable, covered: list[OffsetRange], batches: Batches) -> set[str]:
+        """Read back the batches in the scope; returns the runs that can't be read back in full.
+
+        covered  ranges whose records were counted before
+        """
         unreadable = set()
         rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
         wanted = set(self.scope.receipts)
-        for receipt in self.receipts:
-            for claimed in claims(receipt) if receipt.run in wanted else ():
-                still = there.part(claimed)
-                was_proven = self._proven_receipts.get(receipt.run) == self.hashes.receipts.get(receipt.run)
-                if still.missing or (was_proven and any(map(claimed.overlaps, self._removed_since))):
-                    unreadable.add(receipt.run)
-                    if still.missing and not was_proven:
-                        self._unproven(Invariant.RECEIPTS_LANDED, still.missing, still.why, receipt=receipt.run)
-                else:
-                    rest[claimed.topic, claimed.partition].append(claimed)
-        for ranges in rest.values():
-            for hole in merged(ranges):
-                for offset_range in without(hole, covered):
-                    for block in self.kafka.read(offset_range):
-                        batches.take(block, self.findings)
+        chosen = [receipt for receipt in self.receipts if receipt.run in wanted]
+        proven = {run for run in wanted if self._proven_receipts.get(run, "") == self.hashes.receipts.get(run)}
+        for receipt, claimed in ((each, claimed) for each in chosen for claimed in claims(each)):
+            still = there.part(claimed)
+            if still.missing:
+                unreadable.add(receipt.run)
+                if receipt.run not in proven:
+                    self._unproven(Invariant.RECEIPTS_LANDED, still.missing, still.why, receipt=receipt.run)
+            else:
+                wider = claimed if receipt.run in proven else _from_start(receipt, claimed, there)
+                rest[claimed.topic, claimed.partition].append(wider)
+        for hole in (hole for ranges in rest.values() for hole in merged(ranges)):
+            for offset_range in without(hole, covered):
+                self._read_back(offset_range, batches)
+        for receipt in chosen:
+            if receipt.run in proven and any(claimed.overlaps(each) for claimed in claims(receipt) for each in self._removed_since):
+                unreadable.add(receipt.run)
         return unreadable
+
+    def _read_back(self, offset_range: OffsetRange, batches: Batches) -> None:
+        """Count the records of a range that no micro-batch in the scope covers."""
+        gaps: list[OffsetRange] = []
+        at = offset_range.from_offset
+        for block in self.kafka.read(offset_range):
+            batches.take(block, self.findings)
+            span = OffsetRange(offset_range.topic, offset_range.partition, at, block.offsets[-1] + 1)
+            gaps += gaps_between(span, block.offsets)
+            at = span.until_offset
+        if at < offset_range.until_offset:
+            gaps.append(OffsetRange(offset_range.topic, offset_range.partition, at, offset_range.until_offset))
+        self._removed_since += self._removed(gaps, {})
 
     def _judge_group(self, entries: list[Entry], there: Readable, batches: Batches) -> list[OffsetRange]:
         """Judge micro-batches' records again, all at once where they can be; returns the ranges that could be read.
@@ -285,7 +320,10 @@ class Verification:
         for readable in group.readable:
             for block, span in self._blocks(readable, batches):
                 group.compare(block, span)
-        removed = {(gaps[0].topic, gaps[0].partition): self._removed(gaps) for gaps in group.gaps}
+        removed = {
+            place: self._removed([gap for gaps in of_place.values() for gap in gaps], _lengths(of_place))
+            for place, of_place in group.gaps.items()
+        }
         for entry in entries:
             if entry.number in group.doubted:
                 self._judge_again(entry, there, None)
@@ -307,8 +345,8 @@ class Verification:
             if share.part.readable
             for each in within(removed.get((share.account.topic, share.account.partition), []), share.account.range)
         ]
-        if gone and self._was_explained(entry):
-            self._pass_over(entry, gone)
+        if self._is_removed(entry, gaps := [gap for share in shares for gap in share.gaps], gone):
+            self._pass_over(entry, gaps)
             return
         for share in shares:
             if share.part.readable:
@@ -326,32 +364,33 @@ class Verification:
             self._leave_unjudged(entry)
             return []
         was_explained = self._was_explained(entry)
-        findings = Findings() if was_explained else self.findings
+        absent = Findings() if was_explained else self.findings
         try:
-            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), findings)
+            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings, absent)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)
             return []
         if any(rows.gone.values()) and not self.findings.has(Invariant.FILES_EQUAL):
             self.findings.add(Invariant.FILES_EQUAL, "a file disappeared during the check", micro_batch=entry.number)
-        were_read, removed = self._compare(entry, there, rows, batches)
+        were_read, gaps = self._compare(entry, there, rows, batches)
         if not rows.readable:
             self.files = engine.connect()
-        if was_explained and removed:
-            self._pass_over(entry, removed)
+        removed = [each for of_place in gaps.values() for each in self._removed(of_place, _lengths({entry.number: of_place}))]
+        if self._is_removed(entry, all_gaps := [gap for of_place in gaps.values() for gap in of_place], removed):
+            self._pass_over(entry, all_gaps)
             return were_read
         if was_explained:
-            self.findings.take(findings)
+            self.findings.take(absent)
         self._report_removed(removed, entry.number)
         return were_read
 
     def _compare(
         self, entry: Entry, there: Readable, rows: PublishedRows, batches: Batches | None
-    ) -> tuple[list[OffsetRange], list[OffsetRange]]:
-        """Compare a micro-batch's rows with Kafka's records; returns the ranges that could be read, and the offsets that Kafka removed."""
+    ) -> tuple[list[OffsetRange], dict[tuple[str, int], list[OffsetRange]]]:
+        """Compare a micro-batch's rows with Kafka's records; returns the ranges that could be read, and per topic-partition the gaps in them."""
         were_read: list[OffsetRange] = []
-        removed: list[OffsetRange] = []
+        gaps: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
         for account in entry.accounts:
             still = there.part(account.range)
             if still.missing:
@@ -359,20 +398,25 @@ class Verification:
                 if batches is not None:
                     self._pass(len(still.missing))
             if still.readable:
-                removed += self._judge_range(account, still.readable, still.missing, rows, batches)
+                gaps[account.topic, account.partition] += self._judge_range(account, still.readable, still.missing, rows, batches)
                 were_read.append(still.readable)
         rows.check_outside()
-        return were_read, removed
+        return were_read, gaps
 
-    def _pass_over(self, entry: Entry, removed: list[OffsetRange]) -> None:
-        """Kafka removed records, by compaction, that were there when the micro-batch was proven: what is left says nothing about its rows."""
+    def _is_removed(self, entry: Entry, gaps: list[OffsetRange], removed: list[OffsetRange]) -> bool:
+        """Whether Kafka removed records that were there when the micro-batch was proven: it has gaps that were none then, or nothing explains them."""
+        return self._was_explained(entry) and (bool(removed) or sum(map(len, gaps)) > entry.total("gaps"))
+
+    def _pass_over(self, entry: Entry, gaps: list[OffsetRange]) -> None:
+        """What compaction has left of a proven micro-batch says nothing about the rows whose records are gone."""
         self.aged_out.add(entry.number)
-        self._removed_since += removed
+        self.gaps_not_checked.pop(entry.number, None)
+        self._removed_since += gaps
 
     def _judge_range(
         self, account: Account, readable: OffsetRange, missing: OffsetRange | None, rows: PublishedRows, batches: Batches | None
     ) -> list[OffsetRange]:
-        """Compare the rows of a range with its records; returns the offsets that hold no record and that no transaction explains."""
+        """Compare the rows of a range with its records; returns the offsets that hold no record."""
         read = 0
         gaps: list[OffsetRange] = []
         for block, span in self._blocks(readable, batches):
@@ -380,7 +424,7 @@ class Verification:
             gaps += gaps_between(span, block.offsets)
             rows.compare(block, span)
         rows.close_account(account, read, missing)
-        return self._removed(gaps)
+        return gaps
 
     def _blocks(self, readable: OffsetRange, batches: Batches | None) -> Iterator[tuple[Block, OffsetRange]]:
         """The records of a range in blocks, each with the span of offsets whose records it holds. The spans join to the range.
@@ -402,8 +446,11 @@ class Verification:
             if batches is not None:
                 self._pass(until - at)
 
-    def _removed(self, gaps: list[OffsetRange]) -> list[OffsetRange]:
-        """The offsets of these, all of one topic-partition, that are neither a transaction's marker nor a record that was aborted."""
+    def _removed(self, gaps: list[OffsetRange], unchecked: Mapping[int, int]) -> list[OffsetRange]:
+        """The offsets of these, all of one topic-partition, that are neither a transaction's marker nor a record that was aborted.
+
+        unchecked  how many of them are in which micro-batch, to be counted as not checked if Kafka can't be asked
+        """
         if not gaps:
             return []
         topic, partition = gaps[0].topic, gaps[0].partition
@@ -413,7 +460,7 @@ class Verification:
                 self.kafka.end([topic], committed=False)
                 removed = self._unexplained(removed)
         except UnsupportedLoginError:
-            self.gaps_not_checked += sum(map(len, gaps))
+            self.gaps_not_checked.update(unchecked)
             self.findings.not_checked(Invariant.BALANCE)
             return []
         earliest = self.kafka.earliest([topic]).get(topic, {}).get(partition) if removed else None
@@ -469,7 +516,7 @@ class Verification:
 
     def _was_explained(self, entry: Entry) -> bool:
         """Whether a micro-batch was proven, and each of its gaps explained: what Kafka does not have now, it has removed since."""
-        return self._was_proven(entry) and not (self.verified.gaps_not_checked and entry.total("gaps"))
+        return self._was_proven(entry) and entry.number not in self.verified.gaps_not_checked
 
     def _remember_last(self, block: Block) -> None:
         place = (block.topic, block.partition)
@@ -614,6 +661,18 @@ class Verification:
             until_offset=offset_range.until_offset,
             **where,
         )
+
+
+def _lengths(gaps: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:
+    """Offsets per micro-batch."""
+    return {number: sum(map(len, of_one)) for number, of_one in gaps.items()}
+
+
+def _from_start(receipt: Receipt, claimed: OffsetRange, there: Readable) -> OffsetRange:
+    """What a receipt claims, and what lies before it since its producer began: a try that was killed may have sent a record more."""
+    start = receipt.start.get(claimed.topic, {}).get(claimed.partition, claimed.from_offset)
+    earliest = there.cluster.earliest[claimed.topic][claimed.partition]
+    return OffsetRange(claimed.topic, claimed.partition, min(max(start, earliest), claimed.from_offset), claimed.until_offset)
 
 
 def _with(cluster: Cluster, topics: Sequence[str]) -> Cluster:

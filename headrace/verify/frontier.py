@@ -118,7 +118,7 @@ def age(at: datetime | None, now: datetime, since: datetime | None) -> float | N
 
 def _waited(waits: OffsetRange, at: datetime | None, hiding: OpenTransaction | None, now: datetime, since: datetime | None) -> float | None:
     """Seconds for which the first record of a range has waited: behind an open transaction it may be for longer than since the last stream."""
-    if hiding and hiding.began_at and hiding.stable_offset <= waits.from_offset and hiding.began_at <= now + CLOCKS_DIFFER:
+    if hiding and hiding.began_at and hiding.is_certain and hiding.stable_offset <= waits.from_offset:
         return max((now - hiding.began_at).total_seconds(), 0.0)
     return age(at, now, since)
 

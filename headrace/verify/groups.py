@@ -226,12 +226,13 @@ class Group:
         check_account(share.account, judged, share.records, missing, (kept, unusable), number, findings)
 
     @property
-    def gaps(self) -> list[list[OffsetRange]]:
-        """The offsets that hold no record, of the micro-batches that are not doubted, for each topic-partition that has any."""
-        all_gaps = (
-            [gap for share in shares if share.entry.number not in self.doubted for gap in share.gaps] for shares in self._places.values()
-        )
-        return [each for each in all_gaps if each]
+    def gaps(self) -> dict[tuple[str, int], dict[int, list[OffsetRange]]]:
+        """Per topic-partition that has any: the offsets that hold no record, by micro-batch, of those that are not doubted."""
+        found = {
+            place: {share.entry.number: share.gaps for share in shares if share.gaps and share.entry.number not in self.doubted}
+            for place, shares in self._places.items()
+        }
+        return {place: of_place for place, of_place in found.items() if of_place}
 
     def _read_files(self, folder: Folder, entries: Sequence[Entry]) -> dict[Verdict, pa.Table]:
         """The published rows of all entries, with the number of the entry whose files hold them."""

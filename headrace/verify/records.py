@@ -55,9 +55,12 @@ class PublishedRows:
     that they are not there says nothing of how they were judged.
     """
 
-    def __init__(self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, judge: Judge, findings: Findings) -> None:
+    def __init__(
+        self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, judge: Judge, findings: Findings, absent: Findings
+    ) -> None:
         self.entry = entry
         self.findings = findings
+        self.absent = absent
         self.readable = True
         self.judged: Counter[tuple[str, int, Verdict]] = Counter()
         self.database = database
@@ -105,8 +108,16 @@ class PublishedRows:
             self._record(Invariant.ROWS_UNIQUE, "published more than once", span, offset)
         for offset, wanted, found, wanted_reason, found_reason, differing in self.database.execute(self._compared).fetchall():
             if wanted is None:
-                self._record(Invariant.ROWS_EQUAL, f"{found}, but the broker holds no such record", span, offset)
-            elif wanted != found and self._is_gone(wanted, found, span, offset):
+                self.absent.add_record(
+                    Invariant.ROWS_EQUAL,
+                    f"{found}, but the broker holds no such record",
+                    span.topic,
+                    span.partition,
+                    offset,
+                    micro_batch=self.entry.number,
+                )
+                continue
+            if wanted != found and self._is_gone(wanted, found, span, offset):
                 self.findings.checked[Invariant.VERDICTS_EQUAL] -= 1
             elif wanted != found:
                 self._record(Invariant.VERDICTS_EQUAL, f"{_verb(wanted, wanted_reason)} by the contract, found {found}", span, offset)
@@ -128,7 +139,7 @@ class PublishedRows:
             self.findings.checked[Invariant.BALANCE] += 1
             return
         rows = (self._count_rows("all_kept", missing), self._count_rows("all_unusable", missing)) if missing else (0, 0)
-        check_account(account, judged, read, missing, rows, self.entry.number, self.findings)
+        check_account(account, judged, read, missing, rows, self.entry.number, self.absent)
 
     def _count_rows(self, name: str, span: OffsetRange) -> int:
         with self._reading():

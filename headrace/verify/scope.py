@@ -73,6 +73,8 @@ def of_run(folder: Folder, run: str) -> Scope:
     if receipt and not folder.is_verified(run) and (receipt.state == ReceiptState.OPEN or run not in published_runs(folder)):
         what = "is not complete yet" if receipt.state == ReceiptState.OPEN else "waits for a stream to publish it"
         raise MistakeError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
+    if run in (verified := read_verified(folder)).recheck_receipts:
+        chosen += verified.recheck  # a record of the batch may be in one of these a second time
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []
     return Scope(checkpoint=_checkpoint(folder), micro_batches=whole, receipts=[run] if receipt else [], moves=False)
 

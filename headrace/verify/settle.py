@@ -39,7 +39,10 @@ def draw_number(folder: Folder, purpose: str) -> int:
         known = stored_verified(folder)
         number = 1 + max(known.number, highest_number(folder))
         documents.write(folder.verified, msgspec.structs.replace(known, number=number))
-        documents.replace(folder.report_number, str(number).encode())
+        try:
+            documents.replace(folder.report_number, str(number).encode())
+        except IsADirectoryError as error:
+            raise LedgerError(f"{folder.report_number} is a folder. Move it away.") from error
     return number
 
 
@@ -123,18 +126,23 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
     doubted = report.recheck.everything or (known.mark is not None and known.mark.number in changed)
     good = set() if doubted else {number for number in report.hashes.entries if number not in found | changed}
     recheck = {number: before for number, before in known.recheck.items() if number not in good or before.found_by >= report.number}
-    for number in found - (found_good(folder, report.number) if found else set()):
+    for number in found - (found_good(folder, report.seen) if found else set()):
         before = recheck.get(number)
         recheck[number] = Recheck(
-            found_by=max(report.number, before.found_by) if before else report.number,
+            found_by=max(report.seen, before.found_by) if before else report.seen,
             restorable=number in report.recheck.restorable and (before is None or before.restorable),
             proven=before.proven if before else number <= known.until,
         )
     runs = set() if doubted else set(report.hashes.receipts) - set(report.recheck.receipts) - changed
     recheck_receipts = {run: by for run, by in known.recheck_receipts.items() if run not in runs or by >= report.number}
-    recheck_receipts |= {run: max(report.number, recheck_receipts.get(run, 0)) for run in report.recheck.receipts}
+    recheck_receipts |= {run: max(report.seen, recheck_receipts.get(run, 0)) for run in report.recheck.receipts}
     has_proved = any(number not in recheck for number in known.recheck)
-    settled = msgspec.structs.replace(known, recheck=recheck, recheck_receipts=recheck_receipts)
+    settled = msgspec.structs.replace(
+        known,
+        recheck=recheck,
+        recheck_receipts=recheck_receipts,
+        gaps_not_checked=known.gaps_not_checked if doubted else _gaps(known, report),
+    )
     if scope.moves and not doubted:
         proven = {run: report.hashes.receipts[run] for run in sorted(runs - recheck_receipts.keys())}
         has_proved |= verified_receipts.add(folder, proven)
@@ -145,7 +153,6 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             checkpoint=identity.checkpoint if identity else scope.checkpoint,
             mark=mark,
             earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
-            gaps_not_checked=_gaps_not_checked(known, scope, report),
             last_records=_last_records(known, report),
             history=history.advanced(known, scope, report.checked_at, report.history.began),
         )
@@ -164,9 +171,10 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
     return Mark(number=last, sha256=report.hashes.entries[last], proven_by=report.number) if last > known.until else known.mark
 
 
-def _gaps_not_checked(known: Verified, scope: Scope, report: Report) -> int:
-    """Only a run that looked at all there ever was says that fewer are left."""
-    return report.gaps_not_checked if scope.whole and not report.aged_out else max(known.gaps_not_checked, report.gaps_not_checked)
+def _gaps(known: Verified, report: Report) -> dict[int, int]:
+    """The gaps that were not checked: those of a micro-batch that could be looked at are what this run says."""
+    looked_at = report.hashes.entries.keys() - set(report.aged_out)
+    return {number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at} | report.gaps_not_checked_of
 
 
 def _last_records(known: Verified, report: Report) -> list[LastRecord]:

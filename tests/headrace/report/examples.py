@@ -80,6 +80,7 @@ def report(**fields: Any) -> Report:
 def _fields() -> dict[str, Any]:
     return {
         "number": 1,
+        "seen": 1,
         "pipeline": "important_messages",
         "description": "Keeps the messages that call themselves important.",
         "run": "manual__2026-11-22T21:15:00+00:00",
@@ -109,6 +110,7 @@ def _fields() -> dict[str, Any]:
         "waiting": Waiting(),
         "limits": [],
         "gaps_not_checked": 0,
+        "gaps_not_checked_of": {},
         "published_meanwhile": 0,
         "history": History(checked=[], began=0, until=None, at=None),
         "invariants": [invariant(number) for number in range(1, 11)],
@@ -218,9 +220,11 @@ waiting = st.builds(
 reports = st.builds(
     Report,
     number=numbers,
+    seen=numbers,
     waiting=waiting,
     limits=few(st.builds(Limit, name=texts, limit=seconds, found=optional(seconds), shown=texts, allowed=texts)),
     gaps_not_checked=numbers,
+    gaps_not_checked_of=st.dictionaries(numbers, numbers, max_size=2),
     published_meanwhile=numbers,
     history=st.builds(History, checked=few(numbers), began=numbers, until=optional(numbers), at=optional(moments)),
     pipeline=texts,
