@@ -170,15 +170,20 @@ class Kafka:
         Raises `TopicDiffersError`, with both sides, if one exists and is not as wanted.
         """
         existing = self.describe([topic.name for topic in topics])
-        differences = [line for topic in topics if topic.name in existing for line in _differences(topic, existing[topic.name])]
-        if differences:
-            raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
+        self.require_as_wanted(topics, existing)
         wanted = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, t.replication_factor, config=dict(t.config)) for t in wanted]
         for topic in new:
             self._ask(partial(self._create, topic))
             self.end([topic.topic])  # answers once each partition has a leader
         return [topic.name for topic in wanted]
+
+    @staticmethod
+    def require_as_wanted(topics: Iterable[Topic], existing: Mapping[str, TopicFacts]) -> None:
+        """Raise `TopicDiffersError`, with both sides, if a topic that exists is not as wanted."""
+        differences = [line for topic in topics if topic.name in existing for line in _differences(topic, existing[topic.name])]
+        if differences:
+            raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
 
     def _create(self, topic: NewTopic) -> None:
         self.admin.create_topics([topic])[topic.topic].result(PATIENCE)
@@ -405,11 +410,23 @@ def _headers(record: Message) -> list[tuple[str, bytes | None]] | None:
         return None
 
 
+def wider(topics: Iterable[Topic], existing: Mapping[str, TopicFacts]) -> Iterator[str]:
+    """A sentence for each topic that has more partitions in Kafka than in the pipeline file; the stream reads them all."""
+    for topic in topics:
+        if (facts := existing.get(topic.name)) and facts.partitions > topic.partitions:
+            yield (
+                f"topic {topic.name} has {facts.partitions} partitions in Kafka, {topic.partitions} in the pipeline file. All of them are read; "
+                f"write `partitions = {facts.partitions}` into the file."
+            )
+
+
 def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:
-    both: dict[str, tuple[object, object]] = {
-        "partitions": (topic.partitions, facts.partitions),
-        "replication_factor": (topic.replication_factor, facts.replication_factor),
-    }
+    if facts.partitions < topic.partitions:
+        yield (
+            f"topic {topic.name}: partitions is {topic.partitions} in the pipeline file, {facts.partitions} in Kafka; "
+            f"`headrace topics extend {topic.name} --partitions {topic.partitions}` adds what is missing"
+        )
+    both: dict[str, tuple[object, object]] = {"replication_factor": (topic.replication_factor, facts.replication_factor)}
     both |= {key: (value, facts.config.get(key)) for key, value in topic.config.items()}
     for key, (wanted, found) in both.items():
         if str(wanted) != str(found):

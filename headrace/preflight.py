@@ -13,6 +13,9 @@ from headrace.contract.limits import written
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import MistakeError, SurroundingsError
 from headrace.kafka import Kafka
+from headrace.ledger.folder import Folder
+from headrace.ledger.guard import check_pipeline, check_starting
+from headrace.ledger.identity import read_identity
 
 FOUR_YEARS = 4 * 365 + 1
 """In days."""
@@ -37,6 +40,14 @@ def check_file(pipeline: Pipeline) -> None:
             f"{pipeline.path}: [limits] lag is {written(limit)}, but with the schedule '{schedule}' up to {written(interval)} pass between two runs. "
             "Records always wait that long: set a longer lag, or a more frequent schedule."
         )
+
+
+def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
+    """What of `opening.foresee` needs no Kafka: raise `RefusedError` or `MistakeError` if the file does not fit what is published."""
+    if identity := read_identity(folder):
+        check_pipeline(folder, identity, pipeline)
+    else:
+        check_starting(pipeline)
 
 
 def longest_interval(schedule: str) -> float:

@@ -69,18 +69,15 @@ def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: smal
     typer.echo(f"Edit the first one, then: headrace run {name} --wait")
 
 
-def check(name: Name) -> None:
-    """Read a pipeline file and tell all that is wrong with it, or what it means, and whether it goes with what is published."""
-    from headrace.ledger.guard import check_pipeline, check_starting
-    from headrace.ledger.identity import read_identity
-    from headrace.preflight import check_file
+def check(name: Name, bootstrap_servers: Servers = None) -> None:
+    """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start. Changes nothing."""
+    from headrace.kafka import Kafka, wider
+    from headrace.ledger.opening import foresee
+    from headrace.preflight import check_against_ledger, check_file
 
     pipeline, folder = load(name)
     check_file(pipeline)
-    if identity := read_identity(folder):
-        check_pipeline(folder, identity, pipeline)
-    else:
-        check_starting(pipeline)
+    check_against_ledger(pipeline, folder)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
     topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
     typer.echo(f"  reads     {topics_read}")
@@ -90,6 +87,19 @@ def check(name: Name) -> None:
     if pipeline.limits.any:
         typer.echo(f"  limits    {pipeline.limits}")
     typer.echo(f"  writes to {folder.root}")
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    try:
+        found = kafka.describe([topic.name for topic in pipeline.topics])
+        warnings = [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
+    except SurroundingsError as error:
+        typer.echo(f"  Kafka     not checked: {error}")
+        return
+    kafka.require_as_wanted(pipeline.topics, found)
+    missing = [topic.name for topic in pipeline.topics if topic.name not in found]
+    topics_are = f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
+    typer.echo(f"  Kafka     {topics_are}; a stream can start")
+    for warning in warnings:
+        typer.echo(f"  Warning   {warning}")
 
 
 def run(
@@ -98,6 +108,7 @@ def run(
     malformed: Annotated[float | None, typer.Option(min=0, max=1, help="Share of records made unusable on purpose.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed makes the same payloads.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
+    unpause: Annotated[bool, typer.Option("--unpause", help="Switch the DAGs on even if they were switched off in Airflow.")] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
     from headrace.local import compose, current, demo, stack
@@ -113,7 +124,7 @@ def run(
         )
     if not stack.status(settings).services and not compose.is_up(settings):
         raise SurroundingsError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
-    if not demo.run(settings, name, Say(), conf=conf, wait=wait):
+    if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
         raise typer.Exit(Exit.RED)
 
 
@@ -278,9 +289,12 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
 def create(name: Name, bootstrap_servers: Servers = None) -> None:
     """Create the topics of a pipeline that don't exist."""
     from headrace.kafka import Kafka
+    from headrace.ledger.opening import require_known_topics
 
-    pipeline, _ = load(name)
-    created = Kafka(kafka_config(bootstrap_servers)).create(pipeline.topics)
+    pipeline, folder = load(name)
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    require_known_topics(folder, kafka)
+    created = kafka.create(pipeline.topics)
     for topic in pipeline.topics:
         typer.echo(f"{topic.name}: {'created' if topic.name in created else 'is there'}")
 

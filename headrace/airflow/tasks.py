@@ -78,20 +78,19 @@ def preflight(pipeline: Pipeline) -> Any:
     def run() -> None:
         from headrace.kafka import Kafka
         from headrace.ledger.folder import Folder
-        from headrace.ledger.guard import check_pipeline, check_starting
-        from headrace.ledger.identity import read_identity
-        from headrace.preflight import check_file, checks
+        from headrace.ledger.opening import foresee
+        from headrace.preflight import check_against_ledger, check_file, checks
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         with plainly():
             log.info("Spark runs on %s (%s)", spark_master(), SPARK)
             check_file(pipeline)
-            if identity := read_identity(folder):
-                check_pipeline(folder, identity, pipeline)
-            else:
-                check_starting(pipeline)
-            for line in checks(Kafka(kafka_config()), folder.root):
+            check_against_ledger(pipeline, folder)
+            kafka = Kafka(kafka_config())
+            for line in checks(kafka, folder.root):
                 log.info("%s", line)
+            for warning in foresee(folder, pipeline, kafka):
+                log.warning("%s", warning)
 
     return run()
 
@@ -101,11 +100,17 @@ def create_topics(pipeline: Pipeline) -> Any:
 
     @task(task_id="create_topics", doc_md=create_topics.__doc__)
     def run() -> list[str]:
-        from headrace.kafka import Kafka
+        from headrace.kafka import Kafka, wider
+        from headrace.ledger.folder import Folder
+        from headrace.ledger.opening import require_known_topics
         from headrace.report.display import plural
 
         with plainly():
-            created = Kafka(kafka_config()).create(pipeline.topics)
+            kafka = Kafka(kafka_config())
+            require_known_topics(Folder(Settings.from_environment().data / pipeline.name), kafka)
+            created = kafka.create(pipeline.topics)
+            for warning in wider(pipeline.topics, kafka.describe([topic.name for topic in pipeline.topics])):
+                log.warning("%s", warning)
         for topic in pipeline.topics:
             log.info(
                 "topic %s: %s, %s", topic.name, "created" if topic.name in created else "is there", plural(topic.partitions, "partition")

@@ -136,18 +136,21 @@ def _discarded(checkpoint: Path, newest: int) -> Iterator[tuple[Path, str]]:
             yield path, "it is a checksum without its file, and Spark fails when it writes that file"
 
 
-def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
-    """Discard the checkpoint as a whole if a part of it is lost: as long as nothing is published, all of it can be made again.
+def needs_recovery(folder: Folder, identity: Identity, newest: int, ends: Positions) -> bool:
+    """Whether `recover`, with the same arguments, would change anything."""
+    if newest < 0:
+        return _lost_unpublished(folder.checkpoint, identity) is not None
+    is_restored = identity.checkpoint and _is_lost(folder.checkpoint / "metadata")
+    return any(_discarded(folder.checkpoint, newest)) or bool(is_restored and _ends_there(folder.checkpoint, newest, identity.start, ends))
 
-    A part alone can't: Spark refuses a plan without `metadata`, and a plan is bound to the partitions that `sources` names. Where there is
-    no plan yet, Spark refuses a checkpoint with any file in its logs, and a driver that was killed leaves temporary ones there.
-    """
-    checkpoint = folder.checkpoint
+
+def _lost_unpublished(checkpoint: Path, identity: Identity) -> Path | None:
+    """A part of a checkpoint that is lost while nothing is published."""
     planned = logged(checkpoint, "offsets")
     if logged(checkpoint, "commits") or any(planned):
-        return identity  # something was published, and its entry is gone
+        return None  # something was published, and its entry is gone
     if not checkpoint.exists() and identity.checkpoint is None:
-        return identity
+        return None
     sources = _sources(checkpoint)
     parts = [*sources, *(checkpoint / "offsets" / str(each) for each in planned)]
     lost = next((path for path in (checkpoint / "metadata", *parts) if _is_lost(path)), None)
@@ -159,6 +162,17 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
             *_orphans(checkpoint, "sources/*"),
         ]
         lost = checkpoint / "offsets" / "0" if left else None
+    return lost
+
+
+def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
+    """Discard the checkpoint as a whole if a part of it is lost: as long as nothing is published, all of it can be made again.
+
+    A part alone can't: Spark refuses a plan without `metadata`, and a plan is bound to the partitions that `sources` names. Where there is
+    no plan yet, Spark refuses a checkpoint with any file in its logs, and a driver that was killed leaves temporary ones there.
+    """
+    checkpoint = folder.checkpoint
+    lost = _lost_unpublished(checkpoint, identity)
     if lost is None:
         return identity
     if checkpoint.exists():

@@ -1,7 +1,7 @@
 """Opening a pipeline's ledger for a stream, and the account a stream owes when it ends."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from headrace import documents
@@ -10,7 +10,7 @@ from headrace.errors import HiddenError, LedgerError, RefusedError, Surroundings
 from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
 from headrace.ledger import checkpoint, publish
-from headrace.ledger.entries import newest_link
+from headrace.ledger.entries import Link, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, check_starting, following, joined
 from headrace.ledger.identity import Identity, read_identity
@@ -43,19 +43,68 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
             start=starting_positions(pipeline, kafka, cluster),
             contract=pipeline.contract,
         )
+    identity = _admitted(folder, pipeline, kafka, identity, newest, cluster)
+    roll_back(folder, newest)
+    documents.write(folder.identity, identity)
+    publish.prepare(folder, pipeline.contract, newest.entry.number if newest else -1)
+    return identity
+
+
+def foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> list[str]:
+    """Check what would keep a stream from starting, and change nothing; returns what is worth a warning.
+
+    Topics that do not exist are fine here, unless the ledger knows them. Raises as `open_ledger` does.
+    """
+    try:
+        return list(_foresee(folder, pipeline, kafka))
+    except (RefusedError, LedgerError):
+        if folder.is_being_written():
+            return [RUNNING]
+        raise
+
+
+RUNNING = "a stream is running, so the checkpoint and what was published were not looked at"
+
+
+def _foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Iterator[str]:
+    if folder.is_being_written():
+        yield RUNNING
+        return
+    identity, newest = read_identity(folder), newest_link(folder)
+    if identity is None:
+        check_checkpoint(folder, identity, newest)
+        check_starting(pipeline)
+        return
+    if checkpoint.needs_recovery(folder, identity, newest.entry.number if newest else -1, following(identity, newest)):
+        yield "a power cut, or a killed driver, left torn files in the checkpoint; the stream removes them, or refuses with the reason"
+    else:
+        check_checkpoint(folder, identity, newest)
+    _admitted(folder, pipeline, kafka, identity, newest, survey(kafka, [topic.name for topic in pipeline.topics]))
+
+
+def require_known_topics(folder: Folder, kafka: Kafka) -> None:
+    """Raise `RefusedError` if a topic of the ledger is gone: one of that name that is created now would be another."""
+    identity = read_identity(folder)
+    if identity and (gone := sorted(identity.topics.keys() - kafka.describe(list(identity.topics)).keys())):
+        raise RefusedError(
+            f"Topic {', '.join(gone)} is gone from Kafka, and {folder.root} holds what was read from it. It is not created again, since its "
+            f"offsets would start over. If this is another Kafka, name the right one; to start over: `headrace reset {folder.root.name}`."
+        )
+
+
+def _admitted(folder: Folder, pipeline: Pipeline, kafka: Kafka, identity: Identity, newest: Link | None, cluster: Cluster) -> Identity:
+    """The identity with what is new in the cluster. Raises `RefusedError` unless pipeline file and cluster fit what was published."""
     check_pipeline(folder, identity, pipeline)
     check_cluster(folder, identity, newest, cluster)
-    roll_back(folder, newest)
-    if others := check_last_records(kafka, cluster, read_verified(folder).last_records):
+    ends = following(identity, newest)  # of records behind them the ledger no longer knows
+    known = [last for last in read_verified(folder).last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)]
+    if others := check_last_records(kafka, cluster, known):
         raise RefusedError(
             f"{others[0].topic}-{others[0].partition}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
             "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
             f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`."
         )
-    identity = joined(identity, cluster)
-    documents.write(folder.identity, identity)
-    publish.prepare(folder, pipeline.contract, newest.entry.number if newest else -1)
-    return identity
+    return joined(identity, cluster)
 
 
 def survey(kafka: Kafka, topics: list[str]) -> Cluster:

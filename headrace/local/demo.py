@@ -53,14 +53,16 @@ def require_pipeline(settings: Settings, pipeline: str) -> None:
         raise MistakeError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
 
 
-def run(settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] | None = None, wait: bool = True) -> bool:
+def run(
+    settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] | None = None, wait: bool = True, unpause: bool = False
+) -> bool:
     """Trigger the pipeline's ingest with these params, follow it and the verify run that covers it, print the report.
 
     Returns whether it is green; if it is not to wait, that the run was taken.
     """
     demo = _Demo(settings, pipeline, say)
     try:
-        green = demo.run(conf or {}, wait=wait)
+        green = demo.run(conf or {}, wait=wait, unpause=unpause)
         if green and wait and archive.is_due(settings):
             archive.make_in_background(settings, settings.dags / f"{pipeline}.toml")
             say.line("")
@@ -85,9 +87,14 @@ class _Demo:
         self.ingest = f"{pipeline}_ingest"
         self.verify = f"{pipeline}_verify"
 
-    def run(self, conf: Mapping[str, Any], *, wait: bool) -> bool:
+    def run(self, conf: Mapping[str, Any], *, wait: bool, unpause: bool) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
             self._wait_until_parsed()
+            if not unpause and (off := [dag for dag in (self.verify, self.ingest) if self.airflow.was_switched_off(dag)]):
+                raise MistakeError(
+                    f"{' and '.join(off)} {'was' if len(off) == 1 else 'were'} switched off in Airflow, and stay{'s' * (len(off) == 1)} off. "
+                    f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it."
+                )
             # Verify first: a paused DAG does not see the assets that were published meanwhile.
             self.airflow.unpause(self.verify)
             self.airflow.unpause(self.ingest)

@@ -108,6 +108,13 @@ class Airflow:
         """Let a DAG's runs start."""
         self.ask("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
+    def was_switched_off(self, dag: str) -> bool:
+        """Whether a DAG is off because somebody switched it off: by the event log's latest change of it."""
+        if not (self.dag(dag) or {}).get("is_paused"):
+            return False
+        changes = self.ask("GET", f"/api/v2/eventLogs?dag_id={dag}&event=patch_dag&order_by=-event_log_id&limit=1")["event_logs"]
+        return bool(changes) and '"is_paused": true' in (changes[0]["extra"] or "").lower()
+
     def trigger(self, dag: str, run: str, conf: Mapping[str, Any]) -> None:
         """Start a run under an id of our own."""
         self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": dict(conf)})
