@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from conftest import free_port
+from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError
 from headrace.local.layout import Layout
@@ -409,3 +410,33 @@ def test_limits_are_looked_at_by_the_clock_too(scheduler: Scheduler, begun: Begu
     scheduler.account_of(NEW, first.id)
     announced = [each.id for each in scheduler.airflow.runs(f"{NEW}_verify") if events(scheduler, f"{NEW}_verify", each.id)]
     assert len(announced) == 1
+
+
+def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
+    """A batch in a new topic of that name would be refused by the stream; preflight refuses before there is one."""
+    pipeline = Pipeline.load(scheduler.settings.dags / f"{NEW}.toml")
+    topics = [topic.name for topic in pipeline.topics]
+    scheduler.kafka.delete(topics[0])
+    run = scheduler.airflow.runs(f"{NEW}_ingest")[0]
+    until("the topic is gone", lambda: topics[0] not in scheduler.kafka.topics())
+    scheduler.airflow.trigger(run.dag, "without-topic", {})
+    ended = scheduler.ended(run.dag, "without-topic")
+    assert ended.state == "failed"
+    preflight = scheduler.task(ended, "preflight")
+    assert (preflight.state, preflight.tries) == ("failed", 1)
+    assert f"Topic {topics[0]} is gone from Kafka" in ends(scheduler, ended, "preflight", 1)
+    assert scheduler.task(ended, "create_topics").state == "upstream_failed"
+    assert topics[0] not in scheduler.kafka.topics()
+
+
+def test_a_dag_that_was_switched_off_stays_off(scheduler: Scheduler) -> None:
+    """The command does not switch it on again, unless it is told to."""
+    dags = {dag: scheduler.airflow.was_switched_off(dag) for dag in (*VERIFY, *INGEST)}
+    assert not any(dags.values()), dags
+    scheduler.airflow.ask("PATCH", "/api/v2/dags/shop_orders_ingest?update_mask=is_paused", {"is_paused": True})
+    command = [sys.executable, "-m", "headrace.cli", "run", "shop_orders", "--records", "10"]
+    found = subprocess.run(command, env=scheduler.environment, capture_output=True, text=True, check=False)
+    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (Exit.USAGE, True), found.stderr
+    assert "`headrace run shop_orders --unpause`" in found.stderr
+    found = subprocess.run([*command, "--unpause"], env=scheduler.environment, capture_output=True, text=True, check=False)
+    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (0, False), found.stderr

@@ -33,6 +33,7 @@ class FakeAirflow:
         self.errors = errors or []
         self.unpaused: list[str] = []
         self.triggered = ""
+        self.switched_off: list[str] = []
 
     @contextmanager
     def connected(self, _: Settings) -> Iterator[Self]:
@@ -47,6 +48,10 @@ class FakeAirflow:
         """What it was given, once."""
         errors, self.errors = self.errors, []
         return errors
+
+    def was_switched_off(self, dag: str) -> bool:
+        """As it was told."""
+        return dag in self.switched_off
 
     def unpause(self, dag: str) -> None:
         """Note it down."""
@@ -173,6 +178,15 @@ def test_verify_is_unpaused_before_ingest(play: Any) -> None:
     airflow = FakeAirflow([verify_run("one", 1)])
     play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})
     assert airflow.unpaused == ["tiny_verify", "tiny_ingest"]
+
+
+def test_a_dag_that_was_switched_off_stays_off(play: Any) -> None:
+    """Its schedule would send batches again; whoever switched it off is to say so."""
+    airflow = FakeAirflow([verify_run("first", 2)])
+    airflow.switched_off = ["tiny_ingest"]
+    with pytest.raises(MistakeError, match=r"tiny_ingest was switched off in Airflow, and stays off\. `headrace run tiny --unpause`"):
+        play(airflow, {})
+    assert (airflow.unpaused, airflow.triggered) == ([], "")
 
 
 def test_a_red_verify_run_is_red_and_its_report_is_shown(play: Any) -> None:
