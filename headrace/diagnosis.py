@@ -39,8 +39,9 @@ KNOWN = (
         "The disk is full. Nothing half-written is published; make room and run this again.",
     ),
     Known(
-        r"OutOfMemoryError|GC overhead limit",
-        "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory.",
+        r"OutOfMemoryError|GC overhead limit|[Ee]rror code is: 52\b",
+        "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory in "
+        "spark_apps/conf/spark-defaults.conf.",
     ),
     Known(
         r"[Tt]imestamp\D{0,40}\d+.*overflow|overflow.*[Tt]imestamp",

@@ -8,6 +8,7 @@ A message says what happened, where (file and key, or topic, partition and offse
     ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
     │   ├── BrokerError                 the broker does not answer, or answers with an error
     │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
+    │   ├── ResourceError               memory, open files or room on a disk ran out
     │   ├── BusyError                   somebody else is writing into the pipeline's folder
     │   └── HiddenError                 an open transaction hides records that must be published
     └── RedError                exit 1: the run cannot be green; trying again does not help
@@ -69,6 +70,10 @@ class BrokerError(SurroundingsError):
 
 class UnsupportedLoginError(SurroundingsError):
     """The client that reads record batches cannot log in, though the one that reads records can."""
+
+
+class ResourceError(SurroundingsError):
+    """Memory, open files or room on a disk ran out."""
 
 
 class BusyError(SurroundingsError):

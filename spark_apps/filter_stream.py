@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         identity = open_ledger(folder, pipeline, Kafka(kafka))
         documents.write(folder.started, Started(run=options.run, started_at=started_at))
         owed = completed_receipts(folder)
-        spark = spark_session(f"{pipeline.name} {options.run}")
+        spark = spark_session(f"{pipeline.name} {options.run}", sum(map(len, identity.start.values())))
         publisher = Publisher(folder, pipeline.contract, options.run)
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)
         if not publisher.published:

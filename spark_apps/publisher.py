@@ -31,6 +31,9 @@ RECORDS_PER_TASK = 250_000
 FILE_BYTES = 128 << 20
 """About how large a file may become."""
 
+PARQUET = {"parquet.page.size.row.check.min": "1", "parquet.page.size.row.check.max": "10"}
+"""After how many rows the writer looks how much memory its pages take: by default after 100, which may be a gigabyte."""
+
 RECENT = 10
 """Micro-batches whose files tell how large a row is."""
 
@@ -122,13 +125,14 @@ def write(
     tally = Tally(judged, ranges)
     kept = F.col("_verdict") == Verdict.KEPT
     rows = rows_per_file([file for entry in before for file in entry.events])
-    tally.records.where(kept).select(*POSITION, *contract.columns).write.option("maxRecordsPerFile", rows).parquet(str(staging.events))
+    rows_of_kept = tally.records.where(kept).select(*POSITION, *contract.columns)
+    rows_of_kept.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.events))
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
         unusable = judged.where(F.col("_reason").isNotNull())
         whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field"))
         rows = rows_per_file([file for entry in before for file in entry.quarantine])
-        whole.write.option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
+        whole.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
     return counts
 
 

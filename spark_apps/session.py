@@ -17,9 +17,16 @@ SETTINGS = {
 }
 
 
-def spark_session(name: str) -> SparkSession:
-    """Start Spark, or give the session that is there, with these settings."""
+CONSUMERS = 64
+"""Kafka consumers that Spark keeps open at once, unless there are more partitions: beyond that it would open one after the other, and warn each time."""
+
+
+def spark_session(name: str, partitions: int) -> SparkSession:
+    """Start Spark, or give the session that is there, with these settings.
+
+    partitions  how many there are to read
+    """
     builder = SparkSession.builder.appName(name)
-    for key, value in SETTINGS.items():
+    for key, value in {**SETTINGS, "spark.kafka.consumer.cache.capacity": str(max(CONSUMERS, partitions))}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()

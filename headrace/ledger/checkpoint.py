@@ -19,7 +19,7 @@ from headrace import documents
 from headrace.errors import LedgerError
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
-from headrace.ledger.ranges import Positions
+from headrace.ledger.ranges import Positions, flat
 
 log = logging.getLogger("headrace")
 
@@ -191,6 +191,31 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
         lost,
     )
     return identity
+
+
+def plan_again(checkpoint: Path, newest: int, ends: Positions, most: int) -> None:
+    """Remove a plan that nothing was published by if it is larger than a micro-batch may be by now: Spark would carry it out as it is.
+
+    Args:
+        checkpoint: Spark's.
+        newest: Number of the newest entry, -1 if there is none.
+        ends: Where the ledger ends.
+        most: Records that a micro-batch may have.
+    """
+    path = checkpoint / "offsets" / str(newest + 1)
+    if not path.exists():
+        return
+    planned = planned_positions(checkpoint, newest + 1)
+    count = sum(offset - ends.get(topic, {}).get(partition, 0) for topic, partition, offset in flat(planned))
+    if count > most:
+        _checksum(path).unlink(missing_ok=True)
+        path.unlink()
+        log.info(
+            "micro-batch %d: %s offsets were planned and not published; planned again with %s at most",
+            newest + 1,
+            f"{count:,}",
+            f"{most:,}",
+        )
 
 
 def _sources(checkpoint: Path) -> list[Path]:

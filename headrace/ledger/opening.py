@@ -26,7 +26,9 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
     """
     identity, newest = read_identity(folder), newest_link(folder)
     if identity is not None:
-        identity = checkpoint.recover(folder, identity, newest.entry.number if newest else -1, following(identity, newest))
+        number, ends = newest.entry.number if newest else -1, following(identity, newest)
+        identity = checkpoint.recover(folder, identity, number, ends)
+        checkpoint.plan_again(folder.checkpoint, number, ends, pipeline.max_records_per_micro_batch)
     check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
     cluster = survey(kafka, wanted)

@@ -34,14 +34,29 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,
     }
-    lines = "".join(f"{key:<65} {value}\n" for key, value in here.items())
     shared = (SHARED / "spark-defaults.conf").read_text()
+    given = _settings(shared)
+    for key, between in JOINED.items():  # Headrace's own are needed, too
+        here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}
+    lines = "".join(f"{key:<65} {value}\n" for key, value in here.items() if key in JOINED or key not in given)
     # Each as a whole: a driver may be starting meanwhile.
     documents.replace(
-        folder / "spark-defaults.conf", f"{shared}\n# This machine. Written anew at each start; changes are lost.\n{lines}".encode()
+        folder / "spark-defaults.conf",
+        f"{shared}\n# This machine. Written again at each start; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}".encode(),
     )
     documents.replace(folder / "log4j2.properties", (SHARED / "log4j2.properties").read_bytes())
     prepare_python(folder)
+
+
+JOINED = {"spark.driver.extraJavaOptions": " ", "spark.driver.extraClassPath": os.pathsep, "spark.executor.extraClassPath": os.pathsep}
+"""Settings that are lists: a value of the user's own is added to this machine's. Of all others the user's own counts."""
+
+
+def _settings(text: str) -> dict[str, str]:
+    """What a file of Spark's settings says."""
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
 def prepare_python(folder: Path) -> None:

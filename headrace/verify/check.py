@@ -49,6 +49,7 @@ from headrace.verify.judge import Judge
 from headrace.verify.limits import measured as limits_of
 from headrace.verify.readable import Part, Readable
 from headrace.verify.records import PublishedRows
+from headrace.verify.resources import named
 from headrace.verify.scope import Scope
 
 PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
@@ -131,8 +132,13 @@ class Verification:
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised.
 
-        Raises `SurroundingsError` if the cluster does not answer, or if a stream that is running decides what there is to say.
+        Raises `SurroundingsError` if the cluster does not answer, if a stream that is running decides what there is to say, or (`ResourceError`)
+        if memory, open files or disk run out.
         """
+        with named():
+            return self._run(run)
+
+    def _run(self, run: str) -> Report:
         began = datetime.now(UTC)
         chosen = self._chosen
         for run_id in sorted(

@@ -18,6 +18,7 @@ from headrace.ledger.publish import schemas
 from headrace.report import model
 from headrace.verify import engine
 from headrace.verify.files import has_columns
+from headrace.verify.resources import raise_if_short
 
 SAMPLES = 5
 MOST_MINUTES = 10_080
@@ -145,7 +146,8 @@ def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path
     try:
         engine.view(database, "rows", files)
         return database.execute(query, values).fetchall()
-    except duckdb.Error:
+    except duckdb.Error as error:
+        raise_if_short(error)
         if not damaged:
             raise
         return []

@@ -22,6 +22,7 @@ from headrace.ledger.entries import DataFile, Entry
 from headrace.ledger.folder import ENTRY, MICRO_BATCH, Folder, micro_batch_of
 from headrace.ledger.publish import EMPTY, schemas
 from headrace.verify.findings import Findings, Invariant
+from headrace.verify.resources import raise_if_short
 
 _EMPTY_FOLDER, _EMPTY_FILE = PurePath(EMPTY).parts
 
@@ -192,6 +193,7 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetFile, int
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WrongFileError("the file is missing") from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names of columns that are not UTF-8
+        raise_if_short(error)
         raise WrongFileError(f"the file can't be read as Parquet ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
 
 
@@ -239,6 +241,7 @@ def _check_file(path: Path, file: DataFile, schema: pa.Schema, *, whole: bool) -
             with path.open("rb") as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
         except OSError as error:
+            raise_if_short(error)
             raise WrongFileError(f"the file can't be read ({error.strerror})") from error
         if sha256 != file.sha256:
             raise WrongFileError("the file's content is not what was published (SHA-256)")
@@ -262,6 +265,7 @@ def _listed(folder: Folder, place: Path, findings: Findings, **where: Any) -> di
     except FileNotFoundError:
         return {}
     except OSError as error:
+        raise_if_short(error)
         findings.add(Invariant.FILES_EQUAL, f"this can't be listed ({error.strerror})", file=_relative(folder, place), **where)
         return {}
 

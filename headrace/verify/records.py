@@ -20,6 +20,7 @@ from headrace.verify import engine
 from headrace.verify.files import WrongFileError, read_footer
 from headrace.verify.findings import Findings, Invariant
 from headrace.verify.judge import Judge
+from headrace.verify.resources import raise_if_short
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 _BESIDE = ("_timestamp", "_key")
@@ -185,6 +186,7 @@ class PublishedRows:
         try:
             yield
         except (duckdb.Error, WrongFileError) as error:
+            raise_if_short(error)
             self.readable = False
             message = f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.number)

@@ -15,6 +15,7 @@ from headrace.diagnosis import diagnose
         ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
+        ("Cannot execute: spark-submit. Error code is: 52.", "spark.driver.memory"),
     ],
 )
 def test_a_known_failure_is_explained(text: str, means: str) -> None:

@@ -273,3 +273,16 @@ def test_plans_are_read_as_spark_writes_them(tmp_path: Path) -> None:
     plan(one, 1)
     assert planned_positions(one.folder.checkpoint, 1) == {"t": {0: 40}}
     assert json.loads((one.folder.checkpoint / "metadata").read_text()) == {"id": "c1"}
+
+
+@pytest.mark.parametrize(("most", "is_planned_again"), [(20, False), (19, True)])
+def test_a_plan_that_is_larger_than_a_micro_batch_may_be_is_made_again(tmp_path: Path, most: int, *, is_planned_again: bool) -> None:
+    """It did not fit into memory, nothing was published by it, and the file says a smaller number now."""
+    one = made(tmp_path, 10, 20)
+    path = plan(one, 2)
+    checksum = path.with_name(f".{path.name}.crc")
+    checksum.touch()
+    object.__setattr__(one.pipeline, "max_records_per_micro_batch", most)
+    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    assert (path.exists(), checksum.exists()) == (not is_planned_again, not is_planned_again)
+    assert logged(one.folder.checkpoint, "offsets") == ([0, 1] if is_planned_again else [0, 1, 2])

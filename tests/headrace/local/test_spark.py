@@ -1,9 +1,12 @@
 """Spark's configuration on this machine."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from headrace.local import spark
 
@@ -41,6 +44,22 @@ def test_paths_with_spaces_are_one_option_each(tmp_path: Path) -> None:
     ]
     assert f'"-Djava.io.tmpdir={spark.scratch(folder)}"' in line
     assert f'"-XX:SharedArchiveFile={archive}" -Xlog:disable' in line
+
+
+def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in spark_apps/conf counts; of lists this machine's part stays, since nothing starts without it."""
+    shared = tmp_path / "shared"
+    shutil.copytree(spark.SHARED, shared)
+    with (shared / "spark-defaults.conf").open("a") as file:
+        file.write("spark.driver.memory 3g\nspark.driver.extraJavaOptions -Dmine=1\nspark.driver.extraClassPath /mine.jar\n")
+    monkeypatch.setattr(spark, "SHARED", shared)
+    spark.prepare(tmp_path / "conf", "connector.jar", archive=None)
+    lines = [line.split(maxsplit=1) for line in (tmp_path / "conf" / "spark-defaults.conf").read_text().splitlines()]
+    found = {parts[0]: parts[1] for parts in lines if len(parts) > 1}  # of two lines Spark takes the later one
+    assert found["spark.driver.memory"] == "3g"
+    assert found["spark.driver.extraClassPath"] == f"connector.jar{os.pathsep}/mine.jar"
+    assert found["spark.driver.extraJavaOptions"].endswith(" -Dmine=1")
+    assert "-Djava.io.tmpdir" in found["spark.driver.extraJavaOptions"]
 
 
 def test_what_killed_drivers_left_goes_once_none_runs(tmp_path: Path) -> None:

@@ -534,7 +534,7 @@ class FakeWorld:
         """`filter_stream.main` without Spark."""
         replaced: list[tuple[Any, str, Callable[..., Any]]] = [
             (filter_stream, "Kafka", lambda _: self.kafka),
-            (filter_stream, "spark_session", lambda _: None),
+            (filter_stream, "spark_session", lambda *_: None),
             (filter_stream, "kafka_stream", lambda _spark, _pipeline, _kafka, start, most: (start, most)),
             (filter_stream, "run_to_end", self.run_to_end),
             (publisher, "judge", lambda records, _: records),

@@ -421,3 +421,31 @@ def test_a_damaged_checkpoint_is_red_with_a_report(one: Ledger, content: bytes) 
     """Whatever is in its metadata."""
     (one.folder.checkpoint / "metadata").write_bytes(content)
     assert "I5" in one.verify()
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("headrace.verify.files.pq.ParquetFile", pa.ArrowMemoryError("malloc of size 8 failed")),
+        ("headrace.verify.files.pq.ParquetFile", OSError(errno.EMFILE, "Too many open files")),
+        ("headrace.verify.files.os.scandir", OSError(errno.EMFILE, "Too many open files")),
+        ("headrace.verify.records.expected", MemoryError()),
+        ("headrace.verify.records.PublishedRows._number", duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block")),
+        ("headrace.verify.records.PublishedRows._number", duckdb.IOException("IO Error: Could not write: No space left on device")),
+        ("headrace.verify.contents.engine.view", duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block")),
+    ],
+)
+def test_what_runs_out_on_this_machine_is_no_finding_about_the_data(
+    one: Ledger, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    """Exit 3, with its name: nothing is damaged, and nothing is remembered as if it were."""
+
+    def short(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("headrace.verify.groups.GROUP_BYTES", 0)
+    monkeypatch.setattr(where, short)
+    with pytest.raises(ResourceError, match=type(error).__name__):
+        one.look()
+    assert ResourceError.exit_code == Exit.SURROUNDINGS
+    assert read_verified(one.folder).recheck == {}
