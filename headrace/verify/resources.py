@@ -10,7 +10,10 @@ import duckdb
 from headrace.errors import ResourceError
 
 SHORT = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
-WORDS = re.compile(r"Cannot allocate memory|Too many open files|No space left on device|Disk quota exceeded|failed to offload data|out of memory", re.IGNORECASE)
+WORDS = re.compile(
+    r"Cannot allocate memory|Too many open files|No space left on device|Disk quota exceeded|failed to offload data|out of memory",
+    re.IGNORECASE,
+)
 """How DuckDB passes on what the system says."""
 
 
