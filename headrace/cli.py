@@ -1,13 +1,12 @@
 """The `headrace` command: what a person types, and how each verb ends."""
 
-import errno
 import signal
 import sys
 from typing import Annotated
 
 import typer
 
-from headrace.errors import Exit, HeadraceError, SurroundingsError
+from headrace.errors import Exit, HeadraceError
 from headrace.verbs import register
 
 # Each verb imports what it needs, so that `--help` is quick.
@@ -95,26 +94,13 @@ def main() -> None:
         app(standalone_mode=True)
     except HeadraceError as error:
         _end(str(error), error.exit_code)
-    except OSError as error:
-        known = _surroundings(error)
+    except (OSError, MemoryError) as error:
+        from headrace.diagnosis import of_system
+
+        known = of_system(error)
         if known is None:
             raise
         _end(str(known), known.exit_code)
-
-
-def _surroundings(error: OSError) -> SurroundingsError | None:
-    where = error.filename or "a file"
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return SurroundingsError(
-                f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA."
-            )
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return SurroundingsError(
-                f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA."
-            )
-        case _:
-            return None
 
 
 def _end(message: str, code: Exit) -> None:

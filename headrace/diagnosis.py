@@ -1,7 +1,10 @@
 """Known failures of Spark and Kafka, by the words they come with: what each means and what to do."""
 
+import errno
 import re
 from dataclasses import dataclass
+
+from headrace.errors import ResourceError, SurroundingsError, UnwritableError
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,23 @@ KNOWN = (
 def diagnose(text: str) -> str | None:
     """What a failure's text means and what to do, or `None` if it is not known."""
     return next((known.means for known in KNOWN if re.search(known.words, text)), None)
+
+
+def of_system(error: OSError | MemoryError) -> SurroundingsError | None:
+    """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's."""
+    if isinstance(error, MemoryError):
+        return ResourceError("This machine has no memory left for it. Stop something else, and run it again.")
+    where = error.filename or "a file"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return ResourceError(
+                f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA."
+            )
+        case errno.EMFILE | errno.ENFILE | errno.ENOMEM:
+            return ResourceError(f"{where} can't be opened: {error.strerror}. Stop something else, or raise the limit (`ulimit -n`).")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return UnwritableError(
+                f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA."
+            )
+        case _:
+            return None

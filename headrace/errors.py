@@ -9,6 +9,7 @@ A message says what happened, where (file and key, or topic, partition and offse
     │   ├── BrokerError                 the broker does not answer, or answers with an error
     │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
     │   ├── ResourceError               memory, open files or room on a disk ran out
+    │   ├── UnwritableError             a folder or file can't be written, and that does not change by itself
     │   ├── BusyError                   somebody else is writing into the pipeline's folder
     │   └── HiddenError                 an open transaction hides records that must be published
     └── RedError                exit 1: the run cannot be green; trying again does not help
@@ -74,6 +75,10 @@ class UnsupportedLoginError(SurroundingsError):
 
 class ResourceError(SurroundingsError):
     """Memory, open files or room on a disk ran out."""
+
+
+class UnwritableError(SurroundingsError):
+    """A folder or file can't be written, and that does not change by itself."""
 
 
 class BusyError(SurroundingsError):

@@ -1,5 +1,6 @@
 """What can be known in seconds and would fail a run after minutes."""
 
+import errno
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from headrace.contract.limits import written
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import MistakeError, SurroundingsError
+from headrace.errors import MistakeError, ResourceError, SurroundingsError, UnwritableError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_pipeline, check_starting
@@ -107,8 +108,9 @@ def check_writable(data: Path) -> int:
             file.write(b"headrace")
             os.fsync(file.fileno())
     except OSError as error:
-        raise SurroundingsError(
-            f"{data} can't be written: {error.strerror}. Change its owner, or set HEADRACE_DATA to another folder."
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (ResourceError if is_full else UnwritableError)(
+            f"{data} can't be written: {error.strerror}. {'Make room' if is_full else 'Change its owner'}, or set HEADRACE_DATA to another folder."
         ) from error
     free = shutil.disk_usage(data).free
     if free < LEAST_FREE_BYTES:

@@ -10,15 +10,17 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.diagnosis import diagnose
+from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError
 from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
@@ -78,7 +80,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add_kafka_arguments(parser)
     parser.add_argument("--data", type=Path, default=Settings.from_environment().data, help="where the pipelines' folders lie")
     parser.add_argument("--run", default=f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", help="name of this run in the ledger")
+    parser.add_argument("--reason", type=Path, help="a file for why it failed, for whatever started it")
     return parser.parse_args(arguments)
+
+
+def fail(reason: str, code: Exit) -> NoReturn:
+    """End with a reason, which is the last line of the log; a traceback would bury it."""
+    if place := parse(sys.argv[1:]).reason:
+        with suppress(OSError):
+            place.write_text(reason)
+    log.error("%s", reason)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
@@ -87,10 +99,10 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HeadraceError as error:
-        log.error("%s", error)  # noqa: TRY400, its text is the diagnosis; a traceback would bury it
-        sys.exit(Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
+        fail(str(error), Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
     except Exception as error:
-        log.exception("The stream broke off. What was published before is whole, and it is safe to run this again.")
-        if known := diagnose(str(error)):
-            log.warning("%s", known)
+        known = of_system(error) if isinstance(error, OSError | MemoryError) else None
+        if means := str(known) if known else diagnose(str(error)):
+            fail(means, Exit.SURROUNDINGS)
+        log.exception("The stream failed. Everything published before is complete; retrying is safe.")
         sys.exit(Exit.SURROUNDINGS)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
@@ -20,8 +22,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
-from headrace.diagnosis import diagnose
-from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError
+from headrace.diagnosis import diagnose, of_system
+from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
+from headrace.report.display import in_lines
 from headrace.settings import ROOT, Settings, kafka_file
 
 log = logging.getLogger(__name__)
@@ -65,10 +68,18 @@ def plainly() -> Iterator[None]:
     """End a task with the error's own text, without a traceback's noise, and try again only where that can help."""
     try:
         yield
-    except SurroundingsError as error:
-        raise AirflowException(str(error)) from None
     except HeadraceError as error:
-        raise AirflowFailException(str(error)) from None
+        raise _ending(error) from None
+    except (OSError, MemoryError) as error:
+        if (known := of_system(error)) is None:
+            raise
+        raise _ending(known) from None
+
+
+def _ending(error: HeadraceError) -> AirflowException:
+    """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
+    may_pass = isinstance(error, SurroundingsError) and not isinstance(error, UnwritableError)
+    return (AirflowException if may_pass else AirflowFailException)(in_lines(str(error)))
 
 
 def preflight(pipeline: Pipeline) -> Any:
@@ -178,13 +189,16 @@ class StreamToParquet(SparkSubmitOperator):
         with plainly():
             config = kafka_config()
         before = self._last_word()
-        with kafka_file(config) as file:
-            self.application_args = [*(self.application_args or []), "--kafka", file]
-            self._submit(context)
+        with kafka_file(config) as file, TemporaryDirectory() as place:
+            said = Path(place) / "reason"
+            self.application_args = [*(self.application_args or []), "--kafka", file, "--reason", str(said)]
+            self._submit(context, said)
         if self._last_word() == before:
             raise AirflowException(
-                "spark-submit ended well, but the app did not come to its end: it wrote no new streamed.json. The log above may say why; "
-                "it is safe to run it again: nothing is published twice."
+                in_lines(
+                    "spark-submit succeeded, but the app did not finish: streamed.json was not updated. The log above may say why. "
+                    "Retrying is safe: nothing is published twice."
+                )
             )
 
     def _last_word(self) -> bytes | None:
@@ -194,19 +208,25 @@ class StreamToParquet(SparkSubmitOperator):
         streamed = Folder(Settings.from_environment().data / self.pipeline).streamed
         return streamed.read_bytes() if streamed.exists() else None
 
-    def _submit(self, context: Context) -> None:
+    def _submit(self, context: Context, said: Path) -> None:
         try:
             super().execute(context)
         except AirflowException as error:
             found = re.search(r"Error code is: (-?\d+)", str(error))
             code = int(found[1]) if found else None
+            # A driver elsewhere in a cluster writes its reason there.
+            reason = said.read_text(errors="replace").strip() if said.exists() else None
             if code in {Exit.RED_STREAM, Exit.USAGE}:
-                raise AirflowFailException("The stream is red; the last lines of its log say why and what to do.") from None
+                raise AirflowFailException(in_lines(reason or "The stream is red; its log says why and what to do.")) from None
             if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
-                ended = "was killed: by hand, or by the system, as it does when memory runs out"
+                ended = "The stream was killed: by hand, or by the system, as it does when memory runs out."
             else:
-                ended = f"ended with exit code {'?' if code is None else code}; {diagnose(str(error)) or 'its log above says more'}"
-            raise AirflowException(f"The stream {ended}. It is safe to run it again: nothing is published twice.") from None
+                ended = (
+                    reason
+                    or diagnose(str(error))
+                    or f"The stream ended with exit code {'?' if code is None else code}; its log above says more."
+                )
+            raise AirflowException(in_lines(f"{ended} Retrying is safe: nothing is published twice.")) from None
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()

@@ -1,6 +1,7 @@
 """How values look to people: numbers, times, sizes, and text that comes from records."""
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,18 @@ def visible(text: str) -> str:
 def shortened(text: str, longest: int = LONGEST) -> str:
     """The beginning of a long text, and how long it is."""
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
+
+
+LINE = 100
+"""Characters in a line of an error: what fits into an alert."""
+
+
+def in_lines(text: str) -> str:
+    """The text in lines that are not too long; a line that is indented stays so."""
+    return "\n".join(
+        textwrap.fill(line, LINE, subsequent_indent=line[: len(line) - len(line.lstrip())], break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
 
 
 def number(value: int) -> str:

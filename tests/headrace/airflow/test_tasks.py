@@ -1,6 +1,8 @@
 """How tasks end: what is tried again and what is not."""
 
+import errno
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,32 @@ def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkey
     assert isinstance(caught.value, AirflowFailException) is not again
 
 
+def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert shows the exception and nothing else: the reason and what to do, in lines that fit."""
+    reason = "t-0 offsets 0 to 24: never published, and gone from Kafka. They are lost. " * 3
+
+    def submit(hook: SparkSubmitHook, *_: Any) -> None:
+        arguments = hook._application_args or []  # noqa: SLF001, what the command is made of
+        Path(arguments[arguments.index("--reason") + 1]).write_text(reason)
+        raise AirflowException("Cannot execute: spark-submit. Error code is: 11.\nLast spark-submit output:\n...")
+
+    monkeypatch.setattr(SparkSubmitHook, "submit", submit)
+    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
+    with pytest.raises(AirflowFailException) as caught:
+        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+    assert " ".join(str(caught.value).split()) == reason.strip()
+    assert max(map(len, str(caught.value).splitlines())) <= 100
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("number", "again"), [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False), (errno.EROFS, False)])
+def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:  # noqa: FBT001, a column of the table above
+    """Room may be made; an owner does not change by itself."""
+    with pytest.raises(AirflowException, match="/data/p") as caught, tasks.plainly():
+        raise OSError(number, os.strerror(number), "/data/p")
+    assert isinstance(caught.value, AirflowFailException) is not again
+
+
 def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """spark-submit's exit code alone does not say that the app ran: that of an earlier run is not taken for its word."""
     (tmp_path / "one").mkdir()
@@ -54,7 +82,7 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: None)
     monkeypatch.setattr(tasks, "kafka_config", dict)
-    with pytest.raises(AirflowException, match=r"no new streamed\.json") as caught:
+    with pytest.raises(AirflowException, match=r"streamed\.json was not updated") as caught:
         tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
     assert not isinstance(caught.value, AirflowFailException)
 
@@ -76,9 +104,8 @@ def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch, tm
     seen: list[Path] = []
 
     def submit(hook: SparkSubmitHook, *_: Any) -> None:
-        option, name = (hook._application_args or [])[-2:]  # noqa: SLF001, what the command is made of
-        assert option == "--kafka"
-        seen.append(Path(name))
+        arguments = hook._application_args or []  # noqa: SLF001, what the command is made of
+        seen.append(Path(arguments[arguments.index("--kafka") + 1]))
         assert json.loads(seen[0].read_text()) == config
         assert seen[0].stat().st_mode & 0o077 == 0
         (tmp_path / "one").mkdir()
