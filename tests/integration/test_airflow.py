@@ -110,8 +110,8 @@ def events(scheduler: Scheduler, dag: str, run: str) -> list[str]:
 
 
 def ends(scheduler: Scheduler, run: Run, task: str, lines: int) -> str:
-    """The end of a task's log, as a person reads it."""
-    return "\n".join(scheduler.airflow.log(run, scheduler.task(run, task))[-lines:])
+    """The end of a task's log, as a person reads it: wherever its lines break."""
+    return " ".join("\n".join(scheduler.airflow.log(run, scheduler.task(run, task))[-lines:]).split())
 
 
 # What holds of the DAGs themselves. The first runs are under way.
