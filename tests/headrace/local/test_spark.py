@@ -46,6 +46,14 @@ def test_paths_with_spaces_are_one_option_each(tmp_path: Path) -> None:
     assert f'"-XX:SharedArchiveFile={archive}" -Xlog:disable' in line
 
 
+def test_a_driver_that_runs_out_of_memory_ends_and_says_what_helps(tmp_path: Path) -> None:
+    """Spark would go on for a while, and print four hundred lines of traces."""
+    spark.prepare(tmp_path / "conf", "connector.jar", archive=None)
+    options = (tmp_path / "conf" / "spark-defaults.conf").read_text()
+    assert "-XX:+ExitOnOutOfMemoryError" in options
+    assert '"-XX:OnOutOfMemoryError=echo Out of memory: raise spark.driver.memory in' in options
+
+
 def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in spark_apps/conf counts; of lists this machine's part stays, since nothing starts without it."""
     shared = tmp_path / "shared"
