@@ -91,7 +91,7 @@ class Cluster:
     def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
         """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one.
 
-        Each broker coordinates some of the transactions, and lists those that the client may describe.
+        Each broker coordinates some of the transactions, and lists the ones that the client may describe.
         """
         with self._forgetting(topic, partition):
             request = MetadataRequest(version=METADATA, topics=[], allow_auto_topic_creation=False)

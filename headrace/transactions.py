@@ -84,7 +84,7 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
         is_old = sent_at is not None and (now - sent_at).total_seconds() > longest
         try:
             began_at = kafka.transaction_start(topic, partition, offset)
-        except BrokerError:  # a coordinator that is silent may know it: nobody is to abort it
+        except BrokerError:  # a coordinator that is silent may know it, and an abort would lose records
             began_at, is_hanging, is_certain = None, False, False
         except UnsupportedLoginError:
             began_at, is_hanging, is_certain = None, is_old, False

@@ -75,7 +75,7 @@ def following(identity: Identity, newest: Link | None) -> Positions:
 
 
 def check_cluster(folder: Folder, identity: Identity, newest: Link | None, cluster: Cluster) -> None:
-    """Raise `RefusedError` unless the topics are those that were read so far and the next offsets are still there, `HiddenError` if they can't be seen."""
+    """Raise `RefusedError` if a topic is another one or the next offsets are gone, `HiddenError` if a transaction hides them."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if cluster.compacted:
         raise RefusedError(

@@ -95,7 +95,7 @@ class Verified(Document, frozen=True, kw_only=True):
     announced: int = 0
     """Number up to which that was announced to consumers of the data."""
     gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
-    """Per micro-batch, how many gaps could not be looked at; those that have none are left out."""
+    """Per micro-batch, how many gaps could not be looked at, where there are any."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
     recheck_receipts: dict[str, int] = msgspec.field(default_factory=dict)
     """Runs whose receipts an earlier red named, and the number of the newest report that did."""

@@ -109,7 +109,7 @@ class Airflow:
         self.ask("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
     def was_switched_off(self, dag: str) -> bool:
-        """Whether a DAG is off because somebody switched it off: by the event log's latest change of it."""
+        """Whether a user switched a DAG off, by the latest change of it in the event log."""
         if not (self.dag(dag) or {}).get("is_paused"):
             return False
         changes = self.ask("GET", f"/api/v2/eventLogs?dag_id={dag}&event=patch_dag&order_by=-event_log_id&limit=1")["event_logs"]

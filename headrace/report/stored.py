@@ -156,7 +156,7 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
         ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number, reverse=True
     )
     if of is not Of.VERIFY:
-        items |= {run, *_published_by(folder, run, max((cover.ever.micro_batches for cover, _ in known), default=0))}
+        items |= {run, *_published_by(folder, run)}
     entries = {item: entry_sha256(folder, item) for item in items if isinstance(item, int)}
     settled = next((cover.number for cover, _ in known if not cover.doubts), 0)
 
@@ -198,13 +198,11 @@ def discard(folder: Folder, run: str) -> None:
         (folder.report(run) / name).unlink(missing_ok=True)
 
 
-def _published_by(folder: Folder, run: str, longest: int) -> set[int]:
-    """The micro-batches that an ingest run published, and those whose entries can't be read: nobody knows whose they are.
-
-    longest  how many micro-batches there ever were by any report
-    """
+def _published_by(folder: Folder, run: str) -> set[int]:
+    """The micro-batches that an ingest run published, and those that verify knows and whose entries can't be read: they may be this run's."""
     found = {micro_batch_of(path.parent): _decoded(path, Origin) for path in folder.events.glob(f"*/{ENTRY}")}
-    unknown = {number for number in range(longest) if found.get(number) is None}
+    verified = read_verified(folder)
+    unknown = {number for number in range(max(verified.until, *verified.recheck, -1) + 1) if found.get(number) is None}
     return unknown | {number for number, origin in found.items() if number is not None and origin and origin.run == run}
 
 

@@ -227,7 +227,7 @@ class Group:
 
     @property
     def gaps(self) -> dict[tuple[str, int], dict[int, list[OffsetRange]]]:
-        """Per topic-partition that has any: the offsets that hold no record, by micro-batch, of those that are not doubted."""
+        """Per topic-partition with any: the offsets without a record, by micro-batch. Doubted micro-batches are left out."""
         found = {
             place: {share.entry.number: share.gaps for share in shares if share.gaps and share.entry.number not in self.doubted}
             for place, shares in self._places.items()

@@ -1,15 +1,14 @@
 """What verify runs out of on this machine says nothing about the data."""
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
 
+from headrace.diagnosis import of_system
 from headrace.errors import ResourceError
 
-SHORT = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
 WORDS = re.compile(
     r"Cannot allocate memory|Too many open files|No space left on device|Disk quota exceeded|failed to offload data|out of memory",
     re.IGNORECASE,
@@ -19,8 +18,8 @@ WORDS = re.compile(
 
 def raise_if_short(error: BaseException) -> None:
     """Raise `ResourceError` if memory, open files or room on a disk ran out; return if the error is about something else."""
-    is_short = isinstance(error, MemoryError | duckdb.OutOfMemoryException) or (isinstance(error, OSError) and error.errno in SHORT)
-    if is_short or (isinstance(error, duckdb.Error) and WORDS.search(str(error))):
+    is_short = isinstance(error, duckdb.OutOfMemoryException) or (isinstance(error, duckdb.Error) and WORDS.search(str(error)))
+    if is_short or (isinstance(error, OSError | MemoryError) and isinstance(of_system(error), ResourceError)):
         first = (str(error).splitlines() or [""])[0]
         raise ResourceError(
             f"Verify ran out of memory, open files or disk: {type(error).__name__}{f': {first}' if first else ''}. Nothing is said about the data. "

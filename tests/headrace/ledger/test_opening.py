@@ -53,12 +53,12 @@ def fill_again(one: Ledger) -> None:
 
 
 def lose_the_checkpoint(one: Ledger) -> None:
-    """Somebody removed it."""
+    """Its folder is gone."""
     shutil.rmtree(one.folder.checkpoint)
 
 
 def lose_a_micro_batch(one: Ledger) -> None:
-    """Somebody removed it."""
+    """Its folder is gone."""
     shutil.rmtree(one.folder.events / "micro_batch=0")
 
 
@@ -197,7 +197,7 @@ def test_check_shows_a_topic_that_differs(tmp_path: Path, check: Callable[[Ledge
 
 
 def test_a_ledger_without_identity_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    """Somebody removed identity.json."""
+    """identity.json is gone."""
     one = Ledger.made(tmp_path, others(40), [10])
     assert msgspec.json.decode(one.folder.identity.read_bytes(), type=Identity) == documents.read(one.folder.identity, Identity)
     one.folder.identity.unlink()

@@ -185,6 +185,24 @@ def test_a_run_whose_entry_is_gone_does_not_show_an_older_green(tmp_path: Path, 
     assert found.parent.name == "verify-2"
 
 
+def test_a_red_about_what_a_copy_does_not_hold_is_not_shown_for_its_runs(tmp_path: Path) -> None:
+    """Ledger and checkpoint were put back from before the micro-batch that it named, and a newer green is about all that is there now."""
+    one = Ledger.made(tmp_path, others(60), [10])
+    assert one.verify() == {}
+    old = one.copied(tmp_path / "old")
+    one.publish(1, 10, 20)
+    one.publish(2, 20, 30)
+    assert one.verify() == {}
+    shutil.rmtree(one.folder.events / "micro_batch=1")
+    assert one.verify() != {}
+    one.rolled_back(old)
+    roll_back(one.folder, newest_link(one.folder))
+    assert one.verify(one.everything) == {}
+    found = of_run(one.folder, "run", Of.INGEST)
+    assert found is not None
+    assert documents.read(found, Report).state == "green"
+
+
 def test_a_red_run_that_was_settled_by_hand_is_green(tmp_path: Path) -> None:
     """No run of the DAG looks at it again."""
     one = Ledger.made(tmp_path, others(30), [10])
