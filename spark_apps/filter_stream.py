@@ -103,6 +103,9 @@ if __name__ == "__main__":
     except Exception as error:
         known = of_system(error) if isinstance(error, OSError | MemoryError) else None
         if means := str(known) if known else diagnose(str(error)):
+            log.warning(
+                "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]
+            )  # what the diagnosis is about, without its trace
             fail(means, Exit.SURROUNDINGS)
         log.exception("The stream failed. Everything published before is complete; retrying is safe.")
         sys.exit(Exit.SURROUNDINGS)

@@ -80,7 +80,7 @@ ADVICE = {
     "I8": Advice(
         "The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
         "Put back the named file from a copy, or move out what is not Headrace's. "
-        "Without a copy, `headrace reset {pipeline}` moves the data aside and writes it anew while Kafka still holds the records.",
+        "Without a copy, `headrace reset {pipeline}` moves the data aside, and the next run publishes again what Kafka still holds.",
     ),
 }
 
