@@ -461,7 +461,7 @@ def test_down_v_leaves_nothing(stack: Stack) -> None:
     down_v(stack)
     stack.up("kafka", "spark-worker")
     for command in (["headrace", "topics", "create", "important_messages"], shlex.split(SUBMIT, comments=True)[4:]):
-        said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", *command, check=False)
+        said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", shlex.join(command), check=False)
         assert "is gone from Kafka" in said
         assert "headrace reset important_messages" in said
     down_v(stack)
