@@ -1,5 +1,6 @@
 """The verbs of the `headrace` command that are about pipelines and their records."""
 
+import getpass
 import os
 import subprocess
 from typing import Annotated
@@ -24,7 +25,7 @@ topics = typer.Typer(no_args_is_help=True, help="List, describe, create and dele
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    for verb in (new, check, run, verify, report, reset, produce, watch):
+    for verb in (new, check, run, verify, report, accept, reset, produce, watch):
         app.command()(verb)
     app.add_typer(topics, name="topics")
 
@@ -47,6 +48,14 @@ def kafka_config(servers: str | None) -> dict[str, str]:
 
     config = current.settings().kafka_config
     return {**config, "bootstrap.servers": servers} if servers else config
+
+
+def user() -> str:
+    """Who runs the command; a container's user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def agree(yes: bool) -> None:
@@ -194,6 +203,36 @@ def report(
         terminal.out(f"The whole account: {page}" if page.exists() else UNCONCLUDED, highlight=False)
     if not (page.exists() and wording.outcome(found).green):
         raise typer.Exit(Exit.RED)
+
+
+def accept(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why; every report says so from then on.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Write down what Kafka removed before it was published or verified, and go on: the way out after records aged out."""
+    from datetime import UTC, datetime
+
+    from headrace import accepting
+    from headrace.kafka import Kafka
+
+    if not reason.strip():
+        raise MistakeError("--reason is empty. Every later report says why this was accepted.")
+    pipeline, folder = load(name)
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    listed = accepting.unprovable(folder, pipeline, kafka)
+    if not listed:
+        typer.echo(
+            f"Nothing to accept: nothing is lost, and all that left Kafka was proven. `headrace verify {name}` says what else is red."
+        )
+        return
+    for line in accepting.explain(listed):
+        typer.echo(line)
+    agree(yes)
+    run = f"accept__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    entry = accepting.accept(folder, pipeline, kafka, listed, by=user(), reason=reason.strip(), run=run)
+    typer.echo(f"Accepted, as entry {entry.number} of the ledger. Go on with: headrace run {name} --wait")
 
 
 def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:

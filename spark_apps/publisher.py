@@ -17,7 +17,7 @@ from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following
 from headrace.ledger.identity import Identity, read_identity
-from headrace.ledger.ranges import OffsetRange, Positions, between
+from headrace.ledger.ranges import OffsetRange, between, new_partitions
 from headrace.report.display import plural
 from spark_apps.judge import POSITION, judge
 
@@ -209,15 +209,6 @@ def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: i
         return between(following(identity, before), planned)
     except ValueError as error:
         raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}") from error
-
-
-def new_partitions(known: Positions, ends: Positions, start: Positions) -> Positions:
-    """Where the partitions start that a micro-batch is the first to account for."""
-    new = {
-        topic: {partition: start[topic][partition] for partition in partitions if partition not in known.get(topic, {})}
-        for topic, partitions in ends.items()
-    }
-    return {topic: partitions for topic, partitions in new.items() if partitions}
 
 
 def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:

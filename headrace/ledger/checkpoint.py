@@ -11,6 +11,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -175,13 +176,7 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
     lost = _lost_unpublished(checkpoint, identity)
     if lost is None:
         return identity
-    if checkpoint.exists():
-        # At once, so that no cut leaves a part of it.
-        aside = folder.staging / f"checkpoint-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(exist_ok=True)
-        checkpoint.rename(aside)
-        documents.sync_directory(folder.root)
-        shutil.rmtree(aside)
+    _move_out(folder)
     if identity.checkpoint is not None:
         identity = msgspec.structs.replace(identity, checkpoint=None)
         documents.write(folder.identity, identity)
@@ -216,6 +211,62 @@ def plan_again(checkpoint: Path, newest: int, ends: Positions, most: int) -> Non
             f"{count:,}",
             f"{most:,}",
         )
+
+
+def write_plan(folder: Folder, identity: Identity, number: int, ends: Positions) -> Identity:
+    """Write a plan for an entry that Spark did not plan, so that the stream goes on behind it. The caller holds the lock.
+
+    A plan of Spark's own by that number is removed: nothing was published by it. Before the first entry the whole checkpoint is made.
+
+    Args:
+        folder: The pipeline's folder.
+        identity: What is in `identity.json`.
+        number: Of the entry.
+        ends: Where every partition stands after it.
+
+    Returns:
+        The identity, which names the new checkpoint if one was made.
+    """
+    checkpoint = folder.checkpoint
+    if number > 0:
+        plan, before = (checkpoint / "offsets" / str(each) for each in (number, number - 1))
+        _checksum(plan).unlink(missing_ok=True)
+        plan.unlink(missing_ok=True)
+        documents.replace(plan, _plan(before.read_text().splitlines()[:-1], ends))
+        return identity
+    _move_out(folder)
+    made = folder.staging / "checkpoint"
+    documents.make_folder(made / "offsets")
+    identity = msgspec.structs.replace(identity, checkpoint=str(uuid.uuid4()))
+    documents.replace(made / "metadata", msgspec.json.encode({"id": identity.checkpoint}))
+    header = {"batchWatermarkMs": 0, "batchTimestampMs": int(datetime.now(UTC).timestamp() * 1000), "conf": {}}
+    documents.replace(made / "offsets" / "0", _plan(["v1", msgspec.json.encode(header).decode()], ends))
+    made.rename(checkpoint)
+    documents.sync_directory(folder.root)
+    documents.write(folder.identity, identity)
+    return identity
+
+
+def note_committed(checkpoint: Path, number: int) -> None:
+    """Note that a plan is carried out, where Spark did not make it: it would replay the plan, and refuse partitions that begin in it."""
+    note = checkpoint / "commits" / str(number)
+    if not note.exists():
+        before = note.with_name(str(number - 1))
+        documents.replace(note, before.read_bytes() if before.exists() else b'v1\n{"nextBatchWatermarkMs":0}')
+
+
+def _plan(header: list[str], ends: Positions) -> bytes:
+    return "\n".join([*header, msgspec.json.encode(ends).decode()]).encode()
+
+
+def _move_out(folder: Folder) -> None:
+    """Remove a checkpoint from which nothing was published: at once, so that no cut leaves a part of it."""
+    if folder.checkpoint.exists():
+        aside = folder.staging / f"checkpoint-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.checkpoint.rename(aside)
+        documents.sync_directory(folder.root)
+        shutil.rmtree(aside)
 
 
 def _sources(checkpoint: Path) -> list[Path]:

@@ -114,6 +114,10 @@ class Totals(Part, frozen=True, kw_only=True):
                 sums[column] += getattr(account, column)
         return Totals(**sums)
 
+    def less_gaps(self, lost: Iterable[OffsetRange]) -> "Totals":
+        """These counts without gaps that were accepted as lost."""
+        return msgspec.structs.replace(self, gaps=self.gaps - sum(map(len, lost)))
+
 
 COLUMNS = ("kept", "filtered", "quarantined", "gaps")
 
@@ -133,6 +137,10 @@ class Kind(StrEnum):
     """Files that were removed because of their age."""
 
 
+CHECKED_KINDS = frozenset({Kind.PUBLISHED, Kind.ACCEPTED})
+"""The kinds that this version writes and can check."""
+
+
 class PublishedFile(Part, frozen=True, kw_only=True):
     """A file that an earlier entry published."""
 
@@ -142,7 +150,7 @@ class PublishedFile(Part, frozen=True, kw_only=True):
 
 
 class Acceptance(Part, frozen=True, kw_only=True):
-    """Who accepted what, and why."""
+    """Who accepted what, and why. The ledger's end moves behind `lost` offsets that follow it."""
 
     by: str
     reason: str
@@ -313,22 +321,40 @@ def joined(before: Link | None, entry: Entry) -> str | None:
         return f"the entry of micro-batch {before.entry.number + 1 if before else 0} is missing"
     if before and entry.previous != before.sha256:
         return f"micro-batch {entry.number} follows another entry of micro-batch {before.entry.number} than the one on disk; entries never change"
-    return _misfit(before.entry if before else None, entry) if entry.kind is Kind.PUBLISHED else None
+    return _misfit(before.entry if before else None, entry) if entry.kind in CHECKED_KINDS else None
 
 
 def _misfit(before: Entry | None, entry: Entry) -> str | None:
-    """Why a micro-batch's ranges and totals do not go on where the entry before ends."""
+    """Why an entry's ranges and totals do not go on where the entry before ends."""
     at = before.offsets if before else {}
     if known := [
         f"{topic}-{partition}" for topic, starts in entry.starts.items() for partition in starts if partition in at.get(topic, {})
     ]:
         return f"micro-batch {entry.number} starts {known[0]} a second time"
+    stands = {topic: {**at.get(topic, {}), **entry.starts.get(topic, {})} for topic in {**at, **entry.starts}}
     try:
-        ends = advance({topic: {**at.get(topic, {}), **entry.starts.get(topic, {})} for topic in {**at, **entry.starts}}, entry.ranges)
+        within, behind = split_lost(entry.accepted, stands)
+        ends = advance(stands, [*entry.ranges, *behind])
     except ValueError as error:
         return f"micro-batch {entry.number} does not join: {error}"
     if ends != entry.offsets:
         return f"micro-batch {entry.number} ends at {entry.offsets}, its ranges at {ends}"
-    if (totals := (before.totals if before else Totals()).plus(entry.accounts)) != entry.totals:
+    if (totals := (before.totals if before else Totals()).plus(entry.accounts).less_gaps(within)) != entry.totals:
         return f"micro-batch {entry.number} claims totals of {entry.totals}, the accounts up to it add up to {totals}"
     return None
+
+
+def split_lost(accepted: Acceptance | None, stands: Positions) -> tuple[list[OffsetRange], list[OffsetRange]]:
+    """The lost ranges of an acceptance: those within what was published before, and those behind it, which move the ledger's end.
+
+    stands  the next offset of each partition before the acceptance
+    Raises `ValueError` for a range that is neither, or for an unproven one that was never published.
+    """
+    within: list[OffsetRange] = []
+    behind: list[OffsetRange] = []
+    for each in accepted.lost if accepted else ():
+        (within if each.until_offset <= stands.get(each.topic, {}).get(each.partition, 0) else behind).append(each)
+    for each in accepted.unproven if accepted else ():
+        if each.until_offset > stands.get(each.topic, {}).get(each.partition, 0):
+            raise ValueError(f"{each} was never published, so it can't be unproven")
+    return within, behind

@@ -98,9 +98,13 @@ def check_cluster(folder: Folder, identity: Identity, newest: Link | None, clust
         if (earliest := cluster.earliest[topic][partition]) > offset
     ]:
         raise RefusedError(
-            f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. "
-            f"Lengthen the topic's retention. To go on from what is there: {reset}"
+            f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. Lengthen the topic's retention. "
+            f"To write that down and go on behind them: {_accept(folder.root.name)}"
         )
+
+
+def _accept(pipeline: str) -> str:
+    return f"`headrace accept {pipeline} --reason …`, or the DAG headrace_repair."
 
 
 def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterator[tuple[str, int | None, str]]:
@@ -162,7 +166,7 @@ def joined(identity: Identity, cluster: Cluster) -> Identity:
             if earliest > 0:
                 raise RefusedError(
                     f"{topic}-{partition} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
-                    f"A new partition must be complete. Read it with a pipeline of its own, or `headrace reset {identity.pipeline}`."
+                    f"To write that down and go on behind them: {_accept(identity.pipeline)}"
                 )
             start[topic][partition] = 0
     return Identity(

@@ -10,7 +10,7 @@ from headrace.errors import HiddenError, LedgerError, RefusedError, Surroundings
 from headrace.gaps import unexplained
 from headrace.kafka import Block, Kafka
 from headrace.ledger import checkpoint, publish
-from headrace.ledger.entries import Link, newest_link
+from headrace.ledger.entries import Kind, Link, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, check_starting, following, joined
 from headrace.ledger.identity import Identity, read_identity
@@ -29,6 +29,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
         number, ends = newest.entry.number if newest else -1, following(identity, newest)
         identity = checkpoint.recover(folder, identity, number, ends)
         checkpoint.plan_again(folder.checkpoint, number, ends, pipeline.max_records_per_micro_batch)
+        if newest and newest.entry.kind is not Kind.PUBLISHED:
+            checkpoint.note_committed(folder.checkpoint, number)
     check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
     cluster = survey(kafka, wanted)

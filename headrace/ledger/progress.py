@@ -94,6 +94,8 @@ class Verified(Document, frozen=True, kw_only=True):
     """Number of the last report that proved something new."""
     announced: int = 0
     """Number up to which that was announced to consumers of the data."""
+    accepted: list[int] = msgspec.field(default_factory=list)
+    """Numbers of the entries of kind `accepted` up to the mark."""
     gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
     """Per micro-batch, how many gaps could not be looked at, where there are any."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
@@ -188,6 +190,7 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
             mark=marks[-1] if marks else None,
             earlier=marks[:-1],
             recheck=recheck,
+            accepted=[number for number in known.accepted if number <= until_mark],
             gaps_not_checked={number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark},
             last_records=[last for last in known.last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)],
             history=History(),

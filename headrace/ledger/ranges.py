@@ -59,6 +59,15 @@ def between(start: Positions, end: Positions) -> list[OffsetRange]:
     return ranges
 
 
+def new_partitions(known: Positions, ends: Positions, start: Positions) -> Positions:
+    """Where the partitions start that a micro-batch is the first to account for."""
+    new = {
+        topic: {partition: start[topic][partition] for partition in partitions if partition not in known.get(topic, {})}
+        for topic, partitions in ends.items()
+    }
+    return {topic: partitions for topic, partitions in new.items() if partitions}
+
+
 def advance(positions: Positions, ranges: Iterable[OffsetRange]) -> Positions:
     """Positions after the ranges, each of which must start where its partition stands.
 
@@ -92,6 +101,14 @@ def without(whole: OffsetRange, taken: Iterable[OffsetRange]) -> list[OffsetRang
     if at < whole.until_offset:
         left.append(OffsetRange(whole.topic, whole.partition, at, whole.until_offset))
     return left
+
+
+def overlap(one: OffsetRange | None, other: OffsetRange) -> OffsetRange | None:
+    """The offsets that two ranges of the same topic-partition share, or `None`."""
+    if one is None:
+        return None
+    at, until = max(one.from_offset, other.from_offset), min(one.until_offset, other.until_offset)
+    return OffsetRange(one.topic, one.partition, at, until) if at < until else None
 
 
 def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:

@@ -16,7 +16,7 @@ from headrace.local import archive
 from headrace.local.console import Say
 from headrace.local.login import login
 from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
-from headrace.report.model import ReceiptState, Report, State
+from headrace.report.model import LOOKED_AT, Report, State
 from headrace.settings import Settings
 
 EVERY = 0.5
@@ -32,9 +32,6 @@ STALLED_AFTER = 900.0
 """Seconds without any task changing its state after which nobody should go on waiting."""
 
 LOG_LINES = 25
-
-JUDGED = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.BROKEN})
-"""States of receipts that a verify run has read back."""
 
 _Show = Callable[[list[str]], None]
 
@@ -218,7 +215,7 @@ class _Demo:
     def _covers(self, report: Report, run: str) -> bool:
         """Say whether a report accounts for the run's batch, or, where it produced none, for all that it published."""
         if self.folder.receipt(run).exists():
-            return any(receipt.run == run and receipt.state in JUDGED for receipt in report.receipts)
+            return any(receipt.run == run and receipt.state in LOOKED_AT for receipt in report.receipts)
         return {entry.number for entry in entries(self.folder) if entry.run == run} <= {batch.id for batch in report.micro_batches}
 
     def _report(self, run: Run) -> Report | None:

@@ -16,6 +16,7 @@ MOST_PARTITIONS = 24
 MOST_RECEIPTS = 5
 MOST_FINDINGS = 5
 MOST_SAMPLES = 5
+MOST_ACCEPTED = 3
 LONGEST_SAMPLE = 100
 """A screen's worth; the rest is in the HTML report."""
 
@@ -35,6 +36,11 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     page.line(outcome.sentence, "bold green" if outcome.green else "bold red")
     if outcome.detail:
         page.line(outcome.detail)
+    said = wording.accepted(report)
+    for line in said[:MOST_ACCEPTED]:
+        page.line(line, hanging=2)
+    if more := max(len(said) - MOST_ACCEPTED, 0):
+        page.line(f"{plural(more, 'earlier acceptance')} in the HTML report", "dim")
     page.blank()
     _broken(page, report)
     _balance(page, report)
@@ -98,12 +104,13 @@ def _balance(page: _Page, report: Report) -> None:
         page.blank()
         return
     rows = sorted(report.balance, key=lambda row: wording.difference(row) == 0)[:MOST_PARTITIONS]
-    totals = {name: sum(getattr(row, name) for row in report.balance) for name in ("kept", "filtered", "quarantined", "gaps")}
+    columns = wording.columns(report)
+    totals = {name: sum(getattr(row, name) for row in report.balance) for name in columns}
     offsets = sum(row.until_offset - row.from_offset for row in report.balance)
     page.table(
-        ["partition", "offsets", "records", "kept", "filtered", "quarantined", "gaps"],
-        [_balance_row(row) for row in rows],
-        total=["total", number(offsets), number(offsets - totals["gaps"]), *map(number, totals.values())],
+        ["partition", "offsets", "records", *columns],
+        [_balance_row(row, columns) for row in rows],
+        total=["total", number(offsets), number(offsets - totals["gaps"] - totals.get("lost", 0)), *map(number, totals.values())],
     )
     if wording.broken(report):
         page.line("These are the figures of the entries; what was found against them stands above.", "dim")
@@ -120,10 +127,10 @@ def _balance(page: _Page, report: Report) -> None:
         page.blank()
 
 
-def _balance_row(row: Balance) -> list[str]:
+def _balance_row(row: Balance, columns: list[str]) -> list[str]:
     offsets = f"{row.from_offset} to {row.until_offset - 1}"
-    records = row.until_offset - row.from_offset - row.gaps
-    return [f"{row.topic}-{row.partition}", offsets, *map(number, (records, row.kept, row.filtered, row.quarantined, row.gaps))]
+    records = row.until_offset - row.from_offset - row.gaps - row.lost
+    return [f"{row.topic}-{row.partition}", offsets, number(records), *(number(getattr(row, name)) for name in columns)]
 
 
 def _waiting(page: _Page, report: Report) -> None:

@@ -32,6 +32,8 @@ def render(report: Report) -> str:
             broken=wording.broken(report),
             chart=chart(report.kept_per_minute),
             columns=columns,
+            parts=wording.columns(report),
+            accepted=wording.accepted(report),
             filters=_filters(report.micro_batches),
             readers=wording.readers(report.events),
             most_rows=MOST_ROWS,
@@ -92,7 +94,7 @@ def _code(text: str) -> Markup:
 
 
 def _totals(report: Report) -> dict[str, int]:
-    names = ("kept", "filtered", "quarantined", "gaps")
+    names = wording.columns(report)
     totals = {name: sum(getattr(row, name) for row in report.balance) for name in names}
     return totals | {"offsets": sum(row.until_offset - row.from_offset for row in report.balance)}
 
@@ -100,7 +102,7 @@ def _totals(report: Report) -> dict[str, int]:
 def _shares(report: Report) -> list[tuple[str, float, float]]:
     """Name, start and width in per cent of each part of the proportion bar."""
     totals = _totals(report)
-    names = ("kept", "filtered", "quarantined", "gaps")
+    names = wording.columns(report)
     whole = sum(max(totals[name], 0) for name in names)
     shares, start = [], 0.0
     for name in names:

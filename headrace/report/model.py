@@ -33,10 +33,17 @@ class ReceiptState(StrEnum):
     VERIFIED = "verified"
     AGED_OUT = "aged_out"
     """Verified while Kafka held its records; the receipt is still what it was then."""
+    ACCEPTED = "accepted"
+    """Never read back whole, which was accepted."""
     BROKEN = "broken"
     PENDING = "pending"
     OPEN = "open"
 
+
+HELD = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.ACCEPTED})
+"""A receipt that nothing was found against."""
+LOOKED_AT = HELD | {ReceiptState.BROKEN}
+"""A receipt that a run checked."""
 
 ABOUT_WHAT_COMES = frozenset({"I9", "I10"})
 """Invariants that cast no doubt on what is published: the frontier, and the pipeline's own limits."""
@@ -82,6 +89,24 @@ class Balance(Part, frozen=True, kw_only=True):
     filtered: int
     quarantined: int
     gaps: int
+    lost: int = 0
+    """Never published, gone from Kafka, and accepted."""
+
+
+class Accepted(Part, frozen=True, kw_only=True):
+    """What somebody accepted, on the record: offsets that were lost, or could not be proven any more."""
+
+    entry: int
+    """Number of the ledger's entry."""
+    at: datetime
+    by: str
+    reason: str
+    lost: int
+    """Offsets that were never published."""
+    unproven: int
+    """Offsets that were published, and left Kafka before verify read them."""
+    is_new: bool
+    """Whether this run is the first to check it."""
 
 
 class Landed(Part, frozen=True, kw_only=True):
@@ -210,6 +235,8 @@ class Totals(Part, frozen=True, kw_only=True):
     filtered: int
     quarantined: int
     gaps: int
+    lost: int = 0
+    unproven: int = 0
 
 
 class Recheck(Part, frozen=True, kw_only=True):
@@ -280,6 +307,8 @@ class Report(Document, frozen=True, kw_only=True):
     kept_per_minute: list[Minute]
     samples: list[Sample]
     micro_batches: list[MicroBatch]
+    accepted: list[Accepted] = msgspec.field(default_factory=list)
+    """All that was ever accepted."""
     aged_out: list[int]
     """Those of them of which Kafka no longer holds all records: verified while it did, and their entries and files are what they were then."""
     ever: Totals

@@ -11,14 +11,12 @@ from headrace import documents
 from headrace.errors import LedgerError, MistakeError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 from headrace.ledger.progress import entry_sha256, read_verified
-from headrace.report.model import ABOUT_WHAT_COMES, InvariantState, ReceiptState, Report
+from headrace.report.model import ABOUT_WHAT_COMES, LOOKED_AT, InvariantState, ReceiptState, Report
 
 PAGE = "report.html"
 DOCUMENT = "report.json"
 BY_HAND = "by_hand__"
 """How the names of the reports start that `headrace verify` writes."""
-
-LOOKED_AT = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.BROKEN})
 
 PartT = TypeVar("PartT")
 

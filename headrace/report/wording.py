@@ -58,7 +58,7 @@ ADVICE = {
     ),
     "I6": Advice(
         "What the ledger counts is not what Kafka holds: records were lost or counted wrongly, or these are not the topics that were read.",
-        "If a topic was deleted and created again, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka deleted the records before they were read, raise the topic's retention above the time between two runs. "
+        "If a topic was deleted and created again, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka removed records from the middle of a range, `headrace accept {pipeline} --reason …` writes them down as lost. "
         "`headrace reset {pipeline}` moves the data aside and reads again whatever Kafka still holds.",
     ),
     "I7": Advice(
@@ -70,7 +70,7 @@ ADVICE = {
     "I9": Advice(
         "Records left Kafka before a stream published them, or the first stream never published anything. What is published is not in doubt.",
         "If a stream did not finish, look at the log of `stream_to_parquet` and run {pipeline}_ingest again. If offsets are lost, lengthen the topic's "
-        "retention well above the time between two runs; `headrace reset {pipeline}` moves everything aside and starts from what Kafka still holds.",
+        "retention well above the time between two runs; `headrace accept {pipeline} --reason …` writes them down as lost, and the next stream goes on behind them.",
     ),
     "I10": Advice(
         "A limit in the pipeline file ([limits]) is exceeded. What is published is not in doubt.",
@@ -101,7 +101,7 @@ SHORT = {
 UNVERIFIABLE = Advice(
     "Nobody can prove this any more: Kafka no longer holds the records that it would have to be compared with.",
     "Raise the topic's retention well above the time between two verify runs, so that it does not happen again. "
-    "`headrace reset {pipeline}` moves the unproven data aside; what is in it stays readable there.",
+    "`headrace accept {pipeline} --reason …` marks these offsets as unproven, on the record, and leaves everything else as it is.",
 )
 
 UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts anew.")
@@ -111,6 +111,7 @@ AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without
 RECEIPT_STATES = {
     ReceiptState.VERIFIED: "read back whole",
     ReceiptState.AGED_OUT: "was read back whole; Kafka no longer holds it",
+    ReceiptState.ACCEPTED: "can't be read back whole any more, which was accepted",
     ReceiptState.BROKEN: "broken",
     ReceiptState.PENDING: "not published yet; a later run checks it",
     ReceiptState.OPEN: "its producer has not finished; checked once it has",
@@ -165,7 +166,12 @@ def records(row: Balance) -> int:
 
 def difference(row: Balance) -> int:
     """Offsets of a row that nothing accounts for; negative if more is counted than there are offsets."""
-    return row.until_offset - row.from_offset - records(row) - row.gaps
+    return row.until_offset - row.from_offset - records(row) - row.gaps - row.lost
+
+
+def columns(report: Report) -> list[str]:
+    """What the offsets of a balance are divided into; lost ones only where there are any."""
+    return ["kept", "filtered", "quarantined", "gaps", *(["lost"] if any(row.lost for row in report.balance) else [])]
 
 
 def broken(report: Report) -> list[Invariant]:
@@ -262,6 +268,16 @@ def summary(report: Report) -> dict[str, Any]:
     }
 
 
+def accepted(report: Report) -> list[str]:
+    """What was accepted as lost or unproven, by whom, when and why; the newest first."""
+    said = []
+    for each in reversed(report.accepted):
+        parts = [f"{plural(each.lost, 'offset')} lost" if each.lost else ""]
+        parts += [f"{number(each.unproven) if each.lost else plural(each.unproven, 'offset')} unproven" if each.unproven else ""]
+        said.append(f"{', '.join(filter(None, parts))}, accepted on {clock(each.at)} by {each.by}: {each.reason}")
+    return said
+
+
 def hides(row: WaitingPartition) -> str:
     """Which offsets of a partition an open transaction hides, since when, and what ends it if it hangs; empty if none does."""
     hidden = row.hidden
@@ -291,6 +307,11 @@ def _green(report: Report) -> Outcome:
         headline = "nothing new to verify"
     else:
         headline = "nothing was published yet"
+    if new := [each for each in report.accepted if each.is_new]:
+        lost, unproven = (sum(getattr(each, what) for each in new) for what in ("lost", "unproven"))
+        headline += (
+            f"; {' and '.join(f'{count:,} {what}' for count, what in ((lost, 'lost'), (unproven, 'unproven')) if count)}, as accepted"
+        )
     if report.gaps_not_checked:
         headline += f"; {plural(report.gaps_not_checked, 'gap')} could not be checked"
     if waits_too:

@@ -127,12 +127,16 @@ class Batches:
                 )
                 findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
 
-    def accounts(self, findings: Findings, unreadable: set[str], unverified: Iterable[Receipt]) -> list[model.ReceiptAccount]:
+    def accounts(
+        self, findings: Findings, unreadable: set[str], accepted: set[str], unverified: Iterable[Receipt]
+    ) -> list[model.ReceiptAccount]:
         """The report's account of each batch in the scope, then of those that wait for a later one."""
 
         def state(run: str) -> model.ReceiptState:
             if run in findings.receipts:
                 return model.ReceiptState.BROKEN
+            if run in accepted:
+                return model.ReceiptState.ACCEPTED
             return model.ReceiptState.AGED_OUT if run in unreadable else model.ReceiptState.VERIFIED
 
         told = [

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from headrace.errors import LedgerError
 from headrace.ledger import checkpoint as checkpoints
-from headrace.ledger.entries import Entry, Kind, Link, joined, read_link
+from headrace.ledger.entries import CHECKED_KINDS, Entry, Link, joined, read_link
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.identity import Identity
 from headrace.verify.findings import Findings, Invariant
@@ -59,7 +59,7 @@ def check_chain(
 
 
 def _check_entry(entry: Entry, identity: Identity, findings: Findings) -> None:
-    if entry.kind is not Kind.PUBLISHED:
+    if entry.kind not in CHECKED_KINDS:
         message = f"this version of Headrace can't check entries of kind {entry.kind}: use the version that wrote it"
         findings.add(Invariant.RANGES_JOIN, message, micro_batch=entry.number)
     if (entry.checkpoint, entry.contract.format, entry.contract.fields) != (

@@ -39,6 +39,7 @@ from headrace.report import model
 from headrace.report.model import Hashes, Recheck, Report, State
 from headrace.settings import shown
 from headrace.verify import engine, frontier, history
+from headrace.verify.accepted import Accepted
 from headrace.verify.batches import Batches, claims
 from headrace.verify.chain import check_chain, readable_links
 from headrace.verify.contents import Contents
@@ -90,8 +91,12 @@ class Verification:
         self.newest = newest_number(folder, near=max(self.verified.until, *scope.micro_batches, *logged(folder.checkpoint, "offsets"), -1))
         self.again = [] if scope.whole else history.share(self.verified, set(scope.micro_batches))
         self.links = readable_links(
-            folder, self.newest, {*scope.micro_batches, *self.again, self.newest, self.verified.until}, self.findings
+            folder,
+            self.newest,
+            {*scope.micro_batches, *self.again, self.newest, self.verified.until, *self.verified.accepted},
+            self.findings,
         )
+        self.accepted = Accepted(self.links)
         self.identity = read_identity(folder)
         named = (receipt_of(folder, run) for run in scope.receipts)
         self.receipts = list({receipt.run: receipt for receipt in (*receipts(folder), *named) if receipt}.values())
@@ -104,6 +109,11 @@ class Verification:
         self.gaps_not_checked: Counter[int] = Counter()
         self._removed_since: list[OffsetRange] = []
         """What compaction has removed of micro-batches since they were proven."""
+        self.lost: list[OffsetRange] = []
+        """Never published and gone from Kafka, and not accepted."""
+        self.unproven: list[OffsetRange] = []
+        """Published, aged out before they were verified, and not accepted."""
+        self._accepted_receipts: set[str] = set()
 
     @property
     def offset_count(self) -> int:
@@ -169,11 +179,14 @@ class Verification:
         waiting = self._check_frontier(there)
         measured = self._check_limits(waiting, began)
 
-        contents = Contents.of(self.folder, chosen, self.files, damaged=self.findings.any)
+        contents = Contents.of(self.folder, chosen, self.accepted, self.files, damaged=self.findings.any)
         published = published_runs(self.folder) | set(self.scope.receipts)
-        accounts = batches.accounts(self.findings, unreadable, [receipt for receipt in self.receipts if receipt.run not in published])
+        accounts = batches.accounts(
+            self.findings, unreadable, self._accepted_receipts, [receipt for receipt in self.receipts if receipt.run not in published]
+        )
         newest = self.links.get(self.newest)
         totals = newest.entry.totals if newest else Totals()
+        accepted = self.accepted.told(self.scope.micro_batches)
         return Report(
             number=self.number,
             seen=max(self.number, stored_verified(self.folder).number),
@@ -205,8 +218,14 @@ class Verification:
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
             micro_batches=contents.micro_batches,
+            accepted=accepted,
             aged_out=sorted(self.aged_out),
-            ever=model.Totals(micro_batches=self.newest + 1, **msgspec.structs.asdict(totals)),
+            ever=model.Totals(
+                micro_batches=self.newest + 1,
+                **msgspec.structs.asdict(totals),
+                lost=sum(each.lost for each in accepted),
+                unproven=sum(each.unproven for each in accepted),
+            ),
             events=shown(self.folder.events),
             quarantined_records=shown(self.folder.quarantine),
         )
@@ -285,8 +304,11 @@ class Verification:
             still = there.part(claimed)
             if still.missing:
                 unreadable.add(receipt.run)
+                left = self.accepted.rest(still.missing)
+                if left != [still.missing]:
+                    self._accepted_receipts.add(receipt.run)
                 if receipt.run not in proven:
-                    self._unproven(Invariant.RECEIPTS_LANDED, still.missing, still.why, receipt=receipt.run)
+                    self._report_unproven(Invariant.RECEIPTS_LANDED, left, there, still.why, receipt=receipt.run)
             else:
                 wider = claimed if receipt.run in proven else _from_start(receipt, claimed, there)
                 rest[claimed.topic, claimed.partition].append(wider)
@@ -296,6 +318,9 @@ class Verification:
         for receipt in chosen:
             if receipt.run in proven and any(claimed.overlaps(each) for claimed in claims(receipt) for each in self._removed_since):
                 unreadable.add(receipt.run)
+            if any(self.accepted.has_lost(claimed) for claimed in claims(receipt)):
+                unreadable.add(receipt.run)
+                self._accepted_receipts.add(receipt.run)
         return unreadable
 
     def _read_back(self, offset_range: OffsetRange, batches: Batches) -> None:
@@ -334,17 +359,17 @@ class Verification:
             if entry.number in group.doubted:
                 self._judge_again(entry, there, None)
             else:
-                self._close(entry, group, removed)
+                self._close(entry, group, removed, there)
         return group.readable
 
-    def _close(self, entry: Entry, group: Group, removed: dict[tuple[str, int], list[OffsetRange]]) -> None:
+    def _close(self, entry: Entry, group: Group, removed: dict[tuple[str, int], list[OffsetRange]], there: Readable) -> None:
         """Account for a micro-batch whose rows are what they should be.
 
         removed  topic-partition → the group's offsets that hold no record and that no transaction explains
         """
         shares = group.shares[entry.number]
         for share in shares:
-            self._report_missing(entry, share.part)
+            self._report_missing(entry, share.part, there)
         gone = [
             each
             for share in shares
@@ -365,7 +390,8 @@ class Verification:
         batches  take the records; `None` if these were read, and counted, before
         """
         if entry.kind is not Kind.PUBLISHED:
-            return []  # I5 says so
+            self._check_accepted(entry, there)
+            return []
         if entry.rules not in ENTRY_RULES:
             self._leave_unjudged(entry)
             return []
@@ -400,7 +426,7 @@ class Verification:
         for account in entry.accounts:
             still = there.part(account.range)
             if still.missing:
-                self._report_missing(entry, still)
+                self._report_missing(entry, still, there)
                 if batches is not None:
                     self._pass(len(still.missing))
             if still.readable:
@@ -472,7 +498,7 @@ class Verification:
         earliest = self.kafka.earliest([topic]).get(topic, {}).get(partition) if removed else None
         if removed and (earliest is None or earliest > removed[0].from_offset):
             raise SurroundingsError(f"{removed[0]} left Kafka while verify was reading it. Run verify again.")
-        return removed
+        return self.accepted.not_lost(removed)
 
     def _unexplained(self, gaps: list[OffsetRange]) -> list[OffsetRange]:
         topic, partition = gaps[0].topic, gaps[0].partition
@@ -481,6 +507,7 @@ class Verification:
     def _report_removed(self, removed: Iterable[OffsetRange], micro_batch: int) -> None:
         """I6: each offset without a committed record is a transaction's marker, or a record that was aborted."""
         for each in removed:
+            self.lost.append(each)
             self.findings.add(
                 Invariant.BALANCE,
                 "removed by Kafka (compaction or damage): no transaction explains why there is no record",
@@ -499,14 +526,30 @@ class Verification:
         message = f"judged by version {entry.rules} of the rules, which this version of Headrace does not know: verify it with the version that wrote it"
         self.findings.add(Invariant.VERDICTS_EQUAL, message, micro_batch=entry.number)
 
-    def _report_missing(self, entry: Entry, part: Part) -> None:
-        """What Kafka no longer has was proven while it did, or can't be any more."""
+    def _report_missing(self, entry: Entry, part: Part, there: Readable) -> None:
+        """What Kafka no longer has was proven while it did, or accepted, or can't be any more."""
         if part.missing is None:
             return
+        rest = self.accepted.rest(part.missing)
         if self._was_proven(entry):
-            self.aged_out.add(entry.number)
+            if rest:
+                self.aged_out.add(entry.number)
         else:
-            self._unproven(Invariant.VERDICTS_EQUAL, part.missing, part.why, micro_batch=entry.number)
+            self._report_unproven(Invariant.VERDICTS_EQUAL, rest, there, part.why, micro_batch=entry.number)
+
+    def _check_accepted(self, entry: Entry, there: Readable) -> None:
+        """Kafka must not hold what was accepted as lost behind the ledger's end: no stream would ever read it. The chain (I5) has all else."""
+        for each in self.accepted.moved(entry):
+            if still := there.part(each).readable:
+                self.findings.add(
+                    Invariant.FRONTIER,
+                    "accepted as lost, and still in Kafka: no stream reads it",
+                    topic=each.topic,
+                    partition=each.partition,
+                    from_offset=still.from_offset,
+                    until_offset=still.until_offset,
+                    micro_batch=entry.number,
+                )
 
     def _pass(self, count: int) -> None:
         self._done += count
@@ -583,7 +626,9 @@ class Verification:
             self._check_first_stream()
             ends = following(self.identity, self._last)
             found = frontier.frontier(cluster, ends)
-            lost = [("", each) for each in self._lost(cluster, self.identity)] if found.lost and self.newest in {-1, *self.links} else []
+            left = self._lost(cluster, self.identity) if found.lost and self.newest in {-1, *self.links} else []
+            self.lost += left
+            lost = [("", each) for each in left]
             lost += frontier.lost_of_receipts(self.receipts, cluster, ends, known=self.identity.topics)
         for run, each in lost:
             self.findings.add(
@@ -656,17 +701,20 @@ class Verification:
         known = self.identity.topics if self.identity else {}
         return [topic for topic, found in cluster.topics.items() if known.get(topic, found) == found]
 
-    def _unproven(self, invariant: Invariant, offset_range: OffsetRange, why: str, **where: Any) -> None:
-        self.findings.add(
-            invariant,
-            f"never verified and can't be any more: {why}",
-            unverifiable=True,
-            topic=offset_range.topic,
-            partition=offset_range.partition,
-            from_offset=offset_range.from_offset,
-            until_offset=offset_range.until_offset,
-            **where,
-        )
+    def _report_unproven(self, invariant: Invariant, ranges: Iterable[OffsetRange], there: Readable, why: str, **where: Any) -> None:
+        for each in ranges:
+            if there.has_aged_out(each):
+                self.unproven.append(each)
+            self.findings.add(
+                invariant,
+                f"never verified and can't be any more: {why}",
+                unverifiable=True,
+                topic=each.topic,
+                partition=each.partition,
+                from_offset=each.from_offset,
+                until_offset=each.until_offset,
+                **where,
+            )
 
 
 def _lengths(gaps: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """What a report tells of the data itself: sums, counts per minute and reason, a few rows."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,11 +12,12 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from headrace.ledger.entries import COLUMNS, Account, DataFile, Entry
+from headrace.ledger.entries import COLUMNS, DataFile, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.report import model
 from headrace.verify import engine
+from headrace.verify.accepted import Accepted
 from headrace.verify.files import has_columns
 from headrace.verify.resources import raise_if_short
 
@@ -45,7 +46,9 @@ class Contents:
     micro_batches: list[model.MicroBatch]
 
     @classmethod
-    def of(cls, folder: Folder, chosen: Sequence[Entry], database: duckdb.DuckDBPyConnection, *, damaged: bool) -> "Contents":
+    def of(
+        cls, folder: Folder, chosen: Sequence[Entry], accepted: Accepted, database: duckdb.DuckDBPyConnection, *, damaged: bool
+    ) -> "Contents":
         """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
         there = [_files(folder, entry, damaged=damaged) for entry in chosen]
         events = [path for kept, _ in there for path in kept.values()]
@@ -55,25 +58,36 @@ class Contents:
         minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
         found = samples(chosen, [kept for kept, _ in there], ask)
         return cls(
-            balance=balance(chosen),
+            balance=balance(chosen, accepted),
             quarantine=[model.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons],
             kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
             samples=found,
-            micro_batches=[_micro_batch(entry) for entry in chosen],
+            micro_batches=[_micro_batch(entry, accepted) for entry in chosen],
         )
 
 
-def balance(chosen: Iterable[Entry]) -> list[model.Balance]:
+def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[model.Balance]:
     """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
-    stretches: dict[tuple[str, int], list[Account]] = {}
-    for account in sorted((account for entry in chosen for account in entry.accounts), key=lambda account: account.range):
-        known = stretches.setdefault((account.topic, account.partition), [])
-        if known and known[-1].until_offset == account.from_offset:
+    stretches: dict[tuple[str, int], list[model.Balance]] = {}
+    for row in sorted(
+        (row for entry in chosen for row in _rows(entry, accepted)), key=lambda row: (row.topic, row.partition, row.from_offset)
+    ):
+        known = stretches.setdefault((row.topic, row.partition), [])
+        if known and known[-1].until_offset == row.from_offset:
             before = known.pop()
-            sums = {column: getattr(before, column) + getattr(account, column) for column in COLUMNS}
-            account = msgspec.structs.replace(account, from_offset=before.from_offset, **sums)  # noqa: PLW2901
-        known.append(account)
-    return [model.Balance(**msgspec.structs.asdict(account)) for _, accounts in sorted(stretches.items()) for account in accounts]
+            sums = {column: getattr(before, column) + getattr(row, column) for column in (*COLUMNS, "lost")}
+            row = msgspec.structs.replace(row, from_offset=before.from_offset, **sums)  # noqa: PLW2901
+        known.append(row)
+    return [row for _, rows in sorted(stretches.items()) for row in rows]
+
+
+def _rows(entry: Entry, accepted: Accepted) -> Iterator[model.Balance]:
+    """What an entry accounts for: a micro-batch's ranges, or offsets behind them that were accepted as lost."""
+    for account in entry.accounts:
+        lost = accepted.lost_of(account)
+        yield model.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
+    for each in accepted.moved(entry):
+        yield model.Balance(**msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each))
 
 
 def samples(
@@ -124,7 +138,7 @@ def _readable(place: Path, files: Iterable[DataFile], schema: pa.Schema, *, dama
     return {name: path for name, path in paths.items() if (has_columns(path, schema) if damaged else path.exists())}
 
 
-def _micro_batch(entry: Entry) -> model.MicroBatch:
+def _micro_batch(entry: Entry, accepted: Accepted) -> model.MicroBatch:
     files = [*entry.events, *entry.quarantine]
     return model.MicroBatch(
         id=entry.number,
@@ -133,7 +147,7 @@ def _micro_batch(entry: Entry) -> model.MicroBatch:
         kept=entry.total("kept"),
         filtered=entry.total("filtered"),
         quarantined=entry.total("quarantined"),
-        gaps=entry.total("gaps"),
+        gaps=entry.total("gaps") - sum(map(accepted.lost_of, entry.accounts)),
         files=len(files),
         bytes=sum(file.bytes for file in files),
         filter=entry.contract.filter,

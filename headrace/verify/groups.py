@@ -20,7 +20,7 @@ from headrace.kafka import Block
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.ledger.ranges import OffsetRange, merged
+from headrace.ledger.ranges import OffsetRange, merged, overlap
 from headrace.verify.files import WrongFileError, read_rows
 from headrace.verify.findings import Findings, Invariant
 from headrace.verify.judge import Judge
@@ -184,7 +184,7 @@ class Group:
 
     def compare(self, block: Block, span: OffsetRange) -> None:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
-        shares = [(share, part) for share in self._places[span.topic, span.partition] if (part := _common(share.part.readable, span))]
+        shares = [(share, part) for share in self._places[span.topic, span.partition] if (part := overlap(share.part.readable, span))]
         for share, part in shares:
             own = block.offsets[bisect_left(block.offsets, part.from_offset) : bisect_left(block.offsets, part.until_offset)]
             share.records += len(own)
@@ -287,17 +287,9 @@ def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]
 def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
     """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
     for place in range(bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)):
-        if (part := _common(ranges[place], span)) is None:
+        if (part := overlap(ranges[place], span)) is None:
             break
         yield part
-
-
-def _common(one: OffsetRange | None, other: OffsetRange) -> OffsetRange | None:
-    """The offsets that two ranges of the same topic-partition share, or `None`."""
-    if one is None:
-        return None
-    at, until = max(one.from_offset, other.from_offset), min(one.until_offset, other.until_offset)
-    return OffsetRange(one.topic, one.partition, at, until) if at < until else None
 
 
 def _count(offsets: Sequence[int], span: OffsetRange) -> int:

@@ -36,6 +36,12 @@ class Readable:
             return Part(None, offset_range, why)
         return Part(OffsetRange(topic, partition, earliest, until), OffsetRange(topic, partition, at, earliest), why)
 
+    def has_aged_out(self, offset_range: OffsetRange) -> bool:
+        """Whether a range is gone from a topic of the ledger by its age."""
+        topics = self.cluster.topics
+        is_own = offset_range.topic in topics and self.known.get(offset_range.topic) == topics[offset_range.topic]
+        return is_own and offset_range.until_offset <= self.cluster.earliest[offset_range.topic].get(offset_range.partition, 0)
+
     def _gone(self, offset_range: OffsetRange) -> str | None:
         """Why nothing of a range can be read, other than by its age."""
         topic, partition = offset_range.topic, offset_range.partition

@@ -24,7 +24,7 @@ from headrace.ledger.progress import (
 from headrace.ledger.receipts import receipt_sha256
 from headrace.report import wording
 from headrace.report.html import render
-from headrace.report.model import ReceiptState, Report
+from headrace.report.model import HELD, Report
 from headrace.report.stored import PAGE, found_good, highest_number
 from headrace.verify import history, per_minute
 from headrace.verify.scope import Scope
@@ -94,7 +94,7 @@ def announced(folder: Folder, number: int) -> None:
 
 def _require_whole(scope: Scope, report: Report) -> None:
     """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one. What came since may be in it, too."""
-    covered = {receipt.run for receipt in report.receipts if receipt.state in {ReceiptState.VERIFIED, ReceiptState.AGED_OUT}}
+    covered = {receipt.run for receipt in report.receipts if receipt.state in HELD}
     if not (covered.issuperset(scope.receipts) and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)):
         raise LedgerError(
             f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
@@ -152,6 +152,7 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             settled,
             checkpoint=identity.checkpoint if identity else scope.checkpoint,
             mark=mark,
+            accepted=sorted({*known.accepted, *(each.entry for each in report.accepted if each.entry in good)}),
             earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
             last_records=_last_records(known, report),
             history=history.advanced(known, scope, report.checked_at, report.history.began),

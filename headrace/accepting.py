@@ -1,0 +1,81 @@
+"""The way out when Kafka removed records before they were published or verified: what can't be proven is listed, and accepted on the record."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import RefusedError
+from headrace.kafka import Kafka
+from headrace.ledger import accept as accepting
+from headrace.ledger.accept import Unprovable
+from headrace.ledger.entries import Entry, newest_link
+from headrace.ledger.folder import Folder
+from headrace.ledger.identity import read_identity
+from headrace.ledger.progress import stored_verified
+from headrace.ledger.ranges import OffsetRange, merged, without
+from headrace.report.display import plural
+from headrace.verify.check import Verification
+from headrace.verify.scope import since_verified
+
+
+def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
+    """Judge all that is not proven yet, as a verify run does, and list what can't be. Changes nothing.
+
+    Raises `RefusedError` where the list would mean nothing: no stream has run, the topics are others, the checkpoint is gone.
+    """
+    if read_identity(folder) is None:
+        raise RefusedError(
+            f"No stream has run in {folder.root}, so nothing was published and there is nothing to accept. If receipts of batches stand in the "
+            f"way, `headrace reset {pipeline.name}` moves them aside."
+        )
+    newest = newest_link(folder)
+    verification = Verification(folder, pipeline, kafka, since_verified(folder), stored_verified(folder).number)
+    report = verification.run("accept")
+    if report.recheck.everything:
+        doubts = next(
+            each for wanted in ("I5", "I6") for invariant in report.invariants if invariant.id == wanted for each in invariant.findings
+        )
+        raise RefusedError(
+            f"Nothing can be accepted while this is so: {doubts.message}. `headrace verify {pipeline.name}` says what to do."
+        )
+    lost = _joined(verification.lost)
+    unproven = [left for each in _joined(verification.unproven) for left in without(each, lost)]
+    return Unprovable(pipeline=pipeline.name, after=newest.sha256 if newest else None, lost=lost, unproven=unproven)
+
+
+def explain(listed: Unprovable) -> Iterator[str]:
+    """What an acceptance of a list does, in lines, before it is done."""
+    if listed.lost:
+        yield f"Lost: {plural(_count(listed.lost), 'offset')} left Kafka before a stream published them. They are written down as lost, and the next stream goes on behind them."
+        yield from (f"  {_place(each)}" for each in listed.lost)
+    if listed.unproven:
+        yield f"Unproven: {plural(_count(listed.unproven), 'offset')} were published, and left Kafka before verify read them. Their rows stay as they are."
+        yield from (f"  {_place(each)}" for each in listed.unproven)
+
+
+def accept(
+    folder: Folder, pipeline: Pipeline, kafka: Kafka, listed: Unprovable, *, by: str, reason: str, run: str, shown: str | None = None
+) -> Entry:
+    """Accept just what is listed; see `headrace.ledger.accept.accept`.
+
+    Raises `RefusedError` if something of it can be proven by now, or belongs to another ledger.
+    """
+    newest = newest_link(folder)
+    has_moved = listed.after != (newest.sha256 if newest else None)
+    if has_moved and not unprovable(folder, pipeline, kafka).covers(listed):
+        raise RefusedError("Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list.")
+    with folder.locked(f"the acceptance by {by}"):
+        return accepting.accept(folder, pipeline, listed, by=by, reason=reason, run=run, shown=shown)
+
+
+def _count(ranges: Iterable[OffsetRange]) -> int:
+    return sum(map(len, ranges))
+
+
+def _place(each: OffsetRange) -> str:
+    return f"{each.topic}-{each.partition}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
+
+
+def _joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+    by_place = groupby(sorted(ranges), key=lambda each: (each.topic, each.partition))
+    return [each for _, of_place in by_place for each in merged(of_place)]

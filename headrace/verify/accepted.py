@@ -1,0 +1,72 @@
+"""What was accepted on the record: offsets that are lost, or that can't be proven any more."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+
+from headrace.ledger.entries import Account, Entry, Link, split_lost
+from headrace.ledger.ranges import OffsetRange, merged, overlap, without
+from headrace.report import model
+
+
+class Accepted:
+    """The acceptances of a ledger.
+
+    links  entries that can be read, by number: all of kind `accepted` are among them, with the ones before them
+    """
+
+    def __init__(self, links: Mapping[int, Link]) -> None:
+        self._links = links
+        entries = (link.entry for _, link in sorted(links.items()))
+        self._all = [(entry, entry.accepted) for entry in entries if entry.accepted is not None]
+        self._lost = _by_place(each for _, accepted in self._all for each in accepted.lost)
+        self._any = _by_place(each for _, accepted in self._all for each in (*accepted.lost, *accepted.unproven))
+
+    def not_lost(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+        """What of some ranges was not accepted as lost."""
+        return [left for each in ranges for left in without(each, self._lost[each.topic, each.partition])]
+
+    def rest(self, missing: OffsetRange) -> list[OffsetRange]:
+        """What of a range that is gone from Kafka was not accepted."""
+        return without(missing, self._any[missing.topic, missing.partition])
+
+    def has_lost(self, claimed: OffsetRange) -> bool:
+        """Whether some of a range was accepted as lost."""
+        return any(claimed.overlaps(each) for each in self._lost[claimed.topic, claimed.partition])
+
+    def lost_of(self, account: Account) -> int:
+        """How many of an account's gaps are lost."""
+        return sum(len(part) for each in self._lost[account.topic, account.partition] if (part := overlap(each, account.range)))
+
+    def moved(self, entry: Entry) -> list[OffsetRange]:
+        """The lost ranges behind which an acceptance moved the ledger's end."""
+        before = self._links.get(entry.number - 1)
+        stands = before.entry.offsets if before else {}
+        with suppress(ValueError):  # I5 says so
+            return split_lost(entry.accepted, stands)[1]
+        return []
+
+    def told(self, new: Collection[int]) -> list[model.Accepted]:
+        """What the report says of each.
+
+        new  numbers of those that this run checks for the first time
+        """
+        return [
+            model.Accepted(
+                entry=entry.number,
+                at=entry.published_at,
+                by=accepted.by,
+                reason=accepted.reason,
+                lost=sum(map(len, accepted.lost)),
+                unproven=sum(map(len, accepted.unproven)),
+                is_new=entry.number in new,
+            )
+            for entry, accepted in self._all
+        ]
+
+
+def _by_place(ranges: Iterable[OffsetRange]) -> dict[tuple[str, int], list[OffsetRange]]:
+    found: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+    for each in ranges:
+        found[each.topic, each.partition].append(each)
+    return defaultdict(list, {place: merged(of_place) for place, of_place in found.items()})
