@@ -17,7 +17,9 @@ from headrace.settings import Settings
 PATIENCE = 30.0
 """Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be locked."""
 
-UNFINISHED_TASK = frozenset({None, "none", "scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"})
+UNFINISHED_TASK = frozenset(
+    {None, "none", "scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred", "awaiting_input"}
+)
 UNFINISHED_RUN = frozenset({"queued", "running"})
 
 FRAMING = frozenset({"Log message source details", "Pre Execute", "Post Execute"})

@@ -10,6 +10,7 @@ from headrace.errors import RefusedError
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, Kind
 from slices import Slice, broken
+from spark_apps import filter_stream
 from spark_apps.publisher import Publisher
 from test_refusals import remove_before, settled
 
@@ -34,12 +35,13 @@ def kept(one: Slice) -> int:
     return one.ledger[-1].totals.kept
 
 
+def stop(*_: object) -> None:
+    """Stand in for what is not reached."""
+    raise KeyError("stopped")
+
+
 def break_off(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that stops once Spark has noted its plan."""
-
-    def stop(*_: object) -> None:
-        raise KeyError("stopped")
-
     with monkeypatch.context() as patch:
         patch.setattr(Publisher, "_publish", stop)
         with pytest.raises(KeyError):
@@ -103,7 +105,7 @@ def test_what_is_lost_before_the_first_micro_batch_is_accepted(
     if not has_planned:
         (one.folder.checkpoint / "metadata").unlink()  # then the next stream discards all of it
         with monkeypatch.context() as patch:
-            patch.setattr("spark_apps.filter_stream.run_to_end", lambda *_: {}["stopped"])
+            patch.setattr(filter_stream, "run_to_end", stop)
             with pytest.raises(KeyError):
                 one.stream("stopped again")
         assert not one.folder.checkpoint.exists()

@@ -15,11 +15,14 @@ from urllib.parse import quote
 import duckdb
 import psutil
 import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from conftest import free_port
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError
+from headrace.ledger.entries import entries
 from headrace.local.layout import Layout
 from headrace.local.rest import Run
 from headrace.scaffold import write_pipeline
@@ -440,3 +443,54 @@ def test_a_dag_that_was_switched_off_stays_off(scheduler: Scheduler) -> None:
     assert "`headrace run shop_orders --unpause`" in found.stderr
     found = subprocess.run([*command, "--unpause"], env=scheduler.environment, capture_output=True, text=True, check=False)
     assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (0, False), found.stderr
+
+
+def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
+    """The survey lists it, Required Actions shows just that, and the answer writes it down, with who and why; then the pipeline goes on."""
+    name, dag = "important_messages", "headrace_repair"
+    pipeline = Pipeline.load(scheduler.settings.dags / f"{name}.toml")
+    topic = pipeline.topics[0].name
+    end = scheduler.kafka.end([topic])[topic][0]
+    leave_unread(scheduler, topic, 20, end + 8)
+    scheduler.switch_on(dag)
+    scheduler.airflow.trigger(dag, "repair", {"pipeline": name, "reason": "retention was too short"})
+    run = scheduler.airflow.run(dag, "repair")
+    until("the question waits for an answer", lambda: scheduler.task(run, "ask").state == "awaiting_input")
+    question = f"dags/{dag}/dagRuns/repair/taskInstances/ask/-1/hitlDetails"
+    shown = scheduler.details(question)
+    assert shown["subject"] == "Accept this in important_messages?"
+    assert f"{topic}-0: offsets {end:,} to {end + 7:,}" in shown["body"]
+    assert "Reason: retention was too short" in shown["body"]
+    scheduler.airflow.ask("PATCH", f"/api/v2/{question}", {"chosen_options": ["Accept"], "params_input": {}})
+    assert scheduler.ended(dag, "repair").state == "success"
+    accepted = entries(scheduler.folder(name))[-1].accepted
+    assert accepted
+    assert (accepted.by, accepted.reason, [(each.partition, len(each)) for each in accepted.lost]) == (
+        "admin",
+        "retention was too short",
+        [(0, 8)],
+    )
+    assert accepted.shown
+    scheduler.airflow.trigger(INGEST[0], "behind", {"records": 10})
+    assert scheduler.ended(INGEST[0], "behind").state == "success"
+    report = scheduler.account_of(name, "behind")
+    assert (report.state, report.ever.lost, report.waiting.offsets) == ("green", 8, 0)
+
+
+def test_a_repair_without_anything_to_accept_asks_nothing(scheduler: Scheduler) -> None:
+    """The run ends with the survey."""
+    scheduler.airflow.trigger("headrace_repair", "nothing", {"pipeline": "important_messages", "reason": "to be sure"})
+    run = scheduler.ended("headrace_repair", "nothing")
+    assert run.state == "success"
+    assert [scheduler.task(run, task).state for task in ("survey", "ask", "write")] == ["success", "skipped", "skipped"]
+
+
+def leave_unread(scheduler: Scheduler, topic: str, count: int, until_offset: int) -> None:
+    """Write records into the first partition that leave Kafka up to an offset before a stream reads them."""
+    servers = {"bootstrap.servers": scheduler.settings.bootstrap_servers}
+    producer, admin = Producer(servers), AdminClient(servers)
+    for _ in range(count):
+        producer.produce(topic, b"important", partition=0)
+    assert producer.flush(30) == 0
+    for removed in admin.delete_records([TopicPartition(topic, 0, until_offset)]).values():
+        removed.result(30)
