@@ -17,7 +17,7 @@ from headrace.settings import ROOT, kafka_file
 UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
-Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; the embedded broker if not given.")]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given.")]
 
 topics = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
 
@@ -42,11 +42,11 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 
 def kafka_config(servers: str | None) -> dict[str, str]:
-    """How to reach Kafka, at another address if one is given."""
-    from headrace.local import current
+    """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
+    from headrace.local import connections, current
 
-    config = current.settings().kafka_config
-    return {**config, "bootstrap.servers": servers} if servers else config
+    settings = current.settings()
+    return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
 
 
 def agree(yes: bool) -> None:

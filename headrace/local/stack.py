@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -18,9 +18,10 @@ from importlib.metadata import version
 import httpx
 
 from headrace.errors import SurroundingsError
-from headrace.local import airflow, archive, jars, java, kafka, ports, spark
+from headrace.local import airflow, archive, connections, jars, java, kafka, ports, spark
 from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.local.rest import Airflow
 from headrace.local.services import Service, State, Supervisor
 from headrace.settings import Settings
 
@@ -58,9 +59,8 @@ def up(settings: Settings, say: Say) -> None:
         supervisor = Supervisor(layout.services)
         if supervisor.is_running():
             _require_same(settings, supervisor)
-            for state in supervisor.states():
-                supervisor.start_service(state.name)
-            _wait_until_ready(settings, supervisor, say)
+            _start_services(settings, supervisor, [state.name for state in supervisor.states()], say)
+            _keep_connections(settings, supervisor.environment(), say)
             say.line("The stack is up.")
             return
         if supervisor.processes():
@@ -162,11 +162,23 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     began = time.monotonic()
     supervisor.start(services, environment)
     supervisor.start_service(KAFKA)
+    is_new = not airflow.database(layout).exists()
     _migrate(layout, environment, say)
-    for service in services:
-        supervisor.start_service(service.name)
-    _wait_until_ready(settings, supervisor, say)
+    # A run that is due begins at once: not with a connection that is not there yet, or names another port. In a new database none is due.
+    can_run = is_new or connections.are_kept(connections.embedded(settings), layout.connections)
+    names = [service.name for service in services if can_run or service.name != airflow.SCHEDULER]
+    _start_services(settings, supervisor, names, say)
+    _keep_connections(settings, environment, say)
+    if not can_run:
+        _start_services(settings, supervisor, [airflow.SCHEDULER], say)
     say.line(f"The stack is up after {time.monotonic() - began:.0f} s.")
+
+
+def _start_services(settings: Settings, supervisor: Supervisor, names: Collection[str], say: Say) -> None:
+    """Start services, and return when they are ready."""
+    for name in names:
+        supervisor.start_service(name)
+    _wait_until_ready(settings, supervisor, say, names)
 
 
 def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
@@ -187,10 +199,21 @@ def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
     stamp.write_text(wanted)
 
 
-def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say) -> None:
-    """Wait until everything answers. Raises `SurroundingsError` with the end of the log of what does not."""
+def _keep_connections(settings: Settings, environment: Mapping[str, str], say: Say) -> None:
+    """Bring Headrace's own connections up to date, in the Airflow that runs in this environment."""
+    wanted, note = connections.embedded(settings), Layout.of(settings).connections
+    with Airflow.connected(settings) as api:
+        connections.keep(api, wanted, note, lambda name: connections.stored(name, environment), say.line)
+
+
+def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say, names: Collection[str]) -> None:
+    """Wait until these services answer. Raises `SurroundingsError` with the end of the log of what does not."""
     deadline = time.monotonic() + READY_WITHIN
-    waiting = _waiting_for(settings, supervisor.states())
+
+    def unanswered(states: list[State]) -> list[str]:
+        return [name for name in _waiting_for(settings, states) if name in names]
+
+    waiting = unanswered(supervisor.states())
     if not waiting:
         return
     with say.waiting("Starting Kafka and Airflow ..."):
@@ -204,7 +227,7 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say) -> N
                 why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
                 raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
             time.sleep(0.25)
-            waiting = _waiting_for(settings, list(states.values()))
+            waiting = unanswered(list(states.values()))
 
 
 def _waiting_for(settings: Settings, states: list[State]) -> list[str]:

@@ -1,14 +1,20 @@
 """The state folder."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from headrace.errors import SurroundingsError
-from headrace.local import stack
+from headrace.local import airflow, connections, files, kafka, stack
+from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.local.services import Supervisor
+from headrace.settings import Settings
 
 
 def test_a_new_folder_is_claimed(tmp_path: Path) -> None:
@@ -40,3 +46,36 @@ def test_a_full_disk_is_refused_before_anything_is_fetched(tmp_path: Path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300_000_000))
     with pytest.raises(SurroundingsError, match=r"Only 0\.3 GB are free .* 1 GB are needed"):
         stack.claim(Layout(tmp_path, tmp_path / "java"))
+
+
+@pytest.mark.parametrize(
+    ("state", "last"),
+    [
+        ("a new database", "connections"),
+        ("the connections as they were written", "connections"),
+        ("another port", airflow.SCHEDULER),
+        ("an older version's database", airflow.SCHEDULER),
+    ],
+)
+def test_no_run_begins_with_a_connection_that_is_about_to_change(
+    state: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the scheduler starts last. Otherwise it starts with all others, which saves the time."""
+    settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
+    layout, began = Layout.of(settings), list[str]()
+    port = 19092 if state == "another port" else settings.kafka_port
+    if state != "a new database":
+        airflow.database(layout).parent.mkdir()
+        airflow.database(layout).touch()
+    if state not in {"a new database", "an older version's database"}:
+        written = connections.embedded(replace(settings, kafka_port=port))
+        files.write_private(layout.connections, json.dumps({name: one.digest for name, one in written.items()}))
+    monkeypatch.setattr(kafka.Broker, "prepare", lambda _: None)
+    monkeypatch.setattr(stack, "_migrate", lambda *_: None)
+    monkeypatch.setattr(stack, "_wait_until_ready", lambda *_: None)
+    monkeypatch.setattr(stack, "_keep_connections", lambda *_: began.append("connections"))
+    monkeypatch.setattr(Supervisor, "start", lambda *_: None)
+    monkeypatch.setattr(Supervisor, "start_service", lambda _, name: began.append(name))
+    stack._start(replace(settings, data=tmp_path / "data"), layout, Supervisor(layout.services), Say(Console(quiet=True)))  # noqa: SLF001
+    assert set(began) == {stack.KAFKA, *airflow.SERVICES, "connections"}
+    assert began[-1] == last
