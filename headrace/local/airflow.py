@@ -9,13 +9,14 @@ from headrace.local import credentials, ports, shared, spark
 from headrace.local.layout import Layout
 from headrace.settings import ROOT, Settings
 
+API_SERVER = "api-server"
 EXECUTION_API = "execution-api"
 SCHEDULER = "scheduler"
 
 SERVICES = {
     # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit waits for that entry in turn,
     # until SQLite's patience ends, when a task starts at the same moment.
-    "api-server": ["api-server", "--apps", "core"],
+    API_SERVER: ["api-server", "--apps", "core"],
     EXECUTION_API: ["api-server", "--apps", "execution"],
     # The log servers would listen on every interface; here each service can read the files themselves.
     SCHEDULER: ["scheduler", "--skip-serve-logs"],
@@ -24,7 +25,7 @@ SERVICES = {
 }
 """Airflow's services and how to start each."""
 
-BEATING = frozenset(SERVICES) - {"api-server", EXECUTION_API}
+BEATING = frozenset(SERVICES) - {API_SERVER, EXECUTION_API}
 """Those that Airflow knows to be healthy by their heartbeat."""
 
 

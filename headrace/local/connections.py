@@ -104,7 +104,7 @@ def keep(
         before = noted.get(name, THEIRS)
         noted[name] = connection.digest
         if found is None:
-            airflow.ask("POST", "/api/v2/connections", connection.body(name))
+            airflow.add_connection(connection.body(name))
         elif before == connection.digest:
             continue  # nothing is new, whoever wrote what is there
         elif before != THEIRS and _is(before, Connection.of(found), partial(exact, name)):

@@ -110,6 +110,12 @@ class Airflow:
         answer = self._send("GET", f"/api/v2/connections/{name}")
         return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
 
+    def add_connection(self, body: Mapping[str, Any]) -> None:
+        """Make a connection. One of that name that is there is left as it is: an earlier try may have made it."""
+        answer = self._send("POST", "/api/v2/connections", dict(body))
+        if answer.status_code != httpx.codes.CONFLICT:
+            self._content(answer)
+
     def import_errors(self) -> list[FileError]:
         """Return why DAG files could not be read."""
         answer = self.ask("GET", "/api/v2/importErrors")

@@ -36,6 +36,8 @@ READY_WITHIN = 180.0
 
 KAFKA = "kafka"
 
+STARTING = "Starting Kafka and Airflow ..."
+
 
 @dataclass(frozen=True)
 class Status:
@@ -59,7 +61,11 @@ def up(settings: Settings, say: Say) -> None:
         supervisor = Supervisor(layout.services)
         if supervisor.is_running():
             _require_same(settings, supervisor)
-            _start_services(settings, supervisor, [state.name for state in supervisor.states()], say)
+            names = [state.name for state in supervisor.states()]
+            for name in names:
+                supervisor.start_service(name)
+            with say.waiting(STARTING) if _waiting_for(settings, supervisor.states()) else contextlib.nullcontext():
+                _wait_until_ready(settings, supervisor, names)
             _keep_connections(settings, supervisor.environment(), say)
             say.line("The stack is up.")
             return
@@ -166,19 +172,15 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     _migrate(layout, environment, say)
     # A run that is due begins at once: not with a connection that is not there yet, or names another port. In a new database none is due.
     can_run = is_new or connections.are_kept(connections.embedded(settings), layout.connections)
-    names = [service.name for service in services if can_run or service.name != airflow.SCHEDULER]
-    _start_services(settings, supervisor, names, say)
-    _keep_connections(settings, environment, say)
-    if not can_run:
-        _start_services(settings, supervisor, [airflow.SCHEDULER], say)
+    with say.waiting(STARTING):
+        for service in services:
+            if can_run or service.name != airflow.SCHEDULER:
+                supervisor.start_service(service.name)
+        _wait_until_ready(settings, supervisor, [airflow.API_SERVER])
+        _keep_connections(settings, environment, say)
+        supervisor.start_service(airflow.SCHEDULER)
+        _wait_until_ready(settings, supervisor, [service.name for service in services])
     say.line(f"The stack is up after {time.monotonic() - began:.0f} s.")
-
-
-def _start_services(settings: Settings, supervisor: Supervisor, names: Collection[str], say: Say) -> None:
-    """Start services, and return when they are ready."""
-    for name in names:
-        supervisor.start_service(name)
-    _wait_until_ready(settings, supervisor, say, names)
 
 
 def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
@@ -206,7 +208,7 @@ def _keep_connections(settings: Settings, environment: Mapping[str, str], say: S
         connections.keep(api, wanted, note, lambda name: connections.stored(name, environment), say.line)
 
 
-def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say, names: Collection[str]) -> None:
+def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collection[str]) -> None:
     """Wait until these services answer. Raises `SurroundingsError` with the end of the log of what does not."""
     deadline = time.monotonic() + READY_WITHIN
 
@@ -214,20 +216,17 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say, name
         return [name for name in _waiting_for(settings, states) if name in names]
 
     waiting = unanswered(supervisor.states())
-    if not waiting:
-        return
-    with say.waiting("Starting Kafka and Airflow ..."):
-        while waiting:
-            states = {state.name: state for state in supervisor.states()}
-            if not states:
-                raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
-            failed = [state for state in states.values() if state.has_failed]
-            if failed or time.monotonic() > deadline:
-                one = failed[0] if failed else states[waiting[0]]
-                why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
-                raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
-            time.sleep(0.25)
-            waiting = unanswered(list(states.values()))
+    while waiting:
+        states = {state.name: state for state in supervisor.states()}
+        if not states:
+            raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
+        failed = [state for state in states.values() if state.has_failed]
+        if failed or time.monotonic() > deadline:
+            one = failed[0] if failed else states[waiting[0]]
+            why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
+            raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
+        time.sleep(0.25)
+        waiting = unanswered(list(states.values()))
 
 
 def _waiting_for(settings: Settings, states: list[State]) -> list[str]:

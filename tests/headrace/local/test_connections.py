@@ -22,6 +22,7 @@ class Api:
     def __init__(self) -> None:
         self.held: dict[str, dict[str, Any]] = {}
         self.written: list[str] = []
+        self.is_slow = False
 
     @property
     def airflow(self) -> Airflow:
@@ -49,8 +50,12 @@ class Api:
             shown = {key: connections.MASK if "password" in key else value for key, value in self.found(name).items()}
             return httpx.Response(200, json={**self.held[name], "extra": json.dumps(shown)})
         body = json.loads(request.content)
+        if request.method == "POST" and body["connection_id"] in self.held:
+            return httpx.Response(409)
         self.held[body["connection_id"]] = body
         self.written.append(body["connection_id"])
+        if self.is_slow:
+            raise httpx.ReadTimeout("too late")
         return httpx.Response(200, json=body)
 
 
@@ -82,6 +87,13 @@ def test_absent_connections_are_written_once(api: Api, tmp_path: Path) -> None:
     assert note.stat().st_mode & 0o077 == 0
     assert api.found() == {"bootstrap.servers": "127.0.0.1:9092"}
     assert (api.held[SPARK]["host"], api.found(SPARK)["deploy-mode"]) == ("local[2]", "client")
+
+
+def test_a_connection_whose_answer_came_too_late_is_there(api: Api, tmp_path: Path) -> None:
+    """Asked again, the API says that there is one."""
+    api.is_slow = True
+    assert keep(api, kafka(), tmp_path / "note") == [KAFKA]
+    assert connections.are_kept(kafka(), tmp_path / "note")
 
 
 @pytest.mark.parametrize("password", ["", "secret"])
