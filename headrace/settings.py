@@ -3,9 +3,7 @@
 import json
 import os
 import shlex
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -95,15 +93,6 @@ def read_kafka_config(path: Path) -> dict[str, str]:
     if not isinstance(config, dict) or not config.get("bootstrap.servers"):
         raise MistakeError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
     return {str(key): str(value) for key, value in config.items()}
-
-
-@contextmanager
-def kafka_file(config: Mapping[str, str]) -> Iterator[str]:
-    """A file with such settings that only this user can read, for as long as the block lasts: arguments are seen by everybody here."""
-    with tempfile.NamedTemporaryFile("w", prefix="headrace-kafka-", suffix=".json") as file:
-        json.dump(dict(config), file)
-        file.flush()
-        yield file.name
 
 
 def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.report.display import plural
-from headrace.settings import ROOT, kafka_file
+from headrace.settings import ROOT
 
 # Each verb imports what it needs, so that `--help` is quick.
 
@@ -225,6 +225,7 @@ def produce(
 def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
     from headrace.kafka import Kafka
+    from headrace.kafka_files import kafka_file
     from headrace.local import current, spark, stack
     from headrace.local.console import Say
     from headrace.local.layout import Layout
@@ -237,7 +238,7 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     layout = Layout.of(settings)
     app = ROOT / "spark_apps" / "console_stream.py"
     typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
-    with kafka_file(config) as file:
+    with kafka_file(config, settings.home) as file:
         command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--kafka", file]
         ended = subprocess.run(command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False)
     if ended.returncode:

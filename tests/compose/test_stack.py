@@ -424,6 +424,17 @@ def test_a_login_is_no_argument(stack: Stack, guarded: Guarded) -> None:
     assert told(stack, guarded.arguments) == []
 
 
+def test_the_login_s_file_is_in_memory(stack: Stack, guarded: Guarded) -> None:
+    """It is made for each stream and goes with it; what a kill leaves goes with the container."""
+    assert guarded
+    assert in_scheduler(
+        stack, "sh", "-c", "stat -f -c %T /run/headrace; stat -c %a /run/headrace/private; find /run/headrace -type f"
+    ).split() == [
+        "tmpfs",
+        "700",
+    ]
+
+
 WRONG = "certainly-not-it"
 
 

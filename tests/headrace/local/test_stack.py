@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from headrace.errors import SurroundingsError
-from headrace.local import airflow, connections, files, kafka, stack
+from headrace.kafka_files import kafka_file
+from headrace.local import airflow, connections, files, kafka, ports, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.services import Supervisor
@@ -46,6 +48,30 @@ def test_a_full_disk_is_refused_before_anything_is_fetched(tmp_path: Path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300_000_000))
     with pytest.raises(SurroundingsError, match=r"Only 0\.3 GB are free .* 1 GB are needed"):
         stack.claim(Layout(tmp_path, tmp_path / "java"))
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("command", [stack.up, stack.down])
+def test_a_password_that_a_killed_task_left_is_removed(
+    command: Callable[[Settings, Say], None],
+    runs: bool,  # noqa: FBT001, a column of the table above
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At each start and stop, whether there is anything to start or stop or not."""
+    settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
+    with kafka_file({"sasl.password": "secret"}, settings.home) as name:
+        left = Path(name).with_stem(f"{Path(name).stem}-left")
+        left.touch()
+    monkeypatch.setattr(Supervisor, "is_running", lambda _: runs)
+    monkeypatch.setattr(Supervisor, "stop", lambda _: None)
+    monkeypatch.setattr(Supervisor, "states", lambda _: [])
+    monkeypatch.setattr(Supervisor, "environment", lambda _: {})
+    for step in ("_require_same", "_waiting_for", "_keep_connections", "_start", "prepare"):
+        monkeypatch.setattr(stack, step, lambda *_: [])
+    monkeypatch.setattr(ports, "require_free", lambda _: None)
+    command(settings, Say(Console(quiet=True)))
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
