@@ -131,6 +131,13 @@ def claim(layout: Layout) -> None:
             f"{layout.home} was made by another version of Headrace (its layout is {found!r}, this one's is {LAYOUT!r}). Stop what runs there "
             f"with that version, move the folder away, and run this again; what is in the data folder stays as it is."
         )
+    if layout.home.stat().st_mode & 0o077:  # it was there before; passwords and logs are below it
+        try:
+            layout.home.chmod(0o700)
+        except OSError as error:
+            raise SurroundingsError(
+                f"{layout.home} is open to other users and can't be closed ({error.strerror}); name a folder of yours in HEADRACE_HOME."
+            ) from error
     free = shutil.disk_usage(layout.home).free
     if free < FREE:
         raise SurroundingsError(

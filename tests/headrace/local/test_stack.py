@@ -28,6 +28,13 @@ def test_a_new_folder_is_claimed(tmp_path: Path) -> None:
     assert layout.home.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_that_was_there_before_is_private_from_then_on(tmp_path: Path) -> None:
+    """Such as one that mkdir made, or an earlier version."""
+    tmp_path.chmod(0o755)
+    stack.claim(Layout(tmp_path, tmp_path / "java"))
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
     """What is in there is left as it is."""
     (tmp_path / "version").write_text("0")
