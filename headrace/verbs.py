@@ -87,8 +87,8 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     if pipeline.limits.any:
         typer.echo(f"  limits    {pipeline.limits}")
     typer.echo(f"  writes to {folder.root}")
-    kafka = Kafka(kafka_config(bootstrap_servers))
     try:
+        kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
         warnings = [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
     except SurroundingsError as error:
