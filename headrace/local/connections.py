@@ -61,7 +61,7 @@ class Connection(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """Say whether it is the same without keeping what it holds."""
+        """Tell two contents apart, and give neither away."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
     @property
