@@ -1,6 +1,7 @@
 """Connections that a stack writes, and the one by which the command reaches Kafka. Airflow's API is made up; `tests/integration` asks the real one."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from headrace.errors import MistakeError, SurroundingsError
 from headrace.local import compose, connections, current
 from headrace.local.connections import KAFKA, SPARK, Connection
 from headrace.local.rest import Airflow
-from headrace.settings import Settings
+from headrace.settings import ROOT, Settings
 
 
 class Api:
@@ -267,3 +268,23 @@ def test_in_a_container_airflow_is_asked(servers: str | None, monkeypatch: pytes
     else:  # not even migrated: nothing can be said of it
         with pytest.raises(SurroundingsError, match=r"Airflow can't read the connection kafka_default \(OperationalError"):
             connections.kafka_config(ASKED)
+
+
+def test_the_containers_connections_are_written_by_a_container(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that docker-compose.yml names, with Airflow's API as it is reached from there, and no folder of the host's."""
+    told = re.findall(r"^ +(KAFKA_DEFAULT|SPARK_DEFAULT): '(.*)'$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
+    assert [name for name, _ in told] == ["KAFKA_DEFAULT", "SPARK_DEFAULT"]
+    for name, value in (*told, ("AIRFLOW_PASSWORD", "secret"), ("HEADRACE_HOME", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+
+    @contextmanager
+    def at(*where: str) -> Iterator[Airflow]:
+        assert where == ("http://api-server:8080", "admin", "secret")
+        yield api.airflow
+
+    monkeypatch.setattr(Airflow, "at", at)
+    connections.main()
+    connections.main()
+    assert api.written == [KAFKA, SPARK]
+    assert api.found() == {"bootstrap.servers": compose.INTERNAL}
+    assert (api.held[SPARK]["host"], api.held[SPARK]["port"]) == ("spark://spark-master", 7077)
