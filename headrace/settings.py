@@ -3,9 +3,7 @@
 import json
 import os
 import shlex
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -34,7 +32,8 @@ class Settings:
     ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
     kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials included
-    connection Airflow's `kafka_default` as JSON, where the environment is that of an Airflow service
+    connection Airflow's `kafka_default` as JSON, where the environment of Airflow's services holds it
+    kafka_connection the name of a connection that Airflow is to be asked for, where the environment is that of Airflow's services
     """
 
     home: Path
@@ -45,6 +44,7 @@ class Settings:
     java_home: Path | None
     kafka: Path | None
     connection: str | None
+    kafka_connection: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -59,6 +59,7 @@ class Settings:
             java_home=Path(java_home).absolute() if java_home else None,
             kafka=Path(kafka).absolute() if kafka else None,
             connection=environment.get(CONNECTION),
+            kafka_connection=environment.get("HEADRACE_KAFKA_CONNECTION") or None,
         )
 
     @property
@@ -68,7 +69,7 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, str]:
-        """How to reach Kafka from here, in librdkafka's words. Raises `MistakeError` if what says so can't be used."""
+        """How the environment says to reach Kafka, in librdkafka's words. Raises `MistakeError` if what says so can't be used."""
         if self.kafka:
             return read_kafka_config(self.kafka)
         return _of_connection(self.connection) if self.connection else {"bootstrap.servers": self.bootstrap_servers}
@@ -94,13 +95,11 @@ def read_kafka_config(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in config.items()}
 
 
-@contextmanager
-def kafka_file(config: Mapping[str, str]) -> Iterator[str]:
-    """A file with such settings that only this user can read, for as long as the block lasts: arguments are seen by everybody here."""
-    with tempfile.NamedTemporaryFile("w", prefix="headrace-kafka-", suffix=".json") as file:
-        json.dump(dict(config), file)
-        file.flush()
-        yield file.name
+def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:
+    """The librdkafka settings in a connection's extra. Raises `MistakeError` if there are none."""
+    if not extra.get("bootstrap.servers"):
+        raise MistakeError(f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.')
+    return {key: str(value) for key, value in extra.items()}
 
 
 def shown(path: Path) -> str:

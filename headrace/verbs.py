@@ -11,14 +11,14 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.report.display import plural
-from headrace.settings import ROOT, kafka_file
+from headrace.settings import ROOT
 
 # Each verb imports what it needs, so that `--help` is quick.
 
 UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
-Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; the embedded broker if not given.")]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given.")]
 
 topics = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
 
@@ -43,11 +43,11 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 
 def kafka_config(servers: str | None) -> dict[str, str]:
-    """How to reach Kafka, at another address if one is given."""
-    from headrace.local import current
+    """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
+    from headrace.local import connections, current
 
-    config = current.settings().kafka_config
-    return {**config, "bootstrap.servers": servers} if servers else config
+    settings = current.settings()
+    return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
 
 
 def user() -> str:
@@ -96,8 +96,8 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     if pipeline.limits.any:
         typer.echo(f"  limits    {pipeline.limits}")
     typer.echo(f"  writes to {folder.root}")
-    kafka = Kafka(kafka_config(bootstrap_servers))
     try:
+        kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
         warnings = [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
     except SurroundingsError as error:
@@ -264,6 +264,7 @@ def produce(
 def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
     from headrace.kafka import Kafka
+    from headrace.kafka_files import kafka_file
     from headrace.local import current, spark, stack
     from headrace.local.console import Say
     from headrace.local.layout import Layout
@@ -276,7 +277,7 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     layout = Layout.of(settings)
     app = ROOT / "spark_apps" / "console_stream.py"
     typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
-    with kafka_file(config) as file:
+    with kafka_file(config, settings.home) as file:
         command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--kafka", file]
         ended = subprocess.run(command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False)
     if ended.returncode:

@@ -12,8 +12,8 @@ from string import Template
 import pytest
 
 from headrace import __version__, schemas
-from headrace.local import compose
-from headrace.settings import ROOT
+from headrace.local import airflow, compose
+from headrace.settings import ROOT, Settings
 
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
 MAY_IMPORT = {
@@ -132,3 +132,11 @@ def test_the_lock_of_the_image_is_part_of_the_whole_lock() -> None:
 def test_schemas_are_up_to_date() -> None:
     """`docs/schemas` is what the types say."""
     assert schemas.main(["--check"]) == 0
+
+
+def test_no_service_of_airflow_gets_a_connection_by_its_environment(tmp_path: Path) -> None:
+    """It would win over the one that a user saves in the UI; a variable of the user's own still does."""
+    settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
+    assert [name for name in airflow.environment(settings, {}) if name.startswith("AIRFLOW_CONN_")] == []
+    files = [ROOT / "docker-compose.yml", *(ROOT / "docker").glob("*.yml"), *(ROOT / "headrace" / "conf").glob("*.env")]
+    assert [path.name for path in files if "AIRFLOW_CONN_" in path.read_text()] == []

@@ -4,6 +4,7 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from headrace.errors import MistakeError
+from headrace.settings import kafka_extra
 
 KAFKA = "kafka_default"
 SPARK = "spark_default"
@@ -11,10 +12,7 @@ SPARK = "spark_default"
 
 def kafka_config() -> dict[str, str]:
     """The librdkafka settings in the extra of `kafka_default`. Raises `MistakeError` if there are none."""
-    config = {key: str(value) for key, value in _connection(KAFKA).extra_dejson.items()}
-    if not config.get("bootstrap.servers"):
-        raise MistakeError(f'The connection {KAFKA} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.')
-    return config
+    return kafka_extra(KAFKA, _connection(KAFKA).extra_dejson)
 
 
 def spark_master() -> str:

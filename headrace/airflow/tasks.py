@@ -24,8 +24,9 @@ from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
+from headrace.kafka_files import kafka_file
 from headrace.report.display import in_lines
-from headrace.settings import ROOT, Settings, kafka_file
+from headrace.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
 """What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
@@ -189,7 +190,7 @@ class StreamToParquet(SparkSubmitOperator):
         with plainly():
             config = kafka_config()
         before = self._last_word()
-        with kafka_file(config) as file, TemporaryDirectory() as place:
+        with kafka_file(config, Settings.from_environment().home) as file, TemporaryDirectory() as place:
             said = Path(place) / "reason"
             self.application_args = [*(self.application_args or []), "--kafka", file, "--reason", str(said)]
             self._submit(context, said)

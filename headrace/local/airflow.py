@@ -9,21 +9,23 @@ from headrace.local import credentials, ports, shared, spark
 from headrace.local.layout import Layout
 from headrace.settings import ROOT, Settings
 
+API_SERVER = "api-server"
 EXECUTION_API = "execution-api"
+SCHEDULER = "scheduler"
 
 SERVICES = {
     # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit waits for that entry in turn,
     # until SQLite's patience ends, when a task starts at the same moment.
-    "api-server": ["api-server", "--apps", "core"],
+    API_SERVER: ["api-server", "--apps", "core"],
     EXECUTION_API: ["api-server", "--apps", "execution"],
     # The log servers would listen on every interface; here each service can read the files themselves.
-    "scheduler": ["scheduler", "--skip-serve-logs"],
+    SCHEDULER: ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 """Airflow's services and how to start each."""
 
-BEATING = frozenset(SERVICES) - {"api-server", EXECUTION_API}
+BEATING = frozenset(SERVICES) - {API_SERVER, EXECUTION_API}
 """Those that Airflow knows to be healthy by their heartbeat."""
 
 
@@ -41,16 +43,11 @@ def execution_port(settings: Settings) -> int:
 def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return what to add to the inherited environment. Keys and password are made the first time."""
     layout = Layout.of(settings)
-    connections = {
-        "kafka_default": {"conn_type": "kafka", "extra": {"bootstrap.servers": settings.bootstrap_servers}},
-        "spark_default": {"conn_type": "spark", "host": "local[2]", "extra": {"spark-binary": "spark-submit", "deploy-mode": "client"}},
-    }
     return {
         **spark.environment(layout.spark_conf, layout.java_home, inherited),
         **shared.airflow(),
         **_own(settings),
         **{f"AIRFLOW__{key.upper()}": value for key, value in _options(settings, layout).items()},
-        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection) for name, connection in connections.items()},
         "AIRFLOW_HOME": str(layout.airflow),
         # Airflow's parts talk to each other on this machine, whatever proxy there is to the world.
         "NO_PROXY": ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), ports.HOST, "localhost"])),

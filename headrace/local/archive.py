@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from headrace.errors import SurroundingsError
-from headrace.local import jars, spark
+from headrace.kafka_files import kafka_file
+from headrace.local import connections, jars, spark
 from headrace.local.layout import Layout
 from headrace.local.services import Supervisor
 from headrace.settings import ROOT, Settings
@@ -57,17 +58,18 @@ def make_in_background(settings: Settings, pipeline: Path) -> None:
 
 
 def make(settings: Settings, pipeline: Path) -> None:
-    """Run a pipeline's stream into a folder that is thrown away, keep the archive of its classes, and use it from now on.
+    """Run a pipeline's stream, on the Kafka of its DAG, into a folder that is thrown away; keep the archive of its classes, and use it from now on.
 
     Raises `SurroundingsError` if the stream does not come to its end.
     """
     layout = Layout.of(settings)
-    with tempfile.TemporaryDirectory(dir=layout.spark_conf.parent) as scratch:
+    kafka = connections.kafka_config(settings)
+    with tempfile.TemporaryDirectory(dir=layout.spark_conf.parent) as scratch, kafka_file(kafka, settings.home) as file:
         made = Path(scratch) / "classes.jsa"
         command = ["spark-submit", "--master", "local[2]"]
         command += ["--conf", f"spark.driver.extraJavaOptions={spark.java_options(layout.spark_conf, f'-XX:ArchiveClassesAtExit={made}')}"]
         command += [str(ROOT / "spark_apps" / "filter_stream.py"), "--pipeline", str(pipeline), "--data", scratch]
-        command += ["--bootstrap-servers", settings.bootstrap_servers]
+        command += ["--kafka", file]
         environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode != 0 or not made.exists():

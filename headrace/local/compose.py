@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.errors import SurroundingsError
 from headrace.kafka import Kafka
-from headrace.local import jars, ports
+from headrace.local import ports
 from headrace.settings import ROOT, Settings
 
 ENV = ROOT / ".env"
@@ -28,16 +28,20 @@ NEEDED = (
 )
 """What docker/up writes into .env."""
 
-ONCE = "airflow-init"
-"""The service that runs to its end; all others go on running."""
+ONCE = frozenset({"airflow-init", "connections"})
+"""The services that run to their end; all others go on running."""
+
+INTERNAL = "kafka:29092"
+"""Kafka's listener for containers."""
 
 REACH_EACH = """
 import sys
 from headrace.errors import HeadraceError
 from headrace.kafka import Kafka
+from headrace.local.connections import kafka_config
 from headrace.settings import Settings
 try:
-    Kafka(Settings.from_environment().kafka_config).check_listeners()
+    Kafka(kafka_config(Settings.from_environment())).check_listeners()
 except HeadraceError as error:
     sys.exit(str(error))
 """
@@ -73,7 +77,7 @@ def absent(found: Iterable[dict[str, Any]]) -> list[str]:
 
 def state(service: dict[str, Any]) -> str:
     """Return a service's health, or its state where it has no health check, or "done" where it runs once only."""
-    if service["Service"] == ONCE and service["State"] == "exited" and service["ExitCode"] == 0:
+    if service["Service"] in ONCE and service["State"] == "exited" and service["ExitCode"] == 0:
         return "done"
     return str(service["Health"] if service["State"] == "running" and service.get("Health") else service["State"])
 
@@ -81,6 +85,14 @@ def state(service: dict[str, Any]) -> str:
 def is_well(service: dict[str, Any]) -> bool:
     """Say whether a service is as it should be."""
     return state(service) in {"healthy", "running", "done"}
+
+
+def variable(service: str, name: str) -> str | None:
+    """Return a variable of a service's environment; nothing if it has none, or docker can't be asked."""
+    try:
+        return docker("compose", "exec", "-T", service, "printenv", name).strip()
+    except SurroundingsError:
+        return None
 
 
 def docker(*arguments: str) -> str:
@@ -161,7 +173,7 @@ def check_internal(_: Settings) -> str:
         docker("compose", "exec", "-T", "scheduler", "python", "-c", REACH_EACH)
     except SurroundingsError as error:
         raise SurroundingsError(f"from within the service scheduler: {error}") from error
-    return "Kafka at kafka:29092 answers containers at the address that it advertises"
+    return f"Kafka at {INTERNAL} answers containers at the address that it advertises"
 
 
 CHECKS = {
@@ -176,6 +188,8 @@ CHECKS = {
 
 def versions() -> dict[str, str]:
     """Return the versions of the embedded stack, which hold for the images as well: of the lock, and of the jars beside it."""
+    from headrace.local import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
+
     pins = dict(re.findall(r"^([a-z-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
     broker = next(match[1] for path in jars.expected() if (match := re.fullmatch(r"broker/kafka_2\.13-([\d.]+)\.jar", path)))
     return {"kafka": broker, "spark": pins["pyspark"], "airflow": pins["apache-airflow"]}

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 
 from headrace.local.layout import Layout
-from headrace.settings import Settings
+from headrace.settings import CONNECTION, Settings
 
 PORTS = ("HEADRACE_KAFKA_PORT", "HEADRACE_UI_PORT")
-KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME")
+KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME", CONNECTION)
 """What a stack is started with, besides the state folder by which it is found."""
 
 
@@ -22,6 +22,13 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     if any(name in said and said[name] != running.get(name) for name in PORTS):
         return asked
     return Settings.from_environment({**{name: running[name] for name in KEPT if name in running}, **said})
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Return the environment of the stack that these settings are about; nothing if it does not run."""
+    running = _environment(Layout.of(settings))
+    ports = (str(settings.kafka_port), str(settings.ui_port))
+    return running if tuple(map(running.get, PORTS)) == ports else {}
 
 
 def _environment(layout: Layout) -> Mapping[str, str]:

@@ -68,6 +68,11 @@ class Layout:
         return self.home / "login.json"
 
     @property
+    def connections(self) -> Path:
+        """Digests of the connections that Headrace wrote into Airflow."""
+        return self.home / "connections.json"
+
+    @property
     def services(self) -> Path:
         """The supervisor's own files."""
         return self.home / "services"

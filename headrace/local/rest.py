@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as the demo needs it."""
+"""Airflow's REST API, as far as it is needed here."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,6 @@ from urllib.parse import quote
 import httpx
 
 from headrace.errors import SurroundingsError
-from headrace.local.login import login
 from headrace.settings import Settings
 
 PATIENCE = 30.0
@@ -79,17 +78,27 @@ class Task:
 class Airflow:
     """The API of a running Airflow."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, patience: float = PATIENCE) -> None:
         self._client = client
+        self._patience = patience
 
     @classmethod
     @contextmanager
-    def connected(cls, settings: Settings) -> Iterator[Self]:
+    def connected(cls, settings: Settings, patience: float = PATIENCE) -> Iterator[Self]:
         """Log in to the Airflow that is up."""
-        with httpx.Client(base_url=settings.ui_url, timeout=30, trust_env=False) as client:
-            airflow = cls(client)
-            found = login(settings)
-            answer = airflow.ask("POST", "/auth/token", {"username": found.user, "password": found.password})
+        from headrace.local.login import login  # noqa: PLC0415  what it needs of the embedded stack is in no container
+
+        found = login(settings)
+        with cls.at(settings.ui_url, found.user, found.password, patience) as airflow:
+            yield airflow
+
+    @classmethod
+    @contextmanager
+    def at(cls, url: str, user: str, password: str, patience: float = PATIENCE) -> Iterator[Self]:
+        """Log in at an address; a request is tried again for `patience` seconds."""
+        with httpx.Client(base_url=url, timeout=patience, trust_env=False) as client:
+            airflow = cls(client, patience)
+            answer = airflow.ask("POST", "/auth/token", {"username": user, "password": password})
             client.headers["Authorization"] = f"Bearer {answer['access_token']}"
             yield airflow
 
@@ -97,6 +106,17 @@ class Airflow:
         """Return what Airflow knows of a DAG; nothing if it has not read its file yet."""
         answer = self._send("GET", f"/api/v2/dags/{dag}")
         return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
+
+    def connection(self, name: str) -> dict[str, Any] | None:
+        """Return a connection, its secrets masked; nothing if the database has none of that name."""
+        answer = self._send("GET", f"/api/v2/connections/{name}")
+        return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
+
+    def add_connection(self, body: Mapping[str, Any]) -> None:
+        """Make a connection. One of that name that is there is left as it is: an earlier try may have made it."""
+        answer = self._send("POST", "/api/v2/connections", dict(body))
+        if answer.status_code != httpx.codes.CONFLICT:
+            self._content(answer)
 
     def import_errors(self) -> list[FileError]:
         """Return why DAG files could not be read."""
@@ -157,7 +177,7 @@ class Airflow:
         return self._content(self._send(method, path, body))
 
     def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         headers = {"Accept": "application/json"}
         while True:
             try:
@@ -177,7 +197,7 @@ class Airflow:
         if answer.is_error:
             request = f"{answer.request.method} {answer.request.url.path}"
             raise SurroundingsError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
-        content: dict[str, Any] = answer.json()
+        content: dict[str, Any] = answer.json() if answer.content else {}
         return content
 
 

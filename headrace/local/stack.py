@@ -10,17 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 
 import httpx
 
+from headrace import kafka_files
 from headrace.errors import SurroundingsError
-from headrace.local import airflow, archive, jars, java, kafka, ports, spark
+from headrace.local import airflow, archive, connections, jars, java, kafka, ports, spark
 from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.local.rest import Airflow
 from headrace.local.services import Service, State, Supervisor
 from headrace.settings import Settings
 
@@ -34,6 +36,8 @@ READY_WITHIN = 180.0
 """Seconds until every service must be ready; it takes about 20 on two idle cores."""
 
 KAFKA = "kafka"
+
+STARTING = "Starting Kafka and Airflow ..."
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ def up(settings: Settings, say: Say) -> None:
     layout = Layout.of(settings)
     claim(layout)
     with _locked(layout, say):
+        kafka_files.discard_left(layout.home)
         supervisor = Supervisor(layout.services)
         if supervisor.is_running():
             _require_same(settings, supervisor)
-            for state in supervisor.states():
-                supervisor.start_service(state.name)
-            _wait_until_ready(settings, supervisor, say)
+            names = [state.name for state in supervisor.states()]
+            for name in names:
+                supervisor.start_service(name)
+            with say.waiting(STARTING) if _waiting_for(settings, supervisor.states()) else contextlib.nullcontext():
+                _wait_until_ready(settings, supervisor, names)
+            _keep_connections(settings, supervisor.environment(), say)
             say.line("The stack is up.")
             return
         if supervisor.processes():
@@ -86,11 +94,13 @@ def down(settings: Settings, say: Say) -> None:
         return
     with _locked(layout, say):
         if not supervisor.is_running() and not supervisor.processes():
+            kafka_files.discard_left(layout.home)
             say.line("The stack is not running.")
             return
         with say.waiting("Stopping the stack ..."), _uninterrupted():
             supervisor.stop()
             spark.tidy(layout.spark_conf)
+            kafka_files.discard_left(layout.home)
         say.line("The stack is down.")
 
 
@@ -121,6 +131,13 @@ def claim(layout: Layout) -> None:
             f"{layout.home} was made by another version of Headrace (its layout is {found!r}, this one's is {LAYOUT!r}). Stop what runs there "
             f"with that version, move the folder away, and run this again; what is in the data folder stays as it is."
         )
+    if layout.home.stat().st_mode & 0o077:  # it was there before; passwords and logs are below it
+        try:
+            layout.home.chmod(0o700)
+        except OSError as error:
+            raise SurroundingsError(
+                f"{layout.home} is open to other users and can't be closed ({error.strerror}); name a folder of yours in HEADRACE_HOME."
+            ) from error
     free = shutil.disk_usage(layout.home).free
     if free < FREE:
         raise SurroundingsError(
@@ -162,10 +179,18 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     began = time.monotonic()
     supervisor.start(services, environment)
     supervisor.start_service(KAFKA)
+    is_new = not airflow.database(layout).exists()
     _migrate(layout, environment, say)
-    for service in services:
-        supervisor.start_service(service.name)
-    _wait_until_ready(settings, supervisor, say)
+    # A run that is due begins at once: not with a connection that is not there yet, or names another port. In a new database none is due.
+    can_run = is_new or connections.are_kept(connections.embedded(settings), layout.connections)
+    with say.waiting(STARTING):
+        for service in services:
+            if can_run or service.name != airflow.SCHEDULER:
+                supervisor.start_service(service.name)
+        _wait_until_ready(settings, supervisor, [airflow.API_SERVER])
+        _keep_connections(settings, environment, say)
+        supervisor.start_service(airflow.SCHEDULER)
+        _wait_until_ready(settings, supervisor, [service.name for service in services])
     say.line(f"The stack is up after {time.monotonic() - began:.0f} s.")
 
 
@@ -187,24 +212,32 @@ def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
     stamp.write_text(wanted)
 
 
-def _wait_until_ready(settings: Settings, supervisor: Supervisor, say: Say) -> None:
-    """Wait until everything answers. Raises `SurroundingsError` with the end of the log of what does not."""
+def _keep_connections(settings: Settings, environment: Mapping[str, str], say: Say) -> None:
+    """Bring Headrace's own connections up to date, in the Airflow that runs in this environment."""
+    wanted, note = connections.embedded(settings), Layout.of(settings).connections
+    with Airflow.connected(settings) as api:
+        connections.keep(api, wanted, note, lambda name: connections.stored(name, environment), say.line)
+
+
+def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collection[str]) -> None:
+    """Wait until these services answer. Raises `SurroundingsError` with the end of the log of what does not."""
     deadline = time.monotonic() + READY_WITHIN
-    waiting = _waiting_for(settings, supervisor.states())
-    if not waiting:
-        return
-    with say.waiting("Starting Kafka and Airflow ..."):
-        while waiting:
-            states = {state.name: state for state in supervisor.states()}
-            if not states:
-                raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
-            failed = [state for state in states.values() if state.has_failed]
-            if failed or time.monotonic() > deadline:
-                one = failed[0] if failed else states[waiting[0]]
-                why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
-                raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
-            time.sleep(0.25)
-            waiting = _waiting_for(settings, list(states.values()))
+
+    def unanswered(states: list[State]) -> list[str]:
+        return [name for name in _waiting_for(settings, states) if name in names]
+
+    waiting = unanswered(supervisor.states())
+    while waiting:
+        states = {state.name: state for state in supervisor.states()}
+        if not states:
+            raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
+        failed = [state for state in states.values() if state.has_failed]
+        if failed or time.monotonic() > deadline:
+            one = failed[0] if failed else states[waiting[0]]
+            why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
+            raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
+        time.sleep(0.25)
+        waiting = unanswered(list(states.values()))
 
 
 def _waiting_for(settings: Settings, states: list[State]) -> list[str]:

@@ -24,7 +24,7 @@ def show(settings: Settings, say: Say) -> bool:
         return False
     listens = {
         stack.KAFKA: str(settings.kafka_port),
-        "api-server": str(settings.ui_port),
+        airflow.API_SERVER: str(settings.ui_port),
         airflow.EXECUTION_API: str(airflow.execution_port(settings)),
     }
     table = Table("service", "state", "pid", "port", "since", box=None, padding=(0, 2, 0, 0))

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from headrace import documents
 from headrace.ledger.folder import Folder
 from headrace.local.rest import Airflow, Run
@@ -161,10 +159,7 @@ class Stack:
     @contextmanager
     def airflow(self) -> Iterator[Airflow]:
         """Airflow's API."""
-        with httpx.Client(base_url=self.ui, timeout=30, trust_env=False) as client:
-            airflow = Airflow(client)
-            login = {"username": "admin", "password": self.secrets["AIRFLOW_PASSWORD"]}
-            client.headers["Authorization"] = f"Bearer {airflow.ask('POST', '/auth/token', login)['access_token']}"
+        with Airflow.at(self.ui, "admin", self.secrets["AIRFLOW_PASSWORD"]) as airflow:
             yield airflow
 
     def json(self, service: str, url: str, index: int = 1) -> Any:

@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
+from headrace.local import compose
 from headrace.local.layout import Layout
 from headrace.local.rest import UNFINISHED_TASK
 from headrace.report.model import Report
@@ -179,6 +180,24 @@ def test_host_verbs_know_the_stack(stack: Stack) -> None:
     """Status and the topics work from the host as in the embedded stack."""
     assert "spark-worker" in stack.headrace("status")
     assert "test-topic" in stack.headrace("topics", "list")
+
+
+def test_a_saved_connection_counts(stack: Stack) -> None:
+    """For the verbs as for the DAGs, on the host and in a container, and after another start; once it is deleted, the stack's own is back."""
+    path, elsewhere = "/api/v2/connections/kafka_default", "kafka.invalid:9092"
+    with stack.airflow() as airflow:
+        before = airflow.connection("kafka_default")
+        body = {"connection_id": "kafka_default", "conn_type": "kafka", "extra": json.dumps({"bootstrap.servers": elsewhere})}
+        airflow.ask("PATCH", path, body)
+        stack.up()
+        said = [
+            stack.headrace("topics", "list", check=False),
+            stack.compose("exec", "-T", "scheduler", "headrace", "topics", "list", check=False),
+        ]
+        airflow.ask("DELETE", path)
+        stack.up()
+        assert airflow.connection("kafka_default") == before
+    assert [elsewhere in each for each in said] == [True, True], said
 
 
 OVERRIDE = "docker-compose.override.yml"
@@ -405,13 +424,24 @@ def test_a_login_is_no_argument(stack: Stack, guarded: Guarded) -> None:
     assert told(stack, guarded.arguments) == []
 
 
+def test_the_login_s_file_is_in_memory(stack: Stack, guarded: Guarded) -> None:
+    """It is made for each stream and goes with it; what a kill leaves goes with the container."""
+    assert guarded
+    assert in_scheduler(
+        stack, "sh", "-c", "stat -f -c %T /run/headrace; stat -c %a /run/headrace/private; find /run/headrace -type f"
+    ).split() == [
+        "tmpfs",
+        "700",
+    ]
+
+
 WRONG = "certainly-not-it"
 
 
 def test_a_wrong_password_is_told_at_once(stack: Stack, guarded: Guarded) -> None:
     """Preflight is red and says whose login was refused, not with what."""
     assert guarded
-    stack.up("--no-deps", "scheduler", more={"KAFKA_CLIENT_PASSWORD": WRONG})
+    stack.compose("run", "--rm", "--no-deps", "-T", "connections", more={"KAFKA_CLIENT_PASSWORD": WRONG})
     said = stack.headrace("run", "important_messages", "--wait", check=False)
     assert "preflight of important_messages_ingest is red" in said
     assert "refuses the login of user 'headrace'" in said
@@ -460,7 +490,8 @@ def test_down_v_leaves_nothing(stack: Stack) -> None:
     assert {name for name in stack.volumes() if not name.startswith(f"{PROJECT}_")} == set(), "a volume without a name outlives down"
     down_v(stack)
     stack.up("kafka", "spark-worker")
-    for command in (["headrace", "topics", "create", "important_messages"], shlex.split(SUBMIT, comments=True)[4:]):
+    create = ["headrace", "topics", "create", "important_messages", "--bootstrap-servers", compose.INTERNAL]
+    for command in (create, shlex.split(SUBMIT, comments=True)[4:]):
         said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", shlex.join(command), check=False)
         assert "is gone from Kafka" in said
         assert "headrace reset important_messages" in said

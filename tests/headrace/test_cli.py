@@ -10,7 +10,7 @@ import typer
 from headrace import cli, verbs
 from headrace.errors import Exit, RedError, SurroundingsError
 from headrace.ledger.folder import Folder
-from headrace.local import stack
+from headrace.local import connections, stack
 from headrace.report.stored import PAGE, store
 from tests.headrace.report.examples import report
 
@@ -66,6 +66,16 @@ def test_a_green_report_counts_once_its_run_has_concluded(
     (folder.report(green.run) / PAGE).touch()
     verbs.report("p")
     assert "The whole account: " in capsys.readouterr().out
+
+
+def test_an_address_that_is_given_is_all_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stack is asked, which may be down, and no login of its Kafka is shown to another one."""
+
+    def ask(_: object) -> dict[str, str]:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(connections, "kafka_config", ask)
+    assert verbs.kafka_config("elsewhere:9092") == {"bootstrap.servers": "elsewhere:9092"}
 
 
 def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import MistakeError
-from headrace.settings import CONNECTION, Settings, kafka_file, read_kafka_config
+from headrace.settings import CONNECTION, Settings
 
 EXTRA = {"bootstrap.servers": "kafka:29092", "sasl.username": "me"}
 
@@ -37,14 +37,6 @@ def test_a_file_is_told_by_its_name(tmp_path: Path) -> None:
         assert settings.kafka_config
     (tmp_path / "kafka.json").write_text(json.dumps(EXTRA))
     assert settings.kafka_config == EXTRA
-
-
-def test_settings_are_handed_on_by_a_file_that_others_can_not_read() -> None:
-    """And that is gone afterwards."""
-    with kafka_file(EXTRA) as name:
-        assert Path(name).stat().st_mode & 0o077 == 0
-        assert read_kafka_config(Path(name)) == EXTRA
-    assert not Path(name).exists()
 
 
 def test_a_make_command_is_about_the_stack_that_is_meant(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError
 from headrace.ledger.entries import entries
+from headrace.local import connections, stack
+from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.rest import Run
 from headrace.scaffold import write_pipeline
@@ -430,6 +432,36 @@ def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
     assert f"Topic {topics[0]} is gone from Kafka" in ends(scheduler, ended, "preflight", 1)
     assert scheduler.task(ended, "create_topics").state == "upstream_failed"
     assert topics[0] not in scheduler.kafka.topics()
+
+
+def test_a_saved_connection_counts(scheduler: Scheduler) -> None:
+    """For the DAGs and the command, secrets included, and after another start. Once it is deleted, the stack's own is back."""
+    path, before = "/api/v2/connections/kafka_default", scheduler.airflow.connection("kafka_default")
+    servers = f"localhost:{free_port()}"
+    extra = {
+        "bootstrap.servers": servers,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "me",
+        "sasl.password": "x",
+    }
+    body = {"connection_id": "kafka_default", "conn_type": "kafka", "extra": json.dumps(extra)}
+    scheduler.airflow.ask("PATCH", path, body)
+    try:
+        run = preflight_with(scheduler, "KAFKA", "kafka_default")
+        until("preflight was tried", lambda: scheduler.task(run, "preflight").state == "up_for_retry")
+        said = [ends(scheduler, run, "preflight", 1)]
+        scheduler.airflow.ask("PATCH", "/api/v2/dags/kafka_default/dagRuns/run", {"state": "failed"})
+        command = [sys.executable, "-m", "headrace.cli", "topics", "list"]
+        said.append(subprocess.run(command, env=scheduler.environment, capture_output=True, text=True, check=False).stderr)
+        stack.up(scheduler.settings, Say())
+        assert connections.kafka_config(scheduler.settings) == extra
+    finally:
+        scheduler.airflow.ask("DELETE", path)
+        stack.up(scheduler.settings, Say())
+    assert [f"Kafka can't be reached at {servers}" in each for each in said] == [True, True], said
+    assert scheduler.airflow.connection("kafka_default") == before
+    assert connections.kafka_config(scheduler.settings) == {"bootstrap.servers": scheduler.settings.bootstrap_servers}
 
 
 def test_a_dag_that_was_switched_off_stays_off(scheduler: Scheduler) -> None:

@@ -22,6 +22,13 @@ with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports
     from headrace.airflow import tasks
 
 
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A state folder of its own."""
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.mark.parametrize(
     ("error", "again"), [(BrokerError("no answer"), True), (LedgerError("out of balance"), False), (MistakeError("a typing error"), False)]
 )
@@ -98,7 +105,7 @@ def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPa
         tasks.preflight(now).operator.python_callable()
 
 
-def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_credentials_reach_the_app_by_a_file(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
     config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}
     seen: list[Path] = []
@@ -108,6 +115,7 @@ def test_credentials_reach_the_app_by_a_file(monkeypatch: pytest.MonkeyPatch, tm
         seen.append(Path(arguments[arguments.index("--kafka") + 1]))
         assert json.loads(seen[0].read_text()) == config
         assert seen[0].stat().st_mode & 0o077 == 0
+        assert seen[0].is_relative_to(home)
         (tmp_path / "one").mkdir()
         (tmp_path / "one" / "streamed.json").write_text("its word")
 

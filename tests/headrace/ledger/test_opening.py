@@ -10,7 +10,7 @@ import pytest
 
 from headrace import documents, verbs
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, TopicDiffersError
+from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
 from headrace.kafka import TopicFacts
 from headrace.ledger.identity import Identity
 from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
@@ -186,6 +186,18 @@ def test_check_without_kafka_says_so_and_is_no_error(
     said = check(one)
     assert "reads     t (1 partition)" in said
     assert "Kafka     not checked: Kafka can't be reached at nowhere" in said
+
+
+def test_check_without_the_connection_says_so_and_is_no_error(
+    tmp_path: Path, check: Callable[[Ledger], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow that can't be asked where Kafka is, is as good as no Kafka."""
+
+    def unknown(_: object) -> dict[str, str]:
+        raise SurroundingsError("Airflow can't read the connection")
+
+    monkeypatch.setattr("headrace.local.connections.kafka_config", unknown)
+    assert "Kafka     not checked: Airflow can't read the connection" in check(Ledger.made(tmp_path, others(40), [10]))
 
 
 def test_check_shows_a_topic_that_differs(tmp_path: Path, check: Callable[[Ledger], str]) -> None:

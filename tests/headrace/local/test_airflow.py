@@ -1,11 +1,10 @@
 """The environment of the embedded Airflow."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from headrace.local import airflow
+from headrace.local import airflow, connections
 from headrace.local.layout import Layout
 from headrace.settings import Settings
 
@@ -22,7 +21,7 @@ def test_all_ports_follow_the_two_that_are_named(settings: Settings) -> None:
     assert made["AIRFLOW__API__PORT"] == "18080"
     assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18081/execution/"
     assert airflow.command(airflow.EXECUTION_API, settings)[-2:] == ["--port", "18081"]
-    assert json.loads(made["AIRFLOW_CONN_KAFKA_DEFAULT"])["extra"]["bootstrap.servers"] == "127.0.0.1:19092"
+    assert connections.embedded(settings)[connections.KAFKA].extra["bootstrap.servers"] == "127.0.0.1:19092"
 
 
 def test_airflow_listens_on_this_machine_alone(settings: Settings) -> None:

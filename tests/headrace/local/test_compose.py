@@ -152,6 +152,7 @@ def test_a_wrong_listener_for_containers_is_told(monkeypatch: pytest.MonkeyPatch
         ({"Service": "kafka", "State": "running", "Health": "starting", "ExitCode": 0}, "starting", False),
         ({"Service": "kafka", "State": "exited", "Health": "", "ExitCode": 0}, "exited", False),
         ({"Service": "airflow-init", "State": "exited", "Health": "", "ExitCode": 0}, "done", True),
+        ({"Service": "connections", "State": "exited", "Health": "", "ExitCode": 0}, "done", True),
         ({"Service": "airflow-init", "State": "exited", "Health": "", "ExitCode": 1}, "exited", False),
     ],
 )
