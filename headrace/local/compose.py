@@ -37,11 +37,14 @@ from headrace.errors import HeadraceError
 from headrace.kafka import Kafka
 from headrace.settings import Settings
 try:
-    Kafka(Settings.from_environment().kafka_config).check_listeners()
+    Kafka(Settings.from_environment().kafka_config, 3.0).check_listeners()
 except HeadraceError as error:
     sys.exit(str(error))
 """
 """Run in a container: a client that asks one broker for its topics never goes to the addresses that the others, or it, advertise."""
+
+ASKED_FOR = 3.0
+"""Seconds for Kafka to answer whoever asks how it does."""
 
 ANSWERS_WITHIN = 60
 """Seconds for one command of docker's."""
@@ -151,7 +154,7 @@ def check_external(settings: Settings) -> str:
     """The listener for the host: what Kafka advertises there can be reached from here."""
     if not ports.answers(settings.kafka_port):
         raise SurroundingsError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
-    Kafka(settings.kafka_config).check_listeners()
+    Kafka(settings.kafka_config, ASKED_FOR).check_listeners()
     return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"
 
 

@@ -17,7 +17,9 @@ READY_WITHIN = 60.0
 
 
 @contextmanager
-def broker(home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+def broker(
+    home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a broker of one's own, ready when the block starts and gone when it ends. Settings replace those of the embedded stack."""
     one = Broker(home, port, jars_folder, java_home)
     ports.require_free(listened_ports(port))
@@ -33,7 +35,7 @@ def broker(home: Path, port: int, jars_folder: Path, java_home: Path, settings: 
             assert process.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, log.read_text(errors="replace")
             time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
