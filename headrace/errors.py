@@ -23,6 +23,7 @@ A message says what happened, where (file and key, or topic, partition and offse
 """
 
 import shlex
+import textwrap
 from enum import IntEnum
 from typing import ClassVar
 
@@ -57,7 +58,7 @@ class PipelineFileError(MistakeError):
     def __init__(self, path: object, problems: list[str]) -> None:
         self.path = path
         self.problems = problems
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        lines = "".join(f"\n{textwrap.indent(problem, '  ')}" for problem in problems)
         super().__init__(f"{path} cannot be used:{lines}")
 
 
