@@ -36,11 +36,6 @@ KNOWN = (
         "{kafka} refuses: the user may not Read topic {topic}. Grant it: kafka-acls.sh … --add --allow-principal User:… --operation Read --topic {topic}",
     ),
     Known(
-        r"Not authorized to access group: (?P<group>[\w.-]+)",
-        "{kafka} refuses: the user may not Read group {group}. Grant it: kafka-acls.sh … --add --allow-principal User:… --operation Read "
-        "--resource-pattern-type prefixed --group headrace",
-    ),
-    Known(
         r"(?:Cannot fetch record for offset \d+ in|Timeout of) (?P<ms>\d+) ?(?:milliseconds|ms expired before)",
         "{kafka} did not answer within {waited} while it was read: it is frozen or overloaded, or has stopped. `headrace status` asks it, and names its log.",
     ),

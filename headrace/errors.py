@@ -66,18 +66,16 @@ class AccessError(MistakeError):
     """Kafka's access lists do not let this user do something. Trying again does not help until somebody grants it.
 
     operation  what is not granted, in Kafka's words: Describe, Read ...
-    resource   topic, group or cluster, and `name` is its name
+    topic      where
     user       who asked; `None` where not the settings but a certificate says who that is
     """
 
-    def __init__(self, servers: str, operation: str, resource: str, name: str, user: str | None) -> None:
-        self.operation, self.resource, self.name, self.user = operation, resource, name, user
-        what = "the cluster" if resource == "cluster" else f"{resource} {name}"
-        option = "--cluster" if resource == "cluster" else f"--{resource} {shlex.quote(name)}"
+    def __init__(self, servers: str, operation: str, topic: str, user: str | None) -> None:
+        self.operation, self.topic, self.user = operation, topic, user
         principal = shlex.quote(f"User:{user or 'NAME'}")
         super().__init__(
-            f"{f'User {user}' if user else 'The user of this client'} may not {operation} {what}: the access lists of Kafka at {servers} "
-            f"do not grant it. Grant it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} --operation {operation} {option}"
+            f"{f'User {user}' if user else 'The user of this client'} may not {operation} topic {topic}: the access lists of Kafka at {servers} do "
+            f"not grant it. Grant it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} --operation {operation} --topic {topic}"
         )
 
 

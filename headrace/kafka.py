@@ -44,8 +44,6 @@ UNANSWERED = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
 }
 """Errors of the client's own: no broker has answered, whatever the reason."""
-READER_GROUP = "headrace-reader"
-"""The client wants a group to read; nothing is committed under it."""
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
 PORT_PATIENCE = 3.0
 """Seconds for a listener's port to accept."""
@@ -58,6 +56,8 @@ PASSING = {
     KafkaError.REQUEST_TIMED_OUT,
 }
 """Errors that a broker answers while a topic, its leader or the broker itself is new."""
+OPERATIONS = {"Read": AclOperation.READ, "Write": AclOperation.WRITE, "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS}
+"""What an access list may grant for a topic and can be asked for before it is needed, by Kafka's name."""
 TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 DEFAULT_TRANSACTION_TIMEOUT = 900.0
 """Seconds; Kafka's default for that setting."""
@@ -110,7 +110,7 @@ class Kafka:
         self.patience = patience
         self.config = {**config, "log_level": 0}
         self.servers = config["bootstrap.servers"]
-        self._user, self._group = config.get("sasl.username"), config.get("group.id", READER_GROUP)
+        self._user = config.get("sasl.username")
         self._admin: AdminClient | None = None
         self._refusal: str | None = None
         self._batches = BatchReader(self.config)  # connects with its first batch
@@ -176,12 +176,12 @@ class Kafka:
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
         """Raise `AccessError` if the access lists do not let this user do something with topics that exist, before it is tried.
 
-        operations  in Kafka's words: Read, Write ...
+        operations  of `OPERATIONS`
         """
         for name, description in self._descriptions(topics):
             allowed = description.authorized_operations
             for operation in operations:
-                if allowed is not None and AclOperation[operation.upper()] not in allowed:
+                if allowed is not None and OPERATIONS[operation] not in allowed:
                     raise self._refused(operation, name)
 
     def _descriptions(self, topics: Sequence[str]) -> Iterator[tuple[str, TopicDescription]]:
@@ -277,7 +277,7 @@ class Kafka:
             consumer.assign([TopicPartition(topic, partition, positions[topic][partition]) for topic, partition in sorted(missing)])
             silent_since = time.monotonic()
             while missing:
-                for message in consumer.consume(1_000, timeout=0.1):
+                for message in _of_topics(consumer.consume(1_000, timeout=0.1)):
                     place = (str(message.topic()), int(message.partition() or 0))
                     error = message.error()
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
@@ -315,7 +315,7 @@ class Kafka:
             silent_since = heard_at = time.monotonic()
             while at < until:
                 records: list[Message] = []
-                for message in consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1):
+                for message in _of_topics(consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1)):
                     silent_since = heard_at = time.monotonic()
                     error = message.error()
                     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
@@ -361,7 +361,7 @@ class Kafka:
 
     def _reading(self, *, committed: bool) -> dict[str, object]:
         return {
-            "group.id": READER_GROUP,
+            "group.id": "headrace-reader",  # the client wants one; it is not joined, and nothing is committed under it
             **self.config,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -392,8 +392,8 @@ class Kafka:
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
         partitions = [
             TopicPartition(topic, partition)
-            for topic, facts in self.describe(list(topics)).items()
-            for partition in range(facts.partitions)
+            for topic, description in self._descriptions(list(topics))
+            for partition in range(len(description.partitions))
         ]
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         found: Positions = {}
@@ -448,8 +448,6 @@ class Kafka:
         match error.code():
             case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
                 return self._refused(operation, topic)
-            case KafkaError.GROUP_AUTHORIZATION_FAILED:
-                return self._refused("Describe", self._group, "group")
             case code if code in UNANSWERED:
                 return self._silent(began)
             case code:
@@ -459,8 +457,13 @@ class Kafka:
         known = self._failed(error, began, "Read", topic)
         return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}")
 
-    def _refused(self, operation: str, name: str, resource: str = "topic") -> AccessError:
-        return AccessError(self.servers, operation, resource, name, self._user)
+    def _refused(self, operation: str, topic: str) -> AccessError:
+        return AccessError(self.servers, operation, topic, self._user)
+
+
+def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
+    """Leave out what the client says of its group, which is not used: that it may not even be looked at, where access lists rule."""
+    return (message for message in messages if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def _answers(consumer: Consumer, offset_range: OffsetRange) -> bool:

@@ -159,7 +159,7 @@ class Cluster:
         if code == OFFSET_OUT_OF_RANGE:
             raise OutOfRangeError
         if code == TOPIC_REFUSED:
-            raise AccessError(self._servers, operation, "topic", topic, self._login.username or None)
+            raise AccessError(self._servers, operation, topic, self._login.username or None)
         if code in PASSING:
             raise PassingError(f"{where}: {_named(code)}")
         if code:

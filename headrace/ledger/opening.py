@@ -70,7 +70,7 @@ RUNNING = "a stream is running, so the checkpoint and what was published were no
 
 
 def _foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Iterator[str]:
-    kafka.require_rights([topic.name for topic in pipeline.topics], "Read", *(["Write"] if pipeline.demo else []))
+    kafka.require_rights([topic.name for topic in pipeline.topics], "Read", "DescribeConfigs", *(["Write"] if pipeline.demo else []))
     if folder.is_being_written():
         yield RUNNING
         return

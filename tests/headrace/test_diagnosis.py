@@ -19,7 +19,6 @@ from headrace.diagnosis import diagnose
         ),
         ("Timeout of 60000ms expired before the position for partition t-0 could be determined", "Kafka at k:1 did not answer within 60 s"),
         ("TopicAuthorizationException: Not authorized to access topics: [orders]", "may not Read topic orders. Grant it: kafka-acls.sh"),
-        ("GroupAuthorizationException: Not authorized to access group: headrace-stream-1", "may not Read group headrace-stream-1."),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
         ("Cannot execute: spark-submit. Error code is: 52.", "spark.driver.memory"),

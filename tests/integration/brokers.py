@@ -1,5 +1,6 @@
 """A broker of the embedded stack's kind, for tests alone."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,18 @@ CLEANER = {"log.cleaner.backoff.ms": "200"}
 
 READY_WITHIN = 60.0
 """Seconds; it takes three on two idle cores."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free, as is the one above it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = int(first.getsockname()[1])
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import duckdb
 import psutil
 import pytest
 
-from conftest import free_port
+from brokers import free_port
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError

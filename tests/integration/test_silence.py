@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 import brokers
-from conftest import free_port
+from brokers import free_port
 from headrace import record_batches
 from headrace.contract.pipeline import Pipeline, Topic
 from headrace.errors import BrokerError
