@@ -185,5 +185,5 @@ def versions() -> dict[str, str]:
 
 
 def _is_of(image: str, version: str) -> bool:
-    tag = image.rpartition(":")[2]
+    tag = image.partition("@")[0].rpartition(":")[2]  # a digest may follow
     return tag == version or tag.startswith(f"{version}-")
