@@ -253,7 +253,7 @@ class BatchReader:
                     servers = self._config["bootstrap.servers"]
                     if isinstance(error, SilentError):
                         raise BrokerError(
-                            f"Kafka at {servers} did not answer within {waited}, though its port accepts connections."
+                            f"Kafka at {servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded or still starting."
                         ) from error
                     raise BrokerError(f"Kafka at {servers} could not be asked for {waited}: {error}") from error
             time.sleep(PAUSE)
