@@ -12,8 +12,17 @@ class Known:
     """A failure that others met before."""
 
     words: str
-    """Regular expression for the text it comes with."""
+    """Regular expression for the text it comes with. Its group `ms` is how long something waited."""
     means: str
+    """With the regular expression's named groups in it, `kafka` (which one) and `waited`."""
+
+    def explain(self, text: str, kafka: str) -> str | None:
+        """What the text means, or `None` if it is about something else."""
+        match = re.search(self.words, text)
+        if match is None:
+            return None
+        found = match.groupdict()
+        return self.means.format(kafka=kafka, waited=f"{int(found.get('ms') or 0) / 1000:.0f} s", **found)
 
 
 KNOWN = (
@@ -23,13 +32,21 @@ KNOWN = (
         "the patch. `headrace doctor` compares them, `make up` puts the right jars in place.",
     ),
     Known(
+        r"Not authorized to access topics: \[(?P<topic>[^\]]*)\]",
+        "{kafka} refuses: the user may not Read topic {topic}. Grant it: kafka-acls.sh … --add --allow-principal User:… --operation Read --topic {topic}",
+    ),
+    Known(
+        r"(?:Cannot fetch record for offset \d+ in|Timeout of) (?P<ms>\d+) ?(?:milliseconds|ms expired before)",
+        "{kafka} did not answer within {waited} while it was read: it is frozen or overloaded, or has stopped. `headrace status` asks it, and names its log.",
+    ),
+    Known(
         r"Connection to node -?\d+ \([^)]*\) could not be established|Bootstrap broker \S+ disconnected",
         "The broker is down, or it advertises an address that cannot be reached from here (advertised.listeners): clients on the host need another "
         "listener than containers do. The task preflight checks the advertised address.",
     ),
     Known(
         r"Failed to update metadata|TimeoutException.*(metadata|listTopics|node assignment)|describeTopics.*timed out",
-        "Kafka gave no metadata in time. One of four: the broker is down (`headrace status`), the topic does not exist (`headrace topics list`), the "
+        "{kafka} gave no metadata in time. One of four: the broker is down (`headrace status`), the topic does not exist (`headrace topics list`), the "
         "listener is the wrong one for this side (preflight says so), or the broker is still starting (try again).",
     ),
     Known(
@@ -58,9 +75,12 @@ KNOWN = (
 )
 
 
-def diagnose(text: str) -> str | None:
-    """What a failure's text means and what to do, or `None` if it is not known."""
-    return next((known.means for known in KNOWN if re.search(known.words, text)), None)
+def diagnose(text: str, kafka: str = "Kafka") -> str | None:
+    """What a failure's text means and what to do, or `None` if it is not known.
+
+    kafka  how to call the cluster it was about
+    """
+    return next((means for known in KNOWN if (means := known.explain(text, kafka))), None)
 
 
 def of_system(error: OSError | MemoryError) -> SurroundingsError | None:

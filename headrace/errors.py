@@ -4,7 +4,8 @@ A message says what happened, where (file and key, or topic, partition and offse
 
     HeadraceError
     ├── MistakeError            exit 2: something the user wrote cannot be used
-    │   └── PipelineFileError           a pipeline file, with every mistake in it
+    │   ├── PipelineFileError           a pipeline file, with every mistake in it
+    │   └── AccessError                 Kafka's access lists do not let this user do it
     ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
     │   ├── BrokerError                 the broker does not answer, or answers with an error
     │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
@@ -21,6 +22,8 @@ A message says what happened, where (file and key, or topic, partition and offse
         └── BrokenInvariantError        verify found a broken invariant
 """
 
+import shlex
+import textwrap
 from enum import IntEnum
 from typing import ClassVar
 
@@ -55,8 +58,25 @@ class PipelineFileError(MistakeError):
     def __init__(self, path: object, problems: list[str]) -> None:
         self.path = path
         self.problems = problems
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        lines = "".join(f"\n{textwrap.indent(problem, '  ')}" for problem in problems)
         super().__init__(f"{path} cannot be used:{lines}")
+
+
+class AccessError(MistakeError):
+    """Kafka's access lists do not let this user do something. Trying again does not help until somebody grants it.
+
+    operation  what is not granted, in Kafka's words: Describe, Read ...
+    topic      where
+    user       who asked; `None` where not the settings but a certificate says who that is
+    """
+
+    def __init__(self, servers: str, operation: str, topic: str, user: str | None) -> None:
+        self.operation, self.topic, self.user = operation, topic, user
+        principal = shlex.quote(f"User:{user or 'NAME'}")
+        super().__init__(
+            f"{f'User {user}' if user else 'The user of this client'} may not {operation} topic {topic}: the access lists of Kafka at {servers} do "
+            f"not grant it. Grant it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} --operation {operation} --topic {topic}"
+        )
 
 
 class SurroundingsError(HeadraceError):

@@ -9,10 +9,20 @@ from functools import partial
 from typing import Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, BrokerMetadata, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AclOperation,
+    AdminClient,
+    BrokerMetadata,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
 
 from headrace.contract.pipeline import Topic
-from headrace.errors import BrokerError, MistakeError, TopicDiffersError
+from headrace.errors import AccessError, BrokerError, HeadraceError, MistakeError, TopicDiffersError
 from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.record_batches import BatchReader, RecordBatch
 
@@ -26,6 +36,14 @@ ANSWER_PATIENCE = 10.0
 """Seconds in which a leader that sends nothing must say where its log ends."""
 LOGIN_PATIENCE = 3.0
 """Seconds for one try to get in, after which a refusal is looked for."""
+UNANSWERED = {
+    KafkaError._TRANSPORT,  # noqa: SLF001, that is their public name
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+}
+"""Errors of the client's own: no broker has answered, whatever the reason."""
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
 PORT_PATIENCE = 3.0
 """Seconds for a listener's port to accept."""
@@ -38,6 +56,8 @@ PASSING = {
     KafkaError.REQUEST_TIMED_OUT,
 }
 """Errors that a broker answers while a topic, its leader or the broker itself is new."""
+OPERATIONS = {"Read": AclOperation.READ, "Write": AclOperation.WRITE, "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS}
+"""What an access list may grant for a topic and can be asked for before it is needed, by Kafka's name."""
 TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 DEFAULT_TRANSACTION_TIMEOUT = 900.0
 """Seconds; Kafka's default for that setting."""
@@ -83,12 +103,14 @@ class Block:
 class Kafka:
     """A cluster, reached with librdkafka's settings (`bootstrap.servers` and, where needed, security).
 
-    Every method raises `BrokerError` if the cluster does not answer.
+    Every method raises `BrokerError` if the cluster does not answer within `patience` seconds.
     """
 
-    def __init__(self, config: Mapping[str, str]) -> None:
+    def __init__(self, config: Mapping[str, str], patience: float = PATIENCE) -> None:
+        self.patience = patience
         self.config = {**config, "log_level": 0}
         self.servers = config["bootstrap.servers"]
+        self._user = config.get("sasl.username")
         self._admin: AdminClient | None = None
         self._refusal: str | None = None
         self._batches = BatchReader(self.config)  # connects with its first batch
@@ -122,10 +144,11 @@ class Kafka:
 
     def _brokers(self) -> list[BrokerMetadata]:
         """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while True:
+            left = began + self.patience - time.monotonic()
             try:
-                return list(self.admin.list_topics(timeout=LOGIN_PATIENCE).brokers.values())
+                return list(self.admin.list_topics(timeout=min(LOGIN_PATIENCE, max(left, 0.1))).brokers.values())
             except KafkaException as error:
                 self.admin.poll(0)
                 if self._refusal:
@@ -134,8 +157,8 @@ class Kafka:
                         f"Kafka at {self.servers} refuses the login{user}: {self._refusal}. Check security.protocol, sasl.mechanism, sasl.username, "
                         "sasl.password and the ssl settings in the extra of the connection kafka_default (or in the file that HEADRACE_KAFKA names)."
                     ) from None
-                if time.monotonic() > deadline:
-                    raise self._failed(error) from error
+                if time.monotonic() - began >= self.patience:
+                    raise self._failed(error.args[0], began) from None
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -143,26 +166,38 @@ class Kafka:
 
     def describe(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
         """Facts of those topics that exist."""
-        found = {}
-        for name, future in self._ask(lambda: self.admin.describe_topics(TopicCollection(list(topics)))).items():
-            try:
-                description = future.result(PATIENCE)
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    continue
-                raise self._failed(error) from error
-            except TimeoutError:
-                raise self._silent() from None
+        found: dict[str, TopicFacts] = {}
+        for name, description in self._descriptions(topics):
             replicas = min(len(partition.replicas) for partition in description.partitions)
-            found[name] = (str(description.topic_id), len(description.partitions), replicas)
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-        configs = (
-            self._ask(lambda: {r.name: f.result(PATIENCE) for r, f in self.admin.describe_configs(resources).items()}) if found else {}
-        )
-        return {
-            name: TopicFacts(id_, partitions, replicas, {key: entry.value for key, entry in configs[name].items()})
-            for name, (id_, partitions, replicas) in found.items()
-        }
+            config = self._ask(partial(self._topic_config, name), "DescribeConfigs", name)
+            found[name] = TopicFacts(str(description.topic_id), len(description.partitions), replicas, config)
+        return found
+
+    def require_rights(self, topics: Sequence[str], *operations: str) -> None:
+        """Raise `AccessError` if the access lists do not let this user do something with topics that exist, before it is tried.
+
+        operations  of `OPERATIONS`
+        """
+        for name, description in self._descriptions(topics):
+            allowed = description.authorized_operations
+            for operation in operations:
+                if allowed is not None and OPERATIONS[operation] not in allowed:
+                    raise self._refused(operation, name)
+
+    def _descriptions(self, topics: Sequence[str]) -> Iterator[tuple[str, TopicDescription]]:
+        began = time.monotonic()
+        for name, future in self.admin.describe_topics(TopicCollection(list(topics)), include_authorized_operations=True).items():
+            try:
+                yield name, future.result(self.patience)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise self._failed(error.args[0], began, "Describe", name) from None
+            except TimeoutError:
+                raise self._silent(began) from None
+
+    def _topic_config(self, topic: str) -> dict[str, str]:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        return {key: entry.value for key, entry in self.admin.describe_configs([resource])[resource].result(self.patience).items()}
 
     def create(self, topics: Sequence[Topic]) -> list[str]:
         """Create those topics that don't exist; returns their names.
@@ -174,7 +209,7 @@ class Kafka:
         wanted = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, t.replication_factor, config=dict(t.config)) for t in wanted]
         for topic in new:
-            self._ask(partial(self._create, topic))
+            self._ask(partial(self._create, topic), "Create", topic.topic)
             self.end([topic.topic])  # answers once each partition has a leader
         return [topic.name for topic in wanted]
 
@@ -186,21 +221,21 @@ class Kafka:
             raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
 
     def _create(self, topic: NewTopic) -> None:
-        self.admin.create_topics([topic])[topic.topic].result(PATIENCE)
+        self.admin.create_topics([topic])[topic.topic].result(self.patience)
 
     def topics(self) -> list[str]:
         """Names of all topics but Kafka's own."""
-        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=PATIENCE)).topics if not name.startswith("__"))
+        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=self.patience)).topics if not name.startswith("__"))
 
     def extend(self, topic: str, partitions: int) -> None:
         """Raise a topic's number of partitions. Raises `MistakeError` if there is no such topic, `BrokerError` if it has as many already."""
         self._require(topic)
-        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(PATIENCE))
+        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(self.patience), "Alter", topic)
 
     def delete(self, topic: str) -> None:
         """Delete a topic. Raises `MistakeError` if there is none of that name."""
         self._require(topic)
-        self._ask(lambda: self.admin.delete_topics([topic])[topic].result(PATIENCE))
+        self._ask(lambda: self.admin.delete_topics([topic])[topic].result(self.patience), "Delete", topic)
 
     def _require(self, topic: str) -> None:
         if topic not in self.topics():
@@ -242,19 +277,19 @@ class Kafka:
             consumer.assign([TopicPartition(topic, partition, positions[topic][partition]) for topic, partition in sorted(missing)])
             silent_since = time.monotonic()
             while missing:
-                for message in consumer.consume(1_000, timeout=0.1):
+                for message in _of_topics(consumer.consume(1_000, timeout=0.1)):
                     place = (str(message.topic()), int(message.partition() or 0))
                     error = message.error()
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
-                        raise BrokerError(f"{place[0]}-{place[1]} can't be read: {error.str()}")
+                        raise self._unreadable(error, f"{place[0]}-{place[1]} can't be read", silent_since, message.topic())
                     if place in missing:
                         silent_since = time.monotonic()
                         missing.discard(place)
                         consumer.pause([TopicPartition(*place)])
                         if error is None:
                             found[place] = message.timestamp()[1]
-                if time.monotonic() - silent_since > PATIENCE:
-                    raise self._silent()
+                if time.monotonic() - silent_since > self.patience:
+                    raise self._silent(silent_since)
         finally:
             consumer.close()
         return found
@@ -263,7 +298,7 @@ class Kafka:
         """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""
         broker = ConfigResource(ResourceType.BROKER, str(self._brokers()[0].id))
         try:
-            config = self.admin.describe_configs([broker])[broker].result(PATIENCE)
+            config = self.admin.describe_configs([broker])[broker].result(self.patience)
             return int(config[TRANSACTION_TIMEOUT].value) / 1000
         except (KafkaException, KeyError, TimeoutError):
             return DEFAULT_TRANSACTION_TIMEOUT
@@ -280,7 +315,7 @@ class Kafka:
             silent_since = heard_at = time.monotonic()
             while at < until:
                 records: list[Message] = []
-                for message in consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1):
+                for message in _of_topics(consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1)):
                     silent_since = heard_at = time.monotonic()
                     error = message.error()
                     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
@@ -288,13 +323,16 @@ class Kafka:
                         if error is None and message.offset() < until:
                             records.append(message)
                     else:
-                        raise BrokerError(f"{offset_range} can't be read at offset {at}: {error.str()}")
+                        raise self._unreadable(error, f"{offset_range} can't be read at offset {at}", silent_since, offset_range.topic)
                 if records:
                     yield _block(offset_range.topic, offset_range.partition, records)
                     silent_since = heard_at = time.monotonic()  # the caller may have taken its time
-                if time.monotonic() - heard_at > PATIENCE:
-                    if time.monotonic() - silent_since > LONGEST_SILENCE or not _answers(consumer, offset_range):
-                        raise BrokerError(f"{offset_range} can't be read: nothing came from offset {at} on for {PATIENCE:.0f} s.")
+                if time.monotonic() - heard_at > self.patience:
+                    what = f"{offset_range} can't be read at offset {at}"
+                    if not _answers(consumer, offset_range):
+                        raise self._silent(silent_since, what)
+                    if (waited := time.monotonic() - silent_since) > LONGEST_SILENCE:
+                        raise BrokerError(f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.")
                     heard_at = time.monotonic()
         finally:
             consumer.close()
@@ -323,7 +361,7 @@ class Kafka:
 
     def _reading(self, *, committed: bool) -> dict[str, object]:
         return {
-            "group.id": "headrace-reader",  # the client wants one; nothing is committed under it
+            "group.id": "headrace-reader",  # the client wants one; it is not joined, and nothing is committed under it
             **self.config,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -337,6 +375,12 @@ class Kafka:
             host, _, port = address.strip().rpartition(":")
             try:
                 socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+            except socket.gaierror:
+                failures.append(f"{address} (this machine can't resolve the name {host})")
+            except ConnectionRefusedError:
+                failures.append(f"{address} (connection refused: nothing listens there)")
+            except TimeoutError:
+                failures.append(f"{address} (no connection within {PORT_PATIENCE:.0f} s)")
             except (OSError, ValueError) as error:
                 failures.append(f"{address} ({error})")
             else:
@@ -348,8 +392,8 @@ class Kafka:
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
         partitions = [
             TopicPartition(topic, partition)
-            for topic, facts in self.describe(list(topics)).items()
-            for partition in range(facts.partitions)
+            for topic, description in self._descriptions(list(topics))
+            for partition in range(len(description.partitions))
         ]
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         found: Positions = {}
@@ -357,29 +401,69 @@ class Kafka:
         def list_offsets() -> None:
             futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level)
             for partition, future in futures.items():
-                found.setdefault(partition.topic, {})[partition.partition] = future.result(PATIENCE).offset
+                found.setdefault(partition.topic, {})[partition.partition] = future.result(self.patience).offset
 
         if partitions:
             self._ask(list_offsets)
         return found
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        deadline = time.monotonic() + PATIENCE
+    def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
+        """Ask until there is an answer that will not pass.
+
+        operation, topic  the right that the question needs
+        """
+        began = time.monotonic()
         while True:
             try:
                 return question()
             except KafkaException as error:
-                if error.args[0].code() not in PASSING or time.monotonic() > deadline:
-                    raise self._failed(error) from error
+                if error.args[0].code() not in PASSING or time.monotonic() - began > self.patience:
+                    raise self._failed(error.args[0], began, operation, topic) from None
             except TimeoutError:
-                raise self._silent() from None
+                raise self._silent(began) from None
             time.sleep(0.1)
 
-    def _silent(self) -> BrokerError:
-        return BrokerError(f"Kafka at {self.servers} gave no answer within {PATIENCE:.0f} s.")
+    def _silent(self, began: float, what: str = "") -> BrokerError:
+        """What can be said where no answer came: a broker that is gone is told from a silent one by its port.
 
-    def _failed(self, error: KafkaException) -> BrokerError:
-        return BrokerError(f"Kafka at {self.servers} answered: {error.args[0].str()}")
+        began  since when the client has waited
+        what   what could not be done
+        """
+        waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
+        try:
+            self._knock(self.servers.split(","), "bootstrap.servers")
+        except BrokerError as error:
+            return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
+        return BrokerError(
+            f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
+            "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
+        )
+
+    def _failed(self, error: KafkaError, began: float, operation: str = "Describe", topic: str | None = None) -> HeadraceError:
+        """What an error means to people.
+
+        began             since when the client has waited
+        operation, topic  the right that was needed
+        """
+        match error.code():
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
+                return self._refused(operation, topic)
+            case code if code in UNANSWERED:
+                return self._silent(began)
+            case code:
+                return BrokerError(f"Kafka at {self.servers} answered: {error.str()}" if code > 0 else f"Kafka's client: {error.str()}")
+
+    def _unreadable(self, error: KafkaError, what: str, began: float, topic: str | None) -> HeadraceError:
+        known = self._failed(error, began, "Read", topic)
+        return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}")
+
+    def _refused(self, operation: str, topic: str) -> AccessError:
+        return AccessError(self.servers, operation, topic, self._user)
+
+
+def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
+    """Leave out what the client says of its group, which is not used: that it may not even be looked at, where access lists rule."""
+    return (message for message in messages if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def _answers(consumer: Consumer, offset_range: OffsetRange) -> bool:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from headrace.errors import BrokerError, UnsupportedLoginError
-from headrace.record_batches import Answer, OutOfRangeError, PassingError
+from headrace.errors import AccessError, BrokerError, UnsupportedLoginError
+from headrace.record_batches import Answer, OutOfRangeError, PassingError, SilentError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
@@ -49,6 +49,7 @@ MAX_ANSWER = 2**31 - 1
 """Bytes. A broker answers with at least one batch, however large its topic allows it to be."""
 
 OFFSET_OUT_OF_RANGE = 1
+TOPIC_REFUSED = 29
 PASSING = {5, 6, 7, 9, 14, 15, 16, 56, 74, 75, 78}
 """No leader, not the leader, time-out, no replica, three of coordinators, storage, two of leader epochs, offset not available."""
 UNKNOWN_TRANSACTION = {53, 105}
@@ -115,7 +116,7 @@ class Cluster:
             response = self._connection(self._leader(topic, partition, deadline), deadline).ask(request, deadline)
             (of_topic,) = response.responses if isinstance(request, FetchRequest) else response.topics
             (answer,) = of_topic.partitions
-            self._check(answer.error_code, f"{topic}-{partition}")
+            self._check(answer.error_code, f"{topic}-{partition}", "Read" if isinstance(request, FetchRequest) else "Describe", topic)
         return response, answer
 
     def _leader(self, topic: str, partition: int, deadline: float) -> tuple[str, int]:
@@ -123,7 +124,7 @@ class Cluster:
             request = MetadataRequest(version=METADATA, topics=[(topic,)], allow_auto_topic_creation=False)
             response = self._bootstrap(deadline).ask(request, deadline)
             (facts,) = response.topics
-            self._check(facts.error_code, f"topic {topic}")
+            self._check(facts.error_code, f"topic {topic}", "Describe", topic)
             leaders = {each.partition_index: each.leader_id for each in facts.partitions}
             if partition not in leaders:
                 raise BrokerError(f"Kafka at {self._servers} has no {topic}-{partition}.")
@@ -150,9 +151,15 @@ class Cluster:
             self._connections[address] = Connection(address, self._login, deadline)
         return self._connections[address]
 
-    def _check(self, code: int, where: str) -> None:
+    def _check(self, code: int, where: str, operation: str = "", topic: str = "") -> None:
+        """Raise the error that a code stands for.
+
+        operation, topic  the right that was needed
+        """
         if code == OFFSET_OUT_OF_RANGE:
             raise OutOfRangeError
+        if code == TOPIC_REFUSED:
+            raise AccessError(self._servers, operation, topic, self._login.username or None)
         if code in PASSING:
             raise PassingError(f"{where}: {_named(code)}")
         if code:
@@ -168,6 +175,9 @@ class Cluster:
             if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise PassingError(str(error)) from error
             self._login.refuse(f"TLS failed: {error}")  # TLS 1.3 says with the first answer that it refuses a certificate
+        except TimeoutError as error:
+            self._forget(topic, partition)
+            raise SilentError(str(error)) from error
         except (PassingError, OSError, KafkaError) as error:
             self._forget(topic, partition)
             raise PassingError(str(error) or type(error).__name__) from error

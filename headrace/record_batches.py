@@ -116,6 +116,10 @@ class PassingError(Exception):
     """It may work in a moment: a connection broke, or a partition has no leader."""
 
 
+class SilentError(PassingError):
+    """A connection is there, and no answer came through it in time."""
+
+
 class Leaders(Protocol):
     """What `BatchReader` needs of a cluster; `kafka_protocol.Cluster` is the real one.
 
@@ -245,9 +249,13 @@ class BatchReader:
                 return question(self._leaders)
             except PassingError as error:
                 if time.monotonic() + PAUSE > deadline:
-                    raise BrokerError(
-                        f"Kafka at {self._config['bootstrap.servers']} gave no answer within {TIMEOUT:.0f} s: {error}"
-                    ) from error
+                    waited = f"{TIMEOUT + time.monotonic() - deadline:.0f} s"
+                    servers = self._config["bootstrap.servers"]
+                    if isinstance(error, SilentError):
+                        raise BrokerError(
+                            f"Kafka at {servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded or still starting."
+                        ) from error
+                    raise BrokerError(f"Kafka at {servers} could not be asked for {waited}: {error}") from error
             time.sleep(PAUSE)
 
 

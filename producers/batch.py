@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headrace import documents
 from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
-from headrace.kafka import Kafka
+from headrace.kafka import UNANSWERED, Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import Positions, between
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
@@ -37,11 +37,16 @@ LOCK_PATIENCE = 120.0
 
 @dataclass
 class Acknowledgements:
-    """What the broker said of a batch's records: per topic-partition the lowest and highest offset and the count, and refusals."""
+    """What the broker said of a batch's records: per topic-partition the lowest and highest offset and the count, and refusals.
+
+    terminal  whether another try can't help
+    waited    seconds that a record has waited in vain for an answer; 0 if all got one
+    """
 
     landings: dict[tuple[str, int], Landing] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     terminal: bool = False
+    waited: float = 0.0
 
     @property
     def count(self) -> int:
@@ -66,9 +71,12 @@ class Acknowledgements:
             self.refusals[f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"] += 1
         elif error is None:
             self.landed(message.topic() or "", message.partition() or 0, offset)
+        elif error.code() in UNANSWERED:
+            self.refusals[f"{message.topic()}-{message.partition()}: no answer"] += 1
+            self.waited = max(self.waited, message.latency() or 0.0)
         else:
             self.refusals[f"{message.topic()}-{message.partition()}: {error.str()}"] += 1
-            self.terminal |= not (error.retriable() or error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT})  # noqa: SLF001
+            self.terminal |= not error.retriable()
 
 
 def produce_batch(
@@ -105,6 +113,7 @@ def _produce(
 ) -> Receipt:
     acknowledgements = Acknowledgements()
     topics = [topic.name for topic in pipeline.topics]
+    cluster.require_rights(topics, "Write")
     path = folder.unverified_receipt(run)
     if known := receipt_of(folder, run):
         receipt = known
@@ -127,7 +136,7 @@ def _produce(
 
     digest += send(pipeline, demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed)
     if acknowledgements.count != receipt.records:
-        raise _undelivered(receipt, acknowledgements)
+        raise _undelivered(receipt, acknowledgements, cluster.servers)
     receipt = msgspec.structs.replace(
         receipt,
         state=ReceiptState.COMPLETE,
@@ -211,9 +220,10 @@ def send(
     return digest
 
 
-def _undelivered(receipt: Receipt, acknowledgements: Acknowledgements) -> BrokerError | DeliveryError:
+def _undelivered(receipt: Receipt, acknowledgements: Acknowledgements, servers: str) -> BrokerError | DeliveryError:
     reasons = "; ".join(f"{count:,} × {reason}" for reason, count in acknowledgements.refusals.most_common(5)) or "no delivery report came"
     message = f"Run {receipt.run}: {acknowledgements.count:,} of {receipt.records:,} records were acknowledged. {reasons}."
     if acknowledgements.terminal or acknowledgements.count > receipt.records:
         return DeliveryError(message)
-    return BrokerError(f"{message} Another try sends the rest.")
+    silence = f"Kafka at {servers} did not answer within {acknowledgements.waited:.0f} s. " if acknowledgements.waited else ""
+    return BrokerError(f"{silence}{message} Another try sends the rest.")

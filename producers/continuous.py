@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, MistakeError
-from headrace.kafka import Kafka
+from headrace.kafka import UNANSWERED, Kafka
 from producers.samples import payload
 
 
@@ -26,12 +26,16 @@ def produce_continuously(
     """
     if pipeline.demo is None:
         raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there are no sample messages.")
-    Kafka(kafka).check_listeners()
+    cluster = Kafka(kafka)
+    cluster.check_listeners()
+    cluster.require_rights([topic.name for topic in pipeline.topics], "Write")
     producer = Producer({"enable.idempotence": True, "log_level": 0, "message.timeout.ms": 10_000, **kafka})
     seed = (chance or random.Random()).getrandbits(32)  # noqa: S311, sample data
     told: list[str] = []
 
     def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() in UNANSWERED:
+            raise BrokerError(f"{message.topic()}: Kafka at {cluster.servers} did not answer within {message.latency() or 0.0:.0f} s.")
         if error is not None:
             raise BrokerError(f"{message.topic()}: a record was not taken: {error.str()}")
         told.append(

@@ -84,6 +84,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def cluster_name() -> str:
+    """How to call the cluster in a diagnosis."""
+    with suppress(HeadraceError):
+        return f"Kafka at {kafka_settings(parse(sys.argv[1:]))['bootstrap.servers']}"
+    return "Kafka"
+
+
 def fail(reason: str, code: Exit) -> NoReturn:
     """End with a reason, which is the last line of the log; a traceback would bury it."""
     if place := parse(sys.argv[1:]).reason:
@@ -102,7 +109,7 @@ if __name__ == "__main__":
         fail(str(error), Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
     except Exception as error:
         known = of_system(error) if isinstance(error, OSError | MemoryError) else None
-        if means := str(known) if known else diagnose(str(error)):
+        if means := str(known) if known else diagnose(str(error), cluster_name()):
             log.warning(
                 "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]
             )  # what the diagnosis is about, without its trace

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
+import yaml
 
 from headrace import __version__, schemas
 from headrace.local import airflow, compose
@@ -115,9 +116,23 @@ def test_containers_run_the_same_versions() -> None:
     wanted = compose.versions()
     assert {name: images[name] for name in wanted} == wanted
     assert images.keys() == {*wanted, "postgres"}
+    assert f"image=apache/kafka:{wanted['kafka']}\n" in (ROOT / "docs" / "growing.md").read_text()
+    assert re.fullmatch(r"\d+\.\d+", images["postgres"]), "PostgreSQL's whole version: 17 alone is another one next month"
     assert not re.search(r"\d+\.\d+\.\d+", (ROOT / "docker" / "Dockerfile").read_text())
     own = set(re.findall(r"headrace/(?:spark|airflow):([\d.]+)", text))
     assert own == {__version__}
+
+
+def test_containers_can_become_nothing_more() -> None:
+    """No service keeps a capability or may gain one, none runs as root, and no image lets anybody but root write accounts."""
+    stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    for name, service in stack["services"].items():
+        assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
+        assert "cap_add" not in service, name
+        assert "user" in service or name == "kafka", name  # Kafka's image names one of its own
+    images = (ROOT / "docker" / "Dockerfile").read_text()
+    assert images.count("chmod g-w /etc/passwd") == 2
+    assert "chmod g=u" not in images
 
 
 def test_the_lock_of_the_image_is_part_of_the_whole_lock() -> None:

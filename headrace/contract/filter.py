@@ -15,8 +15,9 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Self
+from typing import NamedTuple, NoReturn, Self
 
+from headrace.contract.places import ordinal, pointed
 from headrace.contract.terms import (
     FUNCTIONS,
     Kind,
@@ -119,10 +120,18 @@ class _Token:
         return self.text.lower() if self.kind in {"word", "symbol"} else ""
 
 
+class _Operand(NamedTuple):
+    """A part of a filter, and where it begins."""
+
+    term: Term
+    start: _Token
+
+
 class _Parser:
     """Recursive descent that translates as it goes."""
 
     def __init__(self, text: str, fields: Iterable[Field]) -> None:
+        self.text = text
         self.fields = {field.name: field for field in fields}
         self.tokens = [
             _Token(str(match.lastgroup), match[str(match.lastgroup)], match.start(str(match.lastgroup)))
@@ -137,7 +146,7 @@ class _Parser:
         return self.tokens[self.next]
 
     def refuse(self, message: str, token: _Token | None = None) -> NoReturn:
-        raise MistakeError(f"{message} (at character {(token or self.token).at + 1})")
+        raise MistakeError(f"{message} {pointed(self.text, (token or self.token).at)}")
 
     def refuse_token(self, hint: str | None = None) -> NoReturn:
         found = self.token
@@ -188,68 +197,70 @@ class _Parser:
         return self.chain("and", self.negation)
 
     def chain(self, word: str, part: Callable[[], Term]) -> Term:
-        start = self.token
-        terms = [part()]
+        operands = [self.placed(part)]
         while self.take(word):
-            terms.append(part())
+            operands.append(self.placed(part))
+        terms = [operand.term for operand in operands]
         if len(terms) == 1:
             return terms[0]
-        for term in terms:
-            self.must_be(Kind.BOOLEAN, term, word, start)
+        self.must_be(Kind.BOOLEAN, operands, word)
         return joined(Kind.BOOLEAN, "({0})", series(terms, f" {word} "))
 
-    def negation(self) -> Term:
+    def placed(self, part: Callable[[], Term]) -> _Operand:
+        """A part, and where it begins."""
         start = self.token
+        return _Operand(part(), start)
+
+    def negation(self) -> Term:
         if not self.take("not"):
             return self.predicate()
         if self.token.word == "not":
             self.refuse("not not is not allowed: leave both out")
-        term = self.predicate()
-        self.must_be(Kind.BOOLEAN, term, "not", start)
-        return joined(Kind.BOOLEAN, "(not {0})", term)
+        operand = self.placed(self.predicate)
+        self.must_be(Kind.BOOLEAN, [operand], "not")
+        return joined(Kind.BOOLEAN, "(not {0})", operand.term)
 
     def predicate(self) -> Term:
-        start = self.token
-        left = self.sum()
-        term = self.comparison(left, start) or self.test(left, start)
+        left = self.placed(self.sum)
+        term = self.comparison(left) or self.test(left)
         if term and (self.token.text in _COMPARISONS or self.token.word in {"is", "in", "like", "between", "not"}):
             self.refuse(f"{self.token.text} after another comparison: put parentheses around the first")
-        return term or left
+        return term or left.term
 
-    def comparison(self, left: Term, start: _Token) -> Term | None:
+    def comparison(self, operand: _Operand) -> Term | None:
         symbol = self.take(*_COMPARISONS)
         if symbol is None:
             return None
-        left, right = self.alike([left, self.sum()], symbol, start)
+        left, right = self.alike([operand, self.placed(self.sum)], symbol)
         return joined(Kind.BOOLEAN, f"({{0}} {_COMPARISONS[symbol]} {{1}})", left, right)
 
-    def test(self, left: Term, start: _Token) -> Term | None:
+    def test(self, operand: _Operand) -> Term | None:
         if self.take("is"):
             negated = "not " if self.take("not") else ""
             if not self.take("null"):
                 self.refuse(f"is {negated}{self.token.text} is not allowed: only is null and is not null")
-            return joined(Kind.BOOLEAN, f"({{0}} is {negated}null)", left)
+            return joined(Kind.BOOLEAN, f"({{0}} is {negated}null)", operand.term)
         negated = "not " if self.take("not") else ""
         match self.take("between", "in", "like"):
             case "between":
-                low = self.sum()
+                low = self.placed(self.sum)
                 self.need("and")
-                terms = self.alike([left, low, self.sum()], "between", start)
+                terms = self.alike([operand, low, self.placed(self.sum)], "between")
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}between {{1}} and {{2}})", *terms)
             case "in":
                 self.need("(")
                 listed = self.listed(self.sum)
                 if not listed:
-                    self.refuse("in needs at least one value", start)
-                left, *others = self.alike([left, *listed], "in", start)
+                    self.refuse("in needs at least one value", operand.start)
+                left, *others = self.alike([operand, *listed], "in")
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}in ({{1}}))", left, series(others, ", "))
             case "like":
-                self.must_be(Kind.STRING, left, "like", start)
+                self.must_be(Kind.STRING, [operand], "like")
                 if self.token.text in {"'", "“", "‘"}:
                     self.refuse_token()
                 if self.token.kind != "string":
                     self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
-                return joined(Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", left, self.literal())
+                return joined(Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", operand.term, self.literal())
         if negated:
             self.refuse_token()
         return None
@@ -261,18 +272,18 @@ class _Parser:
         return self.arithmetic(("*",), self.operand)
 
     def arithmetic(self, symbols: Sequence[str], part: Callable[[], Term]) -> Term:
-        start = self.token
-        term = part()
+        left = self.placed(part)
         while symbol := self.take(*symbols):
-            right = part()
-            terms = [number_literal(float(each.number)) if each.number is not None else each for each in (term, right)]
-            for each in terms:
-                if each.kind != Kind.DOUBLE:
+            terms = []
+            for operand in (left, self.placed(part)):
+                term = number_literal(float(operand.term.number)) if operand.term.number is not None else operand.term
+                if term.kind != Kind.DOUBLE:
                     self.refuse(
-                        f"{symbol} is allowed between doubles only, since integers can overflow; found {each.kind.described}", start
+                        f"{symbol} is allowed between doubles only, since integers can overflow; found {term.kind.described}", operand.start
                     )
-            term = joined(Kind.DOUBLE, f"({{0}} {symbol} {{1}})", *terms)
-        return term
+                terms.append(term)
+            left = _Operand(joined(Kind.DOUBLE, f"({{0}} {symbol} {{1}})", *terms), left.start)
+        return left.term
 
     def operand(self) -> Term:
         token = self.token
@@ -306,15 +317,15 @@ class _Parser:
         if not self.take(")"):
             self.refuse_token("a ) is missing" if self.token.kind == "end" else None)
 
-    def listed(self, part: Callable[[], Term]) -> list[Term]:
-        """Terms up to the closing parenthesis."""
-        terms = []
+    def listed(self, part: Callable[[], Term]) -> list[_Operand]:
+        """Operands up to the closing parenthesis."""
+        operands = []
         if self.token.word != ")":
-            terms.append(part())
+            operands.append(self.placed(part))
             while self.take(","):
-                terms.append(part())
+                operands.append(self.placed(part))
         self.close()
-        return terms
+        return operands
 
     def function(self) -> Term:
         start = self.token
@@ -324,14 +335,14 @@ class _Parser:
             hint = _INSTEAD.get(name) or nearest(name, FUNCTIONS) or f"there are {', '.join(FUNCTIONS)}"
             self.refuse(f"{start.text}() is not allowed: {hint}")
         self.next += 2
-        arguments = self.listed(self.condition)
+        operands = self.listed(self.condition)
+        arguments: Sequence[Term] = [operand.term for operand in operands]
         if len(arguments) != function.arguments and not (arguments and function.arguments is None):
             self.refuse(f"{name} takes {function.arguments or 'some'} argument{'' if function.arguments == 1 else 's'}", start)
         if function.takes is None:
-            arguments = [series(self.alike(arguments, name, start), ", ")]
+            arguments = [series(self.alike(operands, name), ", ")]
         else:
-            for argument in arguments:
-                self.must_be(function.takes, argument, name, start)
+            self.must_be(function.takes, operands, name)
         return joined(function.gives or arguments[0].kind, function.spark, *arguments, duckdb=function.duckdb)
 
     def column(self) -> Term:
@@ -385,18 +396,23 @@ class _Parser:
             self.refuse(f"{text} is beyond a double", token)
         return number_literal(number)
 
-    def must_be(self, kind: Kind, term: Term, what: str, start: _Token) -> None:
-        if term.kind != kind:
-            self.refuse(f"{what} needs {kind.described}, found {term.kind.described}", start)
+    def must_be(self, kind: Kind, operands: Sequence[_Operand], what: str) -> None:
+        for number, (term, start) in enumerate(operands, start=1):
+            if term.kind != kind:
+                which = f" as the {ordinal(number)} operand" if len(operands) > 1 else ""
+                self.refuse(f"{what} needs {kind.described}, found {term.kind.described}{which}", start)
 
-    def alike(self, terms: Sequence[Term], what: str, start: _Token) -> Sequence[Term]:
+    def alike(self, operands: Sequence[_Operand], what: str) -> Sequence[Term]:
+        terms = [operand.term for operand in operands]
         found = of_one_kind(terms)
         if found is None:
+            number = next(number for number in range(2, len(terms) + 1) if of_one_kind(terms[:number]) is None)
             kinds = " and ".join(dict.fromkeys(term.kind.described for term in terms))
             before, last = self.tokens[self.next - 2 : self.next]
             is_moment = Kind.TIMESTAMP in {term.kind for term in terms} and last.kind == "string" and before.word != "timestamp"
             hint = f"; write timestamp {last.text} for a moment" if is_moment else ""
-            self.refuse(f"{what} needs operands of one type, found {kinds}{hint}", start)
+            which = f": the {ordinal(number)} differs" if not hint else ""
+            self.refuse(f"{what} needs operands of one type, found {kinds}{which}{hint}", operands[number - 1].start)
         return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from headrace.contract.cron import cron_problem
 from headrace.contract.filter import Filter
 from headrace.contract.limits import Limits, limits
+from headrace.contract.places import pointed
 from headrace.contract.reading import Table
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
@@ -123,14 +124,48 @@ class Pipeline:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    text = ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except FileNotFoundError as error:
         raise PipelineFileError(path, ["there is no such file; `headrace new NAME` writes one"]) from error
     except UnicodeDecodeError as error:
         raise PipelineFileError(path, [f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"]) from error
     except tomllib.TOMLDecodeError as error:
-        raise PipelineFileError(path, [f"it is not TOML: {error}"]) from error
+        raise PipelineFileError(path, [f"it is not TOML: {_described(text, str(error))}"]) from error
+
+
+_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_END = " (at end of document)"
+"""How Python's parser ends a message."""
+_SECTION_TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
+"""Its name is there as a tuple."""
+
+
+def _described(text: str, message: str) -> str:
+    """What Python's parser of TOML says, with the line and a caret; of a key that is there twice it does not say which."""
+    lines = [f"{line}\n" for line in text.split("\n")]
+    if message.endswith(_END):
+        what, at = message.removesuffix(_END), len(text.rstrip())
+    elif place := _PLACE.search(message):
+        what, at = message[: place.start()], sum(map(len, lines[: int(place[1]) - 1])) + int(place[2]) - 1
+    else:
+        return message
+    if what == "Cannot overwrite a value":  # found at the end of the second value: go back to where its key begins
+        number = next(number for number in range(text.count("\n", 0, at), -1, -1) if _is_toml("".join(lines[:number])))
+        at = sum(map(len, lines[:number]))
+        what = f"the key {lines[number].partition('=')[0].strip()} is there twice"
+    what = _SECTION_TWICE.sub(lambda found: f"the section [{found[1].replace(', ', '.')}] is there twice".replace("'", ""), what)
+    return f"{what} {pointed(text, at)}"
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _name(file: Table, path: Path) -> str | None:

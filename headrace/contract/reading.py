@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
 from headrace.contract.filter import nearest
+from headrace.contract.places import ordinal
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 ValueT = TypeVar("ValueT")
@@ -90,7 +91,11 @@ class Table:
         found = self._get(
             key, REQUIRED, expected, lambda value: isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
         )
-        return [type(self)(each, f"{self.path}{key}[{number}].", self.problems) for number, each in enumerate(found or [], start=1)]
+        one = key.removesuffix("s")
+        return [
+            type(self)(each, f"{self.path}the {ordinal(number)} {one}'s ", self.problems)
+            for number, each in enumerate(found or [], start=1)
+        ]
 
     def _get(self, key: str, default: ValueT, expected: str, fits: Callable[[Any], Any]) -> ValueT | None:
         self.known.append(key)

@@ -33,6 +33,7 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
             checkpoint.note_committed(folder.checkpoint, number)
     check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
+    kafka.require_rights(wanted, "Read")
     cluster = survey(kafka, wanted)
     if missing := [topic for topic in wanted if topic not in cluster.topics and (identity is None or topic not in identity.topics)]:
         raise RefusedError(
@@ -71,6 +72,7 @@ RUNNING = "a stream is running, so the checkpoint and what was published were no
 
 
 def _foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Iterator[str]:
+    kafka.require_rights([topic.name for topic in pipeline.topics], "Read", "DescribeConfigs", *(["Write"] if pipeline.demo else []))
     if folder.is_being_written():
         yield RUNNING
         return

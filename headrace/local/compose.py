@@ -41,11 +41,14 @@ from headrace.kafka import Kafka
 from headrace.local.connections import kafka_config
 from headrace.settings import Settings
 try:
-    Kafka(kafka_config(Settings.from_environment())).check_listeners()
+    Kafka(kafka_config(Settings.from_environment()), 3.0).check_listeners()
 except HeadraceError as error:
     sys.exit(str(error))
 """
 """Run in a container: a client that asks one broker for its topics never goes to the addresses that the others, or it, advertise."""
+
+ASKED_FOR = 3.0
+"""Seconds for Kafka to answer whoever asks how it does."""
 
 ANSWERS_WITHIN = 60
 """Seconds for one command of docker's."""
@@ -163,7 +166,7 @@ def check_external(settings: Settings) -> str:
     """The listener for the host: what Kafka advertises there can be reached from here."""
     if not ports.answers(settings.kafka_port):
         raise SurroundingsError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
-    Kafka(settings.kafka_config).check_listeners()
+    Kafka(settings.kafka_config, ASKED_FOR).check_listeners()
     return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"
 
 
@@ -196,5 +199,5 @@ def versions() -> dict[str, str]:
 
 
 def _is_of(image: str, version: str) -> bool:
-    tag = image.rpartition(":")[2]
+    tag = image.partition("@")[0].rpartition(":")[2]  # a digest may follow
     return tag == version or tag.startswith(f"{version}-")

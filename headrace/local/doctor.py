@@ -94,6 +94,9 @@ def _services(settings: Settings) -> str:
     if not now.services:
         ports.require_free(stack.needed_ports(settings))
         return "not running, and their ports are free; `make up` starts them"
+    if now.is_frozen:
+        raise SurroundingsError(stack.frozen(settings, now.services))
     if now.waiting:
         raise SurroundingsError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
-    return f"{len(now.services)} are ready, Airflow's UI is {settings.ui_url}"
+    restarted = [service.restarted for service in now.services if service.restarted]
+    return "; ".join([f"{len(now.services)} are ready, Airflow's UI is {settings.ui_url}", *restarted])

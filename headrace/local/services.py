@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -44,6 +45,9 @@ chmod = 0700
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
+ENDED = re.compile(r"exited: (\S+) \((.*); (?:not )?expected\)")
+"""A line of the supervisor's log: which service, and how."""
+
 PROGRAM = """
 [program:{name}]
 command = {command}
@@ -80,6 +84,18 @@ class State:
     pid: int
     since: datetime
     log: Path
+    ended_at: datetime | None = None
+    """When its process before this one ended, unless the supervisor was told to stop it: it is started again then."""
+    how: str = ""
+    """How that one ended, in the supervisor's words."""
+
+    @property
+    def restarted(self) -> str | None:
+        """What to say of a service whose process has ended and was started again, or `None`."""
+        if self.ended_at is None:
+            return None
+        how = f" ({self.how})" if self.how else ""
+        return f"{self.name} ended at {self.ended_at.astimezone():%Y-%m-%d %H:%M:%S}{how} and was started again; its log: {self.log}"
 
     @property
     def has_process(self) -> bool:
@@ -142,10 +158,26 @@ class Supervisor:
             answers = self._call("getAllProcessInfo")
         except OSError:
             return []
+        endings = self._endings() if any(info["stop"] for info in answers) else {}
         return [
-            State(info["name"], info["statename"], info["pid"], datetime.fromtimestamp(info["start"], UTC), Path(info["stdout_logfile"]))
+            State(
+                info["name"],
+                info["statename"],
+                info["pid"],
+                datetime.fromtimestamp(info["start"], UTC),
+                Path(info["stdout_logfile"]),
+                datetime.fromtimestamp(info["stop"], UTC) if info["stop"] else None,
+                endings.get(info["name"], ""),
+            )
             for info in answers
         ]
+
+    def _endings(self) -> dict[str, str]:
+        """How each service's process ended last, as far as the supervisor's log goes back."""
+        try:
+            return dict(ENDED.findall((self.folder / "supervisor.log").read_text(errors="replace")))
+        except OSError:
+            return {}
 
     def environment(self) -> Mapping[str, str]:
         """Return the environment that the running supervisor was started with."""

@@ -18,7 +18,8 @@ from importlib.metadata import version
 import httpx
 
 from headrace import kafka_files
-from headrace.errors import SurroundingsError
+from headrace.errors import BrokerError, SurroundingsError
+from headrace.kafka import Kafka
 from headrace.local import airflow, archive, connections, jars, java, kafka, ports, spark
 from headrace.local.console import Say
 from headrace.local.layout import Layout
@@ -39,14 +40,24 @@ KAFKA = "kafka"
 
 STARTING = "Starting Kafka and Airflow ..."
 
+ANSWERS_WITHIN = 3.0
+"""Seconds for the broker to answer whoever asks how it does."""
+
 
 @dataclass(frozen=True)
 class Status:
-    """How the stack does: its services, which of them do not answer yet, and processes without a supervisor."""
+    """How the stack does.
+
+    services     those that the supervisor knows
+    waiting      which of them do not answer
+    left_behind  processes without a supervisor
+    is_frozen    whether the broker's port accepts connections, and the broker answers nothing
+    """
 
     services: list[State]
     waiting: list[str]
     left_behind: int
+    is_frozen: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -110,7 +121,17 @@ def status(settings: Settings) -> Status:
     states = supervisor.states()
     if not states:
         return Status([], [], left_behind=len(supervisor.processes()))
-    return Status(states, _waiting_for(settings, states), left_behind=0)
+    waiting = _waiting_for(settings, states)
+    return Status(states, waiting, left_behind=0, is_frozen=KAFKA in waiting and ports.answers(settings.kafka_port))
+
+
+def frozen(settings: Settings, states: list[State]) -> str:
+    """What to say of a broker that is frozen."""
+    one = next(state for state in states if state.name == KAFKA)
+    return (
+        f"Kafka at {settings.bootstrap_servers} accepts connections, but did not answer within {ANSWERS_WITHIN:.0f} s: it is frozen or overloaded. "
+        f"Its log: {one.log}. `kill -9 {one.pid}` has it started again; what it holds stays."
+    )
 
 
 def claim(layout: Layout) -> None:
@@ -243,7 +264,7 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collect
 def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
     """Name the services that do not answer yet."""
     waiting = [state.name for state in states if not state.has_process]
-    if not ports.answers(settings.kafka_port):
+    if not _broker_answers(settings):
         waiting.append(KAFKA)
     if not ports.answers(airflow.execution_port(settings)):
         waiting.append(airflow.EXECUTION_API)
@@ -253,6 +274,15 @@ def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
         return sorted({*waiting, *airflow.SERVICES})
     waiting += [state.name for state in states if state.name in airflow.BEATING and not _beats(health, state)]
     return sorted(set(waiting))
+
+
+def _broker_answers(settings: Settings) -> bool:
+    """Say whether the broker answers a question: an open port says nothing, the system accepts connections for a frozen process."""
+    try:
+        Kafka({"bootstrap.servers": settings.bootstrap_servers}, ANSWERS_WITHIN).check_listeners()
+    except BrokerError:
+        return False
+    return True
 
 
 def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:

@@ -30,9 +30,16 @@ def show(settings: Settings, say: Say) -> bool:
     table = Table("service", "state", "pid", "port", "since", box=None, padding=(0, 2, 0, 0))
     for service in now.services:
         state = "not ready" if service.name in now.waiting and service.state == "RUNNING" else service.state.lower()
+        if now.is_frozen and service.name == stack.KAFKA:
+            state = "no answer"
         since = f"{service.since.astimezone():%Y-%m-%d %H:%M:%S}" if service.pid else ""
         table.add_row(service.name, state, str(service.pid or ""), listens.get(service.name, ""), since)
     say.console.print(table)
+    if now.is_frozen:
+        say.line(stack.frozen(settings, now.services))
+    for service in now.services:
+        if service.restarted:
+            say.line(f"{service.restarted}.")
     say.line(f"Airflow's UI: {settings.ui_url}, user {credentials.USER}, password in {Layout.of(settings).login}")
     say.line(f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `{settings.make('down')}`.")
     return now.is_ready

@@ -400,7 +400,7 @@ class Verification:
         try:
             rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings, absent)
         except MistakeError as error:
-            message = f"the entry's filter can't be read, so that nothing was judged by it: {error}"
+            message = f"the entry's filter can't be read, so that nothing was judged by it: {str(error).partition(chr(10))[0]}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)
             return []
         if any(rows.gone.values()) and not self.findings.has(Invariant.FILES_EQUAL):

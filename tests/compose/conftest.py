@@ -56,6 +56,7 @@ def engine() -> Iterator[None]:
                     name, _, value = line.removeprefix("export ").partition("=")
                     patch.setenv(name, value)
             patch.setenv("HEADRACE_BUILD_NETWORK", "host")
+            patch.setenv("HEADRACE_POSTGRES_IMAGE", "postgres:17")  # what its stand-in is called
             run(str(made / "install-compose"))
             run(str(made / "build-images"))
             yield

@@ -84,7 +84,7 @@ def test_two_runs_at_once_fit_into_the_limits(stack: Stack, batches: dict[str, R
 
 def test_containers_know_whom_they_run_as(stack: Stack) -> None:
     """None is root, and those that write into data/ are the owner of the checkout, with a name, which Hadoop asks for."""
-    services = ("kafka", "spark-master", "spark-worker", "api-server", "scheduler", "dag-processor", "triggerer")
+    services = ("kafka", "spark-master", "spark-worker", "postgres", "api-server", "scheduler", "dag-processor", "triggerer")
     users = {service: stack.user(service) for service in services}
     assert {number for number, _ in users.values()}.isdisjoint({"0"})
     owner = stack.secrets["HEADRACE_UID"]
@@ -92,6 +92,14 @@ def test_containers_know_whom_they_run_as(stack: Stack) -> None:
     for service in ("spark-master", "spark-worker", "scheduler"):
         assert users[service][0] == owner, service
         assert users[service][1], service
+
+
+def test_what_runs_in_a_container_can_not_become_more(stack: Stack) -> None:
+    """No service has a capability, can gain one, or can write who there is."""
+    look = "grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/self/status; test ! -w /etc/passwd && echo accounts are read-only"
+    for service in ("kafka", "spark-master", "spark-worker", "postgres", "api-server", "scheduler", "dag-processor", "triggerer"):
+        said = stack.compose("exec", "-T", service, "sh", "-c", look).split()
+        assert said == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "accounts", "are", "read-only"], service
 
 
 @dataclass(frozen=True)

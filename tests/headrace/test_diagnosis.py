@@ -13,6 +13,12 @@ from headrace.diagnosis import diagnose
         ("Connection to node -1 (localhost/127.0.0.1:9092) could not be established. Node may not be available.", "advertises an address"),
         ("FileNotFoundException: /home/spark/.ivy2/cache/resolved.xml (No such file or directory)", "needs no Ivy"),
         ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
+        (
+            "Caused by: TimeoutException: Cannot fetch record for offset 5 in 120000 milliseconds. ",
+            "Kafka at k:1 did not answer within 120 s",
+        ),
+        ("Timeout of 60000ms expired before the position for partition t-0 could be determined", "Kafka at k:1 did not answer within 60 s"),
+        ("TopicAuthorizationException: Not authorized to access topics: [orders]", "may not Read topic orders. Grant it: kafka-acls.sh"),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
         ("Cannot execute: spark-submit. Error code is: 52.", "spark.driver.memory"),
@@ -20,7 +26,7 @@ from headrace.diagnosis import diagnose
 )
 def test_a_known_failure_is_explained(text: str, means: str) -> None:
     """Each message leads to what it means."""
-    assert means in (diagnose(text) or "")
+    assert means in (diagnose(text, "Kafka at k:1") or "")
 
 
 def test_an_unknown_failure_is_not_explained() -> None:

@@ -1,12 +1,16 @@
-"""What records look like to the reader, without a broker."""
+"""What records and failures look like to whoever reads, without a broker."""
 
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from headrace import kafka
-from headrace.errors import MistakeError
+from headrace.errors import AccessError, BrokerError, MistakeError
 from headrace.ledger.ranges import OffsetRange
 
 
@@ -89,3 +93,147 @@ def test_who_takes_long_with_a_block_is_not_the_broker(monkeypatch: pytest.Monke
         read += block.offsets
         clock[0] += 2 * kafka.PATIENCE
     assert read == [0, 1, 2]
+
+
+class Clock:
+    """Stands still but for waiting."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.now += seconds
+
+
+CLOCK = Clock()
+
+
+class PlayedAdmin:
+    """Answers each question with an error of the client's, or after some seconds not at all."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def list_topics(self, timeout: float) -> None:
+        """It takes the time that it is given."""
+        CLOCK.sleep(timeout)
+        raise KafkaException(KafkaError(self.code))
+
+    def poll(self, _: float) -> None:
+        """There is nothing to hear."""
+
+    def describe_topics(self, topics: Any, **_: Any) -> dict[str, "Future[Any]"]:
+        """Each topic fails."""
+        futures: dict[str, Future[Any]] = {name: Future() for name in topics.topic_names}
+        for future in futures.values():
+            future.set_exception(KafkaException(KafkaError(self.code)))
+        return futures
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., kafka.Kafka]:
+    """A cluster whose admin client fails with an error; its clock stands still but for waiting, and its port is as is said."""
+    monkeypatch.setattr(kafka, "time", CLOCK)
+
+    def play(code: int, port: Exception | None = None, **config: str) -> kafka.Kafka:
+        def connect(*_: Any) -> SimpleNamespace:
+            if port:
+                raise port
+            return SimpleNamespace(close=lambda: None)
+
+        monkeypatch.setattr("socket.create_connection", connect)
+        cluster = kafka.Kafka({"bootstrap.servers": "broker:9092", **config})
+        cluster._admin = PlayedAdmin(code)  # noqa: SLF001
+        return cluster
+
+    return play
+
+
+UNANSWERED = [KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001, their public names
+
+
+@pytest.mark.parametrize("code", UNANSWERED)
+def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play: Callable[..., kafka.Kafka], code: int) -> None:
+    """The client calls it a transport failure, which reads like an answer."""
+    with pytest.raises(BrokerError, match=r"^Kafka at broker:9092 did not answer within 30 s") as raised:
+        play(code).check_listeners()
+    assert "transport failure" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("port", "what"),
+    [
+        (ConnectionRefusedError(), "connection refused"),
+        (socket.gaierror(), "can't resolve the name broker"),
+        (TimeoutError(), "no connection within 3 s"),
+    ],
+)
+def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., kafka.Kafka], port: Exception, what: str) -> None:
+    """Its port tells the two apart, before the first question and after it."""
+    cluster = play(KafkaError._TRANSPORT, port)  # noqa: SLF001
+    with pytest.raises(BrokerError, match=rf"^Kafka at broker:9092 is gone: it was reached 30 s ago.*broker:9092 \(.*{what}"):
+        cluster.check_listeners()
+    cluster._admin = None  # noqa: SLF001
+    with pytest.raises(BrokerError, match=rf"^Kafka can't be reached at broker:9092 \(.*{what}"):
+        cluster.check_listeners()
+
+
+def test_what_access_lists_refuse_is_named(play: Callable[..., kafka.Kafka]) -> None:
+    """Operation, resource and user, as attributes too, and the command that grants it."""
+    with pytest.raises(
+        AccessError, match=r"^User app may not Describe topic orders: .*--allow-principal User:app --operation Describe --topic orders$"
+    ) as raised:
+        play(KafkaError.TOPIC_AUTHORIZATION_FAILED, **{"sasl.username": "app"}).describe(["orders"])
+    assert (raised.value.operation, raised.value.topic, raised.value.user) == ("Describe", "orders", "app")
+
+
+class SilentConsumer(PlayedConsumer):
+    """Gives nothing, as with a broker that is frozen."""
+
+    def consume(self, _: int, timeout: float) -> list[Record]:
+        """Nothing."""
+        CLOCK.sleep(timeout)
+        return []
+
+    def get_watermark_offsets(self, _: Any, timeout: float) -> None:
+        """Nothing either."""
+        CLOCK.sleep(timeout)
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+
+
+def test_a_broker_that_falls_silent_while_it_is_read_is_named_with_the_place(
+    play: Callable[..., kafka.Kafka], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader gets a last chance to say where its log ends, and that time counts."""
+    monkeypatch.setattr(kafka, "Consumer", SilentConsumer)
+    cluster = play(KafkaError._TRANSPORT)  # noqa: SLF001
+    with pytest.raises(BrokerError, match=r"^t-0 .*can't be read at offset 5: Kafka at broker:9092 did not answer within 40 s"):
+        list(cluster.read(OffsetRange("t", 0, 5, 9)))
+
+
+class Refusal:
+    """What the client says, in place of a record, of a group that it may not look at."""
+
+    def error(self) -> KafkaError:
+        """Why."""
+        return KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+class RefusedConsumer(PlayedConsumer):
+    """May not look at its group."""
+
+    def consume(self, number: int, timeout: float) -> list[Any]:
+        """That, and the next record."""
+        return [Refusal(), *super().consume(number, timeout)]
+
+
+def test_no_right_on_a_group_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read or committed by way of the group, and the refusal comes now and then only: a slow answer would make a run red."""
+    monkeypatch.setattr(kafka, "Consumer", RefusedConsumer)
+    blocks = kafka.Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3))
+    assert [offset for block in blocks for offset in block.offsets] == [0, 1, 2]

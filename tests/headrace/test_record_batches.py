@@ -258,7 +258,7 @@ def test_a_broker_that_does_not_answer_is_a_broker_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     log = Log(plain(3))
     monkeypatch.setattr(log, "fetch", _always(PassingError("connection refused")))
-    with pytest.raises(BrokerError, match=r"k:9092.*30 s.*connection refused"):
+    with pytest.raises(BrokerError, match=r"k:9092 could not be asked for 40 s: connection refused"):
         list(reader(log).read("t", 0, 0))
 
 

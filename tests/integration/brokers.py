@@ -1,5 +1,6 @@
 """A broker of the embedded stack's kind, for tests alone."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,22 @@ READY_WITHIN = 60.0
 """Seconds; it takes three on two idle cores."""
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free, as is the one above it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = int(first.getsockname()[1])
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+            return port
+
+
 @contextmanager
-def broker(home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+def broker(
+    home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a broker of one's own, ready when the block starts and gone when it ends. Settings replace those of the embedded stack."""
     one = Broker(home, port, jars_folder, java_home)
     ports.require_free(listened_ports(port))
@@ -33,7 +48,7 @@ def broker(home: Path, port: int, jars_folder: Path, java_home: Path, settings: 
             assert process.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, log.read_text(errors="replace")
             time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,23 +12,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 import brokers
+import guarded as guarding
+from brokers import free_port
 from headrace.local import archive
 from headrace.local.layout import Layout
 from headrace.settings import Settings
 from scheduler import QUICK_START, furnish
 from slices import TEXT, Slice
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free, as is the one above it."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            return port
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +27,13 @@ def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     port = free_port()
     with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home, brokers.CLEANER):
         yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def guarded(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[guarding.Guarded]:
+    """A broker whose listeners want a password, TLS, both, or nothing, with access lists."""
+    with guarding.running(tmp_path_factory.mktemp("guarded"), layout) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import brokers
-from conftest import free_port
+from brokers import free_port
 from headrace.local import spark as local_spark
 from headrace.local import stack
 from headrace.local.console import Say

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from conftest import free_port
+from brokers import free_port
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError

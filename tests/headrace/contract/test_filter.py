@@ -1,5 +1,7 @@
 """The filter's grammar: what it takes, and how it refuses the rest."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +126,26 @@ def test_refuses_by_name(text: str, message: str) -> None:
     with pytest.raises(MistakeError) as caught:
         Filter.parse(text, FIELDS)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "pointed_at"),
+    [
+        ("x and i", "found an integer as the 2nd operand", "i"),
+        ("x or y or a", "found a string as the 3rd operand", "a"),
+        ("i in (1, 2, 'z')", "the 4th differs", "'z'"),
+        ("contains(a, 5)", "found an integer as the 2nd operand", "5"),
+        ("d + i > 1", "found an integer", "i >"),
+        (f"x and {'y and ' * 40}a and x", "found a string as the 42nd operand", "a and x"),
+    ],
+)
+def test_an_operand_that_does_not_fit_is_pointed_at(text: str, message: str, pointed_at: str) -> None:
+    """With its number, and a caret below it; of a long line only the part around it is shown."""
+    with pytest.raises(MistakeError, match=re.escape(message)) as caught:
+        Filter.parse(text, FIELDS)
+    _, line, caret = str(caught.value).splitlines()
+    assert line[caret.index("^") :].startswith(pointed_at)
+    assert len(line) < 90
 
 
 def test_refuses_what_would_overflow_a_stack() -> None:

@@ -10,6 +10,7 @@ import pytest
 from headrace.contract.pipeline import Pipeline, Topic
 from headrace.contract.verdicts import TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import PipelineFileError
+from headrace.report.display import in_lines
 from headrace.settings import ROOT
 
 TEXT = """
@@ -126,13 +127,13 @@ MISTAKES = {
     ('name = "p"', 'name = "p"\nstarting = "yesterday"'): "starting: found 'yesterday'; expected 'earliest', 'latest' or a timestamp",
     ('name = "p"', 'name = "p"\nstarting = 2026-01-31T00:00:00Z'): "starting: found datetime.datetime(2026",
     ('name = "p"', 'name = "p"\nmax_records_per_micro_batch = 0'): "max_records_per_micro_batch: found 0; expected a whole number from 1",
-    ('name = "t"', 'name = "t t"'): "topics[1].name: found 't t'; expected 1 to 249 letters",
-    ('name = "t"', 'name = ".."'): "topics[1].name: found '..'; expected 1 to 249 letters",
+    ('name = "t"', 'name = "t t"'): "the 1st topic's name: found 't t'; expected 1 to 249 letters",
+    ('name = "t"', 'name = ".."'): "the 1st topic's name: found '..'; expected 1 to 249 letters",
     ('name = "t"', f'name = "{"t" * 250}"'): "expected 1 to 249 letters",
-    ("partitions = 3", "partitions = 0"): "topics[1].partitions: found 0; expected a whole number from 1",
-    ("partitions = 3", "partitions = true"): "topics[1].partitions: found true; expected a whole number from 1",
-    ("partitions = 3", ""): "topics[1].partitions: is missing; expected a whole number from 1",
-    ("partitions = 3", "partition = 3"): "topics[1].partition: there is no such key; did you mean partitions?",
+    ("partitions = 3", "partitions = 0"): "the 1st topic's partitions: found 0; expected a whole number from 1",
+    ("partitions = 3", "partitions = true"): "the 1st topic's partitions: found true; expected a whole number from 1",
+    ("partitions = 3", ""): "the 1st topic's partitions: is missing; expected a whole number from 1",
+    ("partitions = 3", "partition = 3"): "the 1st topic's partition: there is no such key; did you mean partitions?",
     ("partitions = 3", 'partitions = 3\nconfig = { "cleanup.policy" = "compact,delete" }'): "config.cleanup.policy: found 'compact,delete'",
     (
         "partitions = 3",
@@ -141,7 +142,7 @@ MISTAKES = {
     (
         "[fields]",
         '[[topics]]\nname = "t"\npartitions = 1\nreplication_factor = 1\n[fields]',
-    ): "topics[2].name: found 't'; expected a name that",
+    ): "the 2nd topic's name: found 't'; expected a name that",
     ("[[topics]]", "[topics]"): "topics: found a table; expected one or more sections [[topics]]",
     ('amount = "double"', 'amount = "float"'): "fields.amount: found 'float'; expected one of string, int, bigint, double,",
     ('amount = "double"', 'amount = "double"\namounT = "int"'): "fields.amounT: found 'amounT'; expected a name that differs from",
@@ -173,13 +174,35 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     """Whoever corrects a file sees everything that is wrong with it."""
     text = TEXT.replace('"t"', '"t/"').replace("partitions = 3", "partitions = -1").replace("contains", "contians") + "[demo]\nrecord = 5"
     found = problems(tmp_path, text)
-    assert [problem.split(":")[0] for problem in found] == ["filter", "topics[1].name", "topics[1].partitions", "demo.record"]
+    assert [problem.split(":")[0] for problem in found] == ["filter", "the 1st topic's name", "the 1st topic's partitions", "demo.record"]
 
 
-@pytest.mark.parametrize(("text", "problem"), [("name = ", "it is not TOML"), ("x = 1\nx = 2", "it is not TOML")])
-def test_not_toml(tmp_path: Path, text: str, problem: str) -> None:
-    """A file that can't be parsed says where."""
-    assert problem in problems(tmp_path, text)[0]
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("name = ", ["it is not TOML: Invalid value (at character 7)", "    name = ", "          ^"]),
+        ("x = 1\nname 'p'\n", ["Expected '=' after a key in a key/value pair (at character 6 of line 2)", "    name 'p'", "         ^"]),
+        ("x = 1\nx = 2", ["the key x is there twice (at character 1 of line 2)", "    x = 2", "    ^"]),
+        ("a = '''\nx = 1\n'''\nx = 1\nx = [\n  2,\n]\n", ["the key x is there twice (at character 1 of line 5)", "    x = [", "    ^"]),
+        ("[x.y]\n[x.y]\n", ["the section [x.y] is there twice (at character 5 of line 2)", "    [x.y]", "        ^"]),
+    ],
+)
+def test_not_toml(tmp_path: Path, text: str, shown: list[str]) -> None:
+    """A file that can't be parsed shows the line, with a caret where the parser stopped, or where a key begins that is there twice."""
+    (problem,) = problems(tmp_path, text)
+    first, *rest = problem.splitlines()
+    assert first.endswith(shown[0])
+    assert [line.rstrip() for line in rest] == [line.rstrip() for line in shown[1:]]
+
+
+def test_the_place_of_a_mistake_in_a_filter_is_shown(tmp_path: Path) -> None:
+    """The filter's line and a caret, also in the lines of a task's log."""
+    text = JSON.replace('"amount > 1"', '"""\n  amount > 1\n  and amuont < 5"""')
+    with pytest.raises(PipelineFileError) as caught:
+        load(tmp_path, text)
+    shown = in_lines(str(caught.value)).splitlines()
+    assert shown[-3].endswith("did you mean amount? (at character 7 of line 2)")
+    assert shown[-2].index("amuont") == shown[-1].index("^")
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def run(one: Ledger) -> str:
         for name, place in {"DAGS": one.pipeline.path.parent, "DATA": one.folder.root.parent, "HOME": tmp_path / "home"}.items():
             monkeypatch.setenv(f"HEADRACE_{name}", str(place))
-        for name in ("describe", "earliest", "end", "read", "record_batches", "at"):
+        for name in ("describe", "require_rights", "earliest", "end", "read", "record_batches", "at"):
             monkeypatch.setattr(
                 f"headrace.kafka.Kafka.{name}", lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named)
             )

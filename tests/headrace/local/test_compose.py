@@ -1,5 +1,6 @@
 """What the host can tell of the compose stack, with docker's answers made up; `tests/compose` asks the real one."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_an_image_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(compose, "docker", lambda *_: configured("apache/kafka:3.9.0"))
     with pytest.raises(SurroundingsError, match=r"apache/kafka:3\.9\.0 is not kafka"):
         compose.check_versions(SETTINGS)
+
+
+@pytest.mark.parametrize("digest", ["", "@sha256:" + "0" * 64])
+def test_an_image_may_be_pinned_by_its_digest(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version is the tag's all the same."""
+    lock = hashlib.sha256(compose.LOCK.read_bytes()).hexdigest()
+    kafka = f"apache/kafka:{compose.versions()['kafka']}{digest}"
+    monkeypatch.setattr(compose, "docker", lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{lock}  lock\n")
+    assert "kafka" in compose.check_versions(SETTINGS)
 
 
 def test_an_image_of_another_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,16 @@
 """The supervisor's configuration and files."""
 
 import os
+import re
 import shlex
+import signal
+import time
 from pathlib import Path
 
 from supervisor.options import ServerOptions
 
 from headrace.local import services
-from headrace.local.services import Service, Supervisor
+from headrace.local.services import Service, State, Supervisor
 
 
 def test_commands_reach_the_supervisor_as_they_are(tmp_path: Path) -> None:
@@ -56,3 +59,33 @@ def test_a_supervisor_that_shuts_down_does_not_run_any_more(tmp_path: Path) -> N
     finally:
         for process in supervisor.processes():
             process.kill()
+
+
+def test_a_service_that_ended_and_was_started_again_is_said_to_be(tmp_path: Path) -> None:
+    """With when, how, and where its log is."""
+    supervisor = Supervisor(tmp_path)
+    log = tmp_path / "log"
+    supervisor.start([Service("fragile", ["sleep", "60"], log)], os.environ)
+    try:
+        supervisor.start_service("fragile")
+        (before,) = _with_process(supervisor)
+        assert before.restarted is None
+        os.kill(before.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while (after := _with_process(supervisor)[0]).pid == before.pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert re.fullmatch(
+            rf"fragile ended at [-\d]+ [:\d]+ \(terminated by SIGKILL\) and was started again; its log: {log}", after.restarted or ""
+        )
+    finally:
+        supervisor.stop()
+
+
+def _with_process(supervisor: Supervisor) -> list[State]:
+    """The states, once each service has a process."""
+    deadline = time.monotonic() + 20
+    while not all(state.pid for state in supervisor.states()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return supervisor.states()

@@ -195,6 +195,9 @@ class FakeCluster:
         there = {name: self.topics[name] for name in topics if name in self.topics}
         return {name: TopicFacts(each.id, len(each.partitions), 1, {"cleanup.policy": each.policy}) for name, each in there.items()}
 
+    def require_rights(self, topics: Iterable[str], *operations: str) -> None:
+        """No access lists rule here."""
+
     def earliest(self, topics: Iterable[str]) -> Positions:
         """The first offset of each partition."""
         return {name: {number: each.first for number, each in self._numbered(name)} for name in topics if name in self.topics}

@@ -86,6 +86,9 @@ class FakeKafka:
         """It exists, unless it is gone."""
         return {topic: TopicFacts(f"{self.ids}-{topic}", self.partitions, 1, self.config) for topic in topics if self.ids}
 
+    def require_rights(self, topics: Iterable[str], *operations: str) -> None:
+        """No access lists rule here."""
+
     def earliest(self, topics: Iterable[str]) -> Positions:
         """What came before has aged out."""
         return {topic: self._positions(self.first) for topic in topics}
