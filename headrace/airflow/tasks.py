@@ -24,6 +24,7 @@ from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
+from headrace.progress import Progress
 from headrace.report.display import in_lines
 from headrace.settings import ROOT, Settings, kafka_file
 
@@ -228,10 +229,18 @@ NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode wh
 
 
 class QuietSparkSubmit(SparkSubmitHook):
-    """Submits as the original does, and leaves `NOISE` out of the task's log."""
+    """Submits as the original does, and leaves `NOISE` out of the task's log. As long as Spark prints nothing, it says what it waits for."""
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
-        super()._process_spark_submit_log(line for line in itr if line.strip() != NOISE)
+        with Progress("starting Spark") as progress:
+            super()._process_spark_submit_log(_heard(itr, progress))
+
+
+def _heard(lines: Iterator[Any], progress: Progress) -> Iterator[Any]:
+    for line in lines:
+        if line.strip() != NOISE:
+            progress.end()
+            yield line
 
 
 class StreamToParquet(SparkSubmitOperator):

@@ -2,8 +2,11 @@
 
 import errno
 import json
+import logging
 import os
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk import DAG, TaskGroup, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from headrace import documents
+from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
 from headrace.ledger.folder import Folder
@@ -242,3 +245,27 @@ def test_a_run_for_a_date_of_the_past_is_not_offered(ingest: DAG) -> None:
 def test_the_form_shows_every_param_at_once() -> None:
     """Airflow's form opens only what is in no section of its own."""
     assert all("section" not in param.schema for param in demo_params(PIPELINE).values())
+
+
+def test_the_start_of_spark_is_no_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Until the app's first line the task says what it waits for, and from then on nothing of its own."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    caplog.set_level(logging.INFO)
+    said = threading.Event()
+    monkeypatch.setattr(progress.log, "info", lambda *_: said.set())
+
+    def lines() -> Iterator[str]:
+        yield f"{tasks.NOISE}\n"
+        assert said.wait(60.0)
+        yield "micro-batch 0: reading\n"
+        for thread in threading.enumerate():
+            if thread.name == "progress":
+                thread.join(60.0)
+        said.clear()
+        yield "micro-batch 0: read\n"
+
+    hook = SparkSubmitHook()
+    hook.__class__ = tasks.QuietSparkSubmit
+    hook._process_spark_submit_log(lines())  # noqa: SLF001, what `submit` calls
+    assert not said.is_set()
+    assert not any(tasks.NOISE in line for line in caplog.messages)
