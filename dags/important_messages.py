@@ -12,6 +12,7 @@ What is kept and from where: `important_messages.toml`, beside this file.
 | `create_topics` | a topic exists and differs from the pipeline file | the log shows both sides; change the file, or the topic |
 | `produce_batch` | the broker did not acknowledge every record | clear the task: it sends only what is missing |
 | `stream_to_parquet` | the stream was refused, or did not come to its end | the log ends with the reason; clearing is always safe, nothing is published twice |
+| `outcome` | a task before it failed; a green run skips it | what it says, which is that task's reason; clear that task and those after it |
 
 **`important_messages_verify`** runs after each ingest that came to its end and judges all that is new again, without Spark.
 
@@ -20,6 +21,7 @@ What is kept and from where: `important_messages.toml`, beside this file.
 | `collect` | the ledger can't be read | the log names the file |
 | `check` | the broker does not answer | clear the task when it does |
 | `report` | **not every record is accounted for** | the log names partitions and offsets, the report says what each finding means |
+| `outcome` | a task before it failed; a green run skips it | what it says, which is that task's reason |
 
 Green means: every offset of every partition is accounted for, up to the end of the topic: as kept, filtered, quarantined or an explained gap,
 or as waiting, which the report counts.
@@ -66,7 +68,7 @@ def ingest() -> None:
     **common,
 )
 def verify() -> None:
-    """Scope, findings, report. `report` is the only leaf, so the run's state is its state."""
+    """Scope, findings, report. Tasks of your own go behind `report`; one that runs after a red, too, does not make the run green."""
     scope = collect(pipeline)
     check(pipeline, scope) >> report(pipeline, scope)
 

@@ -26,7 +26,9 @@ from headrace.kafka import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
+from headrace.progress import Progress
 from headrace.settings import Settings
+from spark_apps.progress import reading, records_read
 from spark_apps.publisher import Publisher
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
@@ -36,6 +38,8 @@ log = logging.getLogger("headrace")
 LOCK_PATIENCE = 300.0
 """Seconds to wait for another stream to end: one that Airflow gave up on, while its driver lives on."""
 
+PLANNING = "waiting for Spark to plan the next micro-batch, or to end"
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the app; raises `HeadraceError` for everything it refuses or finds broken."""
@@ -43,16 +47,23 @@ def main(arguments: Sequence[str]) -> None:
     pipeline = Pipeline.load(options.pipeline)
     kafka = kafka_settings(options)
     folder = Folder(options.data / pipeline.name)
-    with folder.locked(f"the stream of run {options.run}", patience=LOCK_PATIENCE):
+    with (
+        Progress(f"waiting for the lock of {folder.root}") as progress,
+        folder.locked(f"the stream of run {options.run}", patience=LOCK_PATIENCE),
+    ):
+        progress.now("checking the ledger against Kafka")
         started_at = datetime.now(UTC)
         identity = open_ledger(folder, pipeline, Kafka(kafka))
         documents.write(folder.started, Started(run=options.run, started_at=started_at))
         owed = completed_receipts(folder)
+        progress.now("starting Spark")
         spark = spark_session(f"{pipeline.name} {options.run}", sum(map(len, identity.start.values())))
         publisher = Publisher(folder, pipeline.contract, options.run)
+        progress.doing = lambda: reading(*at_work, records_read(spark)) if (at_work := publisher.at_work) else PLANNING
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)
         if not publisher.published:
             log.info("nothing new in %s", ", ".join(topic.name for topic in pipeline.topics))
+        progress.now("checking the receipts")
         check_receipts(folder, Kafka(kafka), owed)
         documents.write(
             folder.streamed,

@@ -44,7 +44,7 @@ FIRST_ROWS_PER_FILE = 1_000_000
 class Publisher:
     """Publishes a stream's micro-batches one after the other, for `foreachBatch`.
 
-    `error` keeps what went wrong, since Spark hands on nothing but its text.
+    `error` keeps what went wrong, since Spark hands on nothing but its text. `at_work` is the micro-batch that is being published, and its ranges.
     """
 
     def __init__(self, folder: Folder, contract: Contract, run: str) -> None:
@@ -53,6 +53,7 @@ class Publisher:
         self.run = run
         self.published: list[Entry] = []
         self.error: Exception | None = None
+        self.at_work: tuple[int, Sequence[OffsetRange]] | None = None
 
     def __call__(self, records: DataFrame, micro_batch: int) -> None:
         """Publish one micro-batch, or pass over it if that was done already."""
@@ -61,6 +62,8 @@ class Publisher:
         except Exception as error:
             self.error = error
             raise
+        finally:
+            self.at_work = None
 
     def _publish(self, records: DataFrame, micro_batch: int) -> None:
         planned_at = datetime.now(UTC)
@@ -73,6 +76,7 @@ class Publisher:
             return
 
         log.info("micro-batch %d: reading %s offsets of %s", micro_batch, f"{sum(map(len, ranges)):,}", plural(len(ranges), "partition"))
+        self.at_work = micro_batch, ranges
         staging = publish.stage(self.folder, micro_batch)
         counts = write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch)) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)

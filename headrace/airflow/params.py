@@ -9,7 +9,7 @@ MOST_RECORDS = 10_000_000
 
 
 def demo_params(pipeline: Pipeline) -> dict[str, Param]:
-    """Size and contents of the demo batch. Raises `MistakeError` for a pipeline without a `[demo]` section."""
+    """Size and contents of the demo batch. Without sections of their own, which the form would fold. Raises `MistakeError` for a pipeline without a `[demo]` section."""
     if pipeline.demo is None:
         raise MistakeError(f"{pipeline.path}: there is no [demo] section, so its DAG can't have demo_params. Remove one or add the other.")
     return {
@@ -19,7 +19,6 @@ def demo_params(pipeline: Pipeline) -> dict[str, Param]:
             minimum=0,
             maximum=MOST_RECORDS,
             title="Records",
-            section="Batch",
             description=f"How many records to produce before filtering: 0 to {MOST_RECORDS:,}. 0 only publishes what others wrote.",
         ),
         "malformed": Param(
@@ -28,7 +27,6 @@ def demo_params(pipeline: Pipeline) -> dict[str, Param]:
             minimum=0,
             maximum=1,
             title="Malformed share",
-            section="Batch",
             description="Share of records made unusable on purpose, 0 to 1. They belong in the quarantine, and verify checks that they are there.",
         ),
         "seed": Param(
@@ -36,7 +34,6 @@ def demo_params(pipeline: Pipeline) -> dict[str, Param]:
             type=["null", "integer"],
             minimum=0,
             title="Seed",
-            section="Repeat",
             description="The same seed makes the same payloads again. Empty: one is drawn and kept in the receipt.",
         ),
     }

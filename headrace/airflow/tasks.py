@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import AssetOrTimeSchedule, Context, CronTriggerTimetable, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, BaseOperator, Context, CronTriggerTimetable, TaskInstanceState, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace.airflow.assets import newly_verified, published, verified
@@ -25,6 +25,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
 from headrace.kafka_files import kafka_file
+from headrace.progress import Progress
 from headrace.report.display import in_lines
 from headrace.settings import ROOT, Settings
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,
+    # Not backfill, which the UI offers otherwise: what a run reads is decided by offsets, and no date of the past has any of its own.
+    "allowed_run_types": ["scheduled", "manual", "operator_triggered", "asset_triggered", "asset_materialization"],
     "default_args": {
         "owner": "headrace",
         "retries": 2,  # for what may pass: a broker that restarts, a driver that was killed
@@ -78,9 +81,64 @@ def plainly() -> Iterator[None]:
 
 
 def _ending(error: HeadraceError) -> AirflowException:
-    """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
+    """The exception with which a task ends."""
     may_pass = isinstance(error, SurroundingsError) and not isinstance(error, UnwritableError)
-    return (AirflowException if may_pass else AirflowFailException)(in_lines(str(error)))
+    return _failure(str(error), again=may_pass)
+
+
+REASON = "reason"
+"""The XCom in which a task that fails leaves its reason: of other tasks of the run, `outcome` can see no more than their states."""
+
+
+def _failure(reason: str, *, again: bool) -> AirflowException:
+    """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
+    text = in_lines(reason)
+    with suppress(Exception):  # whatever keeps the reason from being left must not hide it
+        get_current_context()["ti"].xcom_push(REASON, text)
+    return (AirflowException if again else AirflowFailException)(text)
+
+
+class Nothing(set[str]):
+    """The ids of the tasks behind `outcome`."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__()
+        self.held = held
+
+    def add(self, task_id: str) -> None:
+        """Refuse a task, whichever way it is hung there: by either arrow, or behind a task group that ends with `outcome`."""
+        raise MistakeError(
+            f"{task_id} can't be hung behind the task outcome: a green run skips that, and whatever is behind it. "
+            f"Hang it behind {self.held}: `{self.held}(...) >> {task_id}`. (Behind a task group: name {self.held} instead of the group.)"
+        )
+
+
+class Outcome(BaseOperator):
+    """Fails with the reason of the task that it is behind."""
+
+    def __init__(self, *, held: str, **named: Any) -> None:
+        super().__init__(**named)
+        self.downstream_task_ids = Nothing(held)
+
+    def execute(self, context: Context) -> None:
+        """Name the task that failed, unless it is the one that this is behind, and repeat its reason."""
+        ti, run = context["ti"], context["run_id"]
+        before = {each.task_id: each for each in self.get_flat_relatives(upstream=True)}
+        states = ti.get_task_states(dag_id=self.dag_id, task_ids=list(before), run_ids=[run])[run]
+        failed = [task for name, task in before.items() if states.get(name) == TaskInstanceState.FAILED]
+        if not failed:  # such as one copy of a mapped task
+            raise AirflowFailException("A task before this one failed; its log says why.")
+        nearest = max(failed, key=lambda task: len(task.get_flat_relative_ids(upstream=True))).task_id
+        reason = ti.xcom_pull(task_ids=nearest, key=REASON)
+        if reason and nearest in self.upstream_task_ids:
+            raise AirflowFailException(reason)
+        raise AirflowFailException(f"{nearest} failed:\n{reason}" if reason else f"{nearest} failed; its log says why.")
+
+
+def hold(task: Any, name: str) -> None:
+    """Red if the task before it is, or could not run; skipped in a green run. It keeps the run red, whatever else runs after a red task."""
+    # The task that failed calls the callbacks of `default_args`: one alert is enough.
+    task >> Outcome(task_id="outcome", doc_md=hold.__doc__, held=name, trigger_rule="one_failed", retries=0, on_failure_callback=None)
 
 
 def preflight(pipeline: Pipeline) -> Any:
@@ -172,10 +230,18 @@ NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode wh
 
 
 class QuietSparkSubmit(SparkSubmitHook):
-    """Submits as the original does, and leaves `NOISE` out of the task's log."""
+    """Submits as the original does, and leaves `NOISE` out of the task's log. As long as Spark prints nothing, it says what it waits for."""
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
-        super()._process_spark_submit_log(line for line in itr if line.strip() != NOISE)
+        with Progress("starting Spark") as progress:
+            super()._process_spark_submit_log(_heard(itr, progress))
+
+
+def _heard(lines: Iterator[Any], progress: Progress) -> Iterator[Any]:
+    for line in lines:
+        if line.strip() != NOISE:
+            progress.end()
+            yield line
 
 
 class StreamToParquet(SparkSubmitOperator):
@@ -195,11 +261,10 @@ class StreamToParquet(SparkSubmitOperator):
             self.application_args = [*(self.application_args or []), "--kafka", file, "--reason", str(said)]
             self._submit(context, said)
         if self._last_word() == before:
-            raise AirflowException(
-                in_lines(
-                    "spark-submit succeeded, but the app did not finish: streamed.json was not updated. The log above may say why. "
-                    "Retrying is safe: nothing is published twice."
-                )
+            raise _failure(
+                "spark-submit succeeded, but the app did not finish: streamed.json was not updated. The log above may say why. "
+                "Retrying is safe: nothing is published twice.",
+                again=True,
             )
 
     def _last_word(self) -> bytes | None:
@@ -218,7 +283,7 @@ class StreamToParquet(SparkSubmitOperator):
             # A driver elsewhere in a cluster writes its reason there.
             reason = said.read_text(errors="replace").strip() if said.exists() else None
             if code in {Exit.RED_STREAM, Exit.USAGE}:
-                raise AirflowFailException(in_lines(reason or "The stream is red; its log says why and what to do.")) from None
+                raise _failure(reason or "The stream is red; its log says why and what to do.", again=False) from None
             if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
                 ended = "The stream was killed: by hand, or by the system, as it does when memory runs out."
             else:
@@ -227,7 +292,7 @@ class StreamToParquet(SparkSubmitOperator):
                     or diagnose(str(error))
                     or f"The stream ended with exit code {'?' if code is None else code}; its log above says more."
                 )
-            raise AirflowException(in_lines(f"{ended} Retrying is safe: nothing is published twice.")) from None
+            raise _failure(f"{ended} Retrying is safe: nothing is published twice.", again=True) from None
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()
@@ -237,7 +302,7 @@ class StreamToParquet(SparkSubmitOperator):
 
 def stream_to_parquet(pipeline: Pipeline) -> Any:
     """Filter whatever is new into Parquet, each micro-batch published at once and accounted for."""
-    return StreamToParquet(
+    stream = StreamToParquet(
         task_id="stream_to_parquet",
         doc_md=stream_to_parquet.__doc__,
         application=str(ROOT / "spark_apps" / "filter_stream.py"),
@@ -254,6 +319,8 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
         ],
         outlets=[published(pipeline)],
     )
+    hold(stream, "stream_to_parquet")
+    return stream
 
 
 def collect(pipeline: Pipeline) -> Any:
@@ -372,4 +439,6 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
             news.append(number)
         return str(path / "report.html")
 
-    return run(scope)
+    reported = run(scope)
+    hold(reported, "report")
+    return reported

@@ -96,7 +96,4 @@ def _options(settings: Settings, layout: Layout) -> dict[str, str]:
         "database__sql_alchemy_conn": f"sqlite:///{database(layout)}?timeout=30",
         "dag_processor__dag_bundle_config_list": json.dumps([bundle]),
         "logging__base_log_folder": str(layout.airflow / "logs"),
-        # Nothing listens there; what is asked for logs must at least not be somebody else's.
-        "logging__worker_log_server_port": str(settings.ui_port + 2),
-        "logging__trigger_log_server_port": str(settings.ui_port + 3),
     }

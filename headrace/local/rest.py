@@ -69,6 +69,11 @@ class Task:
         """Say whether it failed for good, by itself."""
         return self.state == "failed"
 
+    @property
+    def repeats_another(self) -> bool:
+        """Say whether it is the last task of a DAG, which repeats the reason of the one that failed, or is skipped."""
+        return self.name.rpartition(".")[2] == "outcome"
+
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Self:
         """Read it from the API's answer."""

@@ -128,8 +128,11 @@ def furnish(settings: Settings, ready: Layout) -> None:
 
 
 @contextmanager
-def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterator[Scheduler]:
-    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; what takes long to get is that of `ready`."""
+def running(base: Path, ready: Layout, kafka_port: int, ui_port: int, edit: Callable[[Path], None] = lambda _: None) -> Iterator[Scheduler]:
+    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; what takes long to get is that of `ready`.
+
+    edit  changes the folder's files before Airflow reads them
+    """
     java_home = Settings.from_environment().java_home
     settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, java_home, kafka=None, connection=None)
     furnish(settings, ready)
@@ -139,6 +142,7 @@ def running(base: Path, ready: Layout, kafka_port: int, ui_port: int) -> Iterato
             shutil.copy(path, settings.dags)
     for path in settings.dags.glob("*.toml"):
         path.write_text(re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE))
+    edit(settings.dags)
     with patch.dict(os.environ, QUICK_START):
         stack.up(settings, Say())
     try:

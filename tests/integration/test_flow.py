@@ -1,6 +1,8 @@
 """The flow as it is meant to go."""
 
 import hashlib
+import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from headrace import progress
 from headrace.ledger.ranges import OffsetRange
 from producers.samples import payload
 from readers import READERS
@@ -25,6 +28,17 @@ def test_a_batch_is_accounted_for(new_slice: Callable[..., Slice]) -> None:
     assert [(account.run, account.state, account.landed) for account in report.receipts] == [("first", "verified", 300)]
     assert sum(reason.count for reason in report.quarantine) == one.ledger[0].total("quarantined") > 0
     assert receipt.digest
+
+
+def test_a_stream_says_how_far_it_is(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From where to where it reads, which includes a question to Spark."""
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    caplog.set_level(logging.INFO, "headrace")
+    new_slice().ingest("first", records=300)
+    line = re.compile(r"micro-batch 0: reading 300 offsets \(\S+-0 0 to \d+(, .*)?\)(; at least .*)?")
+    assert any(map(line.fullmatch, caplog.messages)), caplog.messages
 
 
 def test_a_second_run_picks_up_where_the_first_ended(new_slice: Callable[..., Slice]) -> None:

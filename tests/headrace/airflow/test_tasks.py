@@ -2,16 +2,20 @@
 
 import errno
 import json
+import logging
 import os
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+from airflow.sdk import DAG, TaskGroup, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from headrace import documents
+from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
 from headrace.ledger.folder import Folder
@@ -20,6 +24,45 @@ from headrace.settings import ROOT
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace.airflow import tasks
+    from headrace.airflow.params import demo_params
+
+PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
+
+
+class FakeTaskInstance:
+    """What a task sees of its run: the states of the others, and what they left."""
+
+    def __init__(self, states: dict[str, str], left: dict[str, str]) -> None:
+        self.states = states
+        self.left = left
+
+    def get_task_states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+        """Of the tasks that were asked for."""
+        assert dag_id == "one"
+        return {run: {name: state for name, state in self.states.items() if name in task_ids} for run in run_ids}
+
+    def xcom_pull(self, task_ids: str, key: str) -> str | None:
+        """What a task left."""
+        return self.left.get(task_ids) if key == tasks.REASON else None
+
+    def xcom_push(self, key: str, value: str) -> None:
+        """Leave it."""
+        self.left[key] = value
+
+
+@pytest.fixture
+def ingest() -> DAG:
+    """An ingest with a task of the user's own in between, and one after it that runs after a red, too."""
+    with DAG("one", schedule=None, **tasks.DAG_DEFAULTS) as dag:
+
+        @task
+        def export() -> None: ...
+
+        @task(trigger_rule="all_done")
+        def tell_everyone() -> None: ...
+
+        tasks.preflight(PIPELINE) >> tasks.create_topics(PIPELINE) >> export() >> tasks.stream_to_parquet(PIPELINE) >> tell_everyone()
+    return dag
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +167,113 @@ def test_credentials_reach_the_app_by_a_file(home: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(tasks, "kafka_config", lambda: config)
     tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
     assert not seen[0].exists()
+
+
+def test_the_last_task_runs_if_the_stream_fails_and_nothing_is_behind_it(ingest: DAG) -> None:
+    """A run takes its state from its leaves, and `tell_everyone` always succeeds. A DAG file of before this task gets it as it is."""
+    outcome = ingest.get_task("outcome")
+    assert outcome.upstream_task_ids == {"stream_to_parquet"}
+    assert {each.task_id for each in ingest.leaves} == {"outcome", "tell_everyone"}
+    assert (outcome.trigger_rule, outcome.retries) == ("one_failed", 0)
+
+
+def test_verify_has_it_behind_the_report() -> None:
+    """Also where the user's wiring puts the tasks into a group."""
+    with DAG("one", schedule=None, **tasks.DAG_DEFAULTS) as dag, TaskGroup("mine"):
+        scope = tasks.collect(PIPELINE)
+        tasks.check(PIPELINE, scope) >> tasks.report(PIPELINE, scope)
+    assert [each.task_id for each in dag.leaves] == ["mine.outcome"]
+    assert dag.get_task("mine.outcome").upstream_task_ids == {"mine.report"}
+
+
+def test_a_red_calls_the_user_s_callback_once() -> None:
+    """The task that failed did; the one that repeats its reason would alert a second time."""
+    with DAG("one", schedule=None, default_args={"on_failure_callback": print}) as dag:
+        tasks.stream_to_parquet(PIPELINE)
+    assert dag.get_task("stream_to_parquet").has_on_failure_callback
+    assert not dag.get_task("outcome").has_on_failure_callback
+
+
+@pytest.mark.parametrize("way", [">>", "<<", "group >>", "group <<"])
+def test_nothing_can_be_hung_behind_the_last_task(way: str) -> None:
+    """A green run would skip it: the DAG file is in error, and the message has the way out."""
+    with DAG("one", schedule=None) as dag:
+        with TaskGroup("mine", prefix_group_id=False) as group:
+            tasks.stream_to_parquet(PIPELINE)
+
+        @task(trigger_rule="all_done")
+        def tell_everyone() -> None: ...
+
+        before = group if way.startswith("group") else dag.get_task("outcome")
+        with pytest.raises(MistakeError, match=r"Hang it behind stream_to_parquet: `stream_to_parquet\(\.\.\.\) >> tell_everyone`"):
+            before >> tell_everyone() if way.endswith(">>") else tell_everyone() << before
+
+
+@pytest.mark.parametrize(
+    ("states", "left", "says"),
+    [
+        ({"stream_to_parquet": "failed"}, {"stream_to_parquet": "t-0: gone.\nDo this."}, "t-0: gone.\nDo this."),
+        ({"stream_to_parquet": "failed"}, {}, "stream_to_parquet failed; its log says why."),
+        ({"preflight": "failed", "stream_to_parquet": "upstream_failed"}, {"preflight": "No broker."}, "preflight failed:\nNo broker."),
+        ({"export": "failed", "stream_to_parquet": "upstream_failed"}, {}, "export failed; its log says why."),
+        ({"preflight": "failed", "stream_to_parquet": "failed"}, {"preflight": "1", "stream_to_parquet": "2"}, "2"),
+        ({"export_0": "failed", "stream_to_parquet": "upstream_failed"}, {}, "A task before this one failed; its log says why."),
+    ],
+)
+def test_the_last_task_gives_the_reason_of_the_one_that_failed(
+    ingest: DAG, states: dict[str, str], left: dict[str, str], says: str
+) -> None:
+    """The report's or the stream's own text; of an earlier task, with its name."""
+    context: Any = {"ti": FakeTaskInstance(states, left), "run_id": "a run"}
+    outcome: Any = ingest.get_task("outcome")
+    with pytest.raises(AirflowFailException) as caught:
+        outcome.execute(context)
+    assert str(caught.value) == says
+
+
+def test_a_task_that_fails_leaves_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as its exception says; if that is not possible, the exception is all."""
+    instance = FakeTaskInstance({}, {})
+    monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": instance})
+    with pytest.raises(AirflowException) as caught, tasks.plainly():
+        raise BrokerError("Kafka at nowhere:9092 did not answer. " * 5)
+    assert instance.left == {tasks.REASON: str(caught.value)}
+    monkeypatch.setattr(tasks, "get_current_context", dict)
+    with pytest.raises(AirflowException, match="no answer"), tasks.plainly():
+        raise BrokerError("no answer")
+
+
+def test_a_run_for_a_date_of_the_past_is_not_offered(ingest: DAG) -> None:
+    """What a run reads is decided by offsets: a backfill would only run the same again."""
+    assert isinstance(ingest.allowed_run_types, frozenset)
+    assert {"scheduled", "manual", "asset_triggered"} <= set(ingest.allowed_run_types)
+    assert "backfill" not in ingest.allowed_run_types
+
+
+def test_the_form_shows_every_param_at_once() -> None:
+    """Airflow's form opens only what is in no section of its own."""
+    assert all("section" not in param.schema for param in demo_params(PIPELINE).values())
+
+
+def test_the_start_of_spark_is_no_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Until the app's first line the task says what it waits for, and from then on nothing of its own."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    caplog.set_level(logging.INFO)
+    said = threading.Event()
+    monkeypatch.setattr(progress.log, "info", lambda *_: said.set())
+
+    def lines() -> Iterator[str]:
+        yield f"{tasks.NOISE}\n"
+        assert said.wait(60.0)
+        yield "micro-batch 0: reading\n"
+        for thread in threading.enumerate():
+            if thread.name == "progress":
+                thread.join(60.0)
+        said.clear()
+        yield "micro-batch 0: read\n"
+
+    hook = SparkSubmitHook()
+    hook.__class__ = tasks.QuietSparkSubmit
+    hook._process_spark_submit_log(lines())  # noqa: SLF001, what `submit` calls
+    assert not said.is_set()
+    assert not any(tasks.NOISE in line for line in caplog.messages)

@@ -30,6 +30,8 @@ class FakeAirflow:
     def __init__(self, verify_runs: list[Run], ingest_state: str = "success", errors: list[FileError] | None = None) -> None:
         self.verify_runs = verify_runs
         self.ingest_state = ingest_state
+        self.states: dict[str, dict[str, str]] = {"tiny_ingest": {}, "tiny_verify": {}}
+        """By DAG, the states of tasks that are not as the run is."""
         self.errors = errors or []
         self.unpaused: list[str] = []
         self.triggered = ""
@@ -72,8 +74,9 @@ class FakeAirflow:
         return self.verify_runs
 
     def tasks(self, run: Run) -> list[Task]:
-        """One, as the run."""
-        return [Task("only_task", run.state, 1, 1.5)]
+        """The one that the run takes its state from, and what it was told."""
+        last = "report" if run.dag == "tiny_verify" else "stream_to_parquet"
+        return [Task(name, state, 1, 1.5) for name, state in {last: run.state, **self.states[run.dag]}.items()]
 
     def log(self, run: Run, task: Task) -> list[str]:
         """One line."""
@@ -194,7 +197,7 @@ def test_a_red_verify_run_is_red_and_its_report_is_shown(play: Any) -> None:
     green, shown, output = play(FakeAirflow([verify_run("one", 1, "failed")]), {"one": {"OURS": ReceiptState.BROKEN}})
     assert not green
     assert shown == ["one"]
-    assert "log of only_task" not in output
+    assert "log of report" not in output
 
 
 def test_a_verify_run_that_fails_without_a_report_is_red(play: Any) -> None:
@@ -202,15 +205,59 @@ def test_a_verify_run_that_fails_without_a_report_is_red(play: Any) -> None:
     green, shown, output = play(FakeAirflow([verify_run("one", 1, "failed")]), {})
     assert not green
     assert shown == []
-    assert "log of only_task in tiny_verify" in output
+    assert "log of report in tiny_verify" in output
 
 
 def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
     """No verify run is waited for."""
     green, _, output = play(FakeAirflow([], ingest_state="failed"), {})
     assert not green
-    assert "only_task of tiny_ingest is red" in output
-    assert "log of only_task in tiny_ingest" in output
+    assert "stream_to_parquet of tiny_ingest is red" in output
+    assert "log of stream_to_parquet in tiny_ingest" in output
+
+
+def test_a_red_report_is_red_whatever_the_run_is(play: Any) -> None:
+    """A task of the user's own that runs after a red one makes the run a success, in a DAG file that wires its own report."""
+    airflow = FakeAirflow([verify_run("one", 1)])
+    airflow.states["tiny_verify"] = {"report": "failed", "tell_everyone": "success"}
+    assert not play(airflow, {"one": {"OURS": ReceiptState.BROKEN}})[0]
+
+
+def test_a_green_report_that_did_not_stand_is_red(play: Any) -> None:
+    """The task found that something had changed since it was checked."""
+    airflow = FakeAirflow([verify_run("one", 1)])
+    airflow.states["tiny_verify"] = {"report": "failed"}
+    assert not play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})[0]
+
+
+def test_a_green_report_is_green_though_a_task_of_the_user_s_failed(play: Any) -> None:
+    """The records are accounted for; which task it is that failed is shown all the same."""
+    airflow = FakeAirflow([verify_run("one", 1, "failed")], ingest_state="failed")
+    airflow.states["tiny_ingest"] = {"stream_to_parquet": "success", "export": "failed"}
+    airflow.states["tiny_verify"] = {"group.report": "success", "report": "none", "tell_everyone": "failed"}
+    green, _, output = play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})
+    assert green
+    assert "log of export in tiny_ingest" in output
+    assert "log of tell_everyone in tiny_verify" in output
+
+
+@pytest.mark.parametrize(("state", "run"), [("skipped", "success"), ("failed", "failed")])
+def test_what_repeats_another_task_is_not_shown(play: Any, state: str, run: str) -> None:
+    """That `outcome` was skipped is no news, and its reason was told by the task that failed."""
+    airflow = FakeAirflow([verify_run("one", 1)], ingest_state=run)
+    airflow.states["tiny_ingest"] = {"outcome": state}
+    airflow.states["tiny_verify"] = {"group.outcome": "skipped"}
+    green, _, output = play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})
+    assert green == (run == "success")
+    assert "outcome" not in output
+    assert "  stream_to_parquet" in output
+
+
+def test_the_last_task_is_shown_if_nothing_else_failed(play: Any) -> None:
+    """Some other one was cleared meanwhile, say."""
+    airflow = FakeAirflow([], ingest_state="failed")
+    airflow.states["tiny_ingest"] = {"stream_to_parquet": "upstream_failed", "outcome": "failed"}
+    assert "log of outcome in tiny_ingest" in play(airflow, {})[2]
 
 
 def test_a_dag_file_with_an_error_is_shown(play: Any) -> None:

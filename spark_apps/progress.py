@@ -1,0 +1,26 @@
+"""How far Spark is with a micro-batch."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+
+from headrace.ledger.ranges import OffsetRange
+from headrace.report.display import plural
+
+PLACES = 3
+"""Partitions that a line names."""
+
+
+def reading(micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:
+    """From where to where a micro-batch reads, and how much has been counted."""
+    places = [f"{each.topic}-{each.partition} {each.from_offset} to {each.until_offset}" for each in ranges[:PLACES]]
+    if len(ranges) > PLACES:
+        places.append(plural(len(ranges) - PLACES, "more partition"))
+    so_far = f"; at least {plural(read, 'record')} read so far" if read else ""
+    return f"micro-batch {micro_batch}: reading {plural(sum(map(len, ranges)), 'offset')} ({', '.join(places)}){so_far}"
+
+
+def records_read(spark: SparkSession) -> int:
+    """How many records the stages that run now have read. In local mode Spark counts those of a task when it ends, in a cluster every 10 s."""
+    stages = spark.sparkContext._jsc.sc().statusStore().activeStages()  # noqa: SLF001, there is no public way
+    return sum(int(stages.apply(i).inputRecords()) for i in range(stages.size()))
