@@ -540,6 +540,8 @@ def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
     name, dag = "important_messages", "headrace_repair"
     pipeline = Pipeline.load(scheduler.settings.dags / f"{name}.toml")
     topic = pipeline.topics[0].name
+    for run in scheduler.airflow.runs(INGEST[0]):
+        scheduler.ended(INGEST[0], run.id)
     end = scheduler.kafka.end([topic])[topic][0]
     leave_unread(scheduler, topic, 20, end + 8)
     scheduler.switch_on(dag)
