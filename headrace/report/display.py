@@ -3,6 +3,7 @@
 import math
 import textwrap
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -39,6 +40,14 @@ def visible(text: str) -> str:
 def shortened(text: str, longest: int = LONGEST) -> str:
     """The beginning of a long text, and how long it is."""
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
+
+
+def beginning(content: bytes, longest: int) -> str:
+    """The beginning of bytes as text, and how many there are if that is not all. Bytes that are not UTF-8 are shown in hexadecimal."""
+    is_whole = len(content) <= longest
+    # A character that the cut divides is left out: it is not what is wrong with the bytes.
+    text = getincrementaldecoder("utf-8")("backslashreplace").decode(content[:longest], final=is_whole)
+    return text if is_whole else f"{text}… ({len(content):,} bytes)"
 
 
 LINE = 100

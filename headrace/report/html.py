@@ -1,6 +1,8 @@
 """The report as one HTML page that needs nothing else: no script, no font, no request."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,8 +20,27 @@ FIRST_FINDINGS = 5
 """Findings of an invariant that are shown before the reader asks for more."""
 
 
-def render(report: Report) -> str:
-    """The page. Whatever stands in the report is shown as text: it cannot become markup, nor hide or reorder other text."""
+@dataclass(frozen=True)
+class Unusable:
+    """One quarantined record. The page alone shows any: `report.json` holds none.
+
+    key, value  their beginnings as text (`display.beginning`)
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    field: str | None
+    key: str | None
+    value: str | None
+
+
+def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
+    """The page. Whatever stands in the report or in records is shown as text: it cannot become markup, nor hide or reorder other text.
+
+    unusable  samples of what the report counts as quarantined
+    """
     columns = list(dict.fromkeys(name for sample in report.samples for name in sample.values))
     return (
         _templates()
@@ -32,6 +53,7 @@ def render(report: Report) -> str:
             broken=wording.broken(report),
             chart=chart(report.kept_per_minute),
             columns=columns,
+            unusable=unusable,
             filters=_filters(report.micro_batches),
             readers=wording.readers(report.events),
             most_rows=MOST_ROWS,
