@@ -98,6 +98,8 @@ def _templates() -> Environment:
         "states": wording.STATES,
         "hides": wording.hides,
         "history": wording.history,
+        "of_sample": wording.of_sample,
+        "undeclared": wording.undeclared,
     }
     return templates
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from headrace.report.html import MOST_ROWS, Unusable, notice, render
-from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals
+from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals, Undeclared
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 from tests.headrace.report.page import Page
 
@@ -68,6 +68,20 @@ def test_quarantined_records_are_shown_with_position_reason_and_field() -> None:
     assert "test-topic-0 @ 1,003 wrong_type amount k-3 {} " in Page(render(report(), [USUAL])).text
     assert "Samples come from" in Page(render(report(), [USUAL])).text
     assert "Samples come from" not in Page(render(report())).text
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_names_of_fields_stay_text(value: str) -> None:
+    """A name that no pipeline declares comes from a record."""
+    tags = {tag for tag, _ in Page(render(report(undeclared=Undeclared(sample=9, fields=[value], more=False)))).tags}
+    assert tags <= OWN_TAGS | {"bdi"}
+
+
+def test_undeclared_fields_are_said_to_be_from_a_sample() -> None:
+    """So nobody takes them for all there are."""
+    found = Undeclared(sample=10_000, fields=["device", "two words"], more=True)
+    assert 'not declared device , "two words" (and others, in a sample of 10,000 records:' in Page(render(report(undeclared=found))).text
+    assert "not declared" not in Page(render(report(undeclared=Undeclared(sample=9, fields=[], more=False)))).text
 
 
 def test_template_has_no_address() -> None:
