@@ -62,6 +62,21 @@ def in_lines(text: str) -> str:
     )
 
 
+def paragraphs(text: str) -> list[str]:
+    """The lines of which `in_lines` made a text: one that the next word would have made too long goes on in the next line."""
+    found: list[str] = []
+    last = ""
+    for line in text.splitlines():
+        word, _, _ = line.strip().partition(" ")
+        is_as_deep = len(line) - len(line.lstrip()) == len(last) - len(last.lstrip())
+        if word and last and is_as_deep and len(last) <= LINE < len(last) + 1 + len(word):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line)
+        last = line
+    return found
+
+
 def number(value: int) -> str:
     """Digits in groups of three."""
     return f"{value:,}"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -62,9 +63,42 @@ def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
     )
 
 
-def notice(headline: str, text: str) -> str:
-    """A page in the report's style that only says something."""
-    return _templates().get_template("notice.html.jinja").render(headline=headline, text=text)
+class TaskState(StrEnum):
+    """What a task of a run is at, in words that follow its name."""
+
+    FAILED = "failed"
+    TRIED_AGAIN = "failed, and is about to be tried again"
+    RUNNING = "is running"
+    ASKING = "waits for an answer"
+    WAITING = "is about to start"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that says why a run has no report."""
+
+    name: str
+    state: TaskState
+    try_number: int
+    reason: str | None
+    """Why it failed, as far as that is known."""
+    log: str
+    """Address of its log."""
+
+
+def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "") -> str:
+    """A page in the report's style that only says something.
+
+    tasks   what the run is at
+    report  address of a report there is nevertheless
+    """
+    failed = {TaskState.FAILED, TaskState.TRIED_AGAIN}
+    is_red = any(task.state is TaskState.FAILED for task in tasks)
+    return (
+        _templates()
+        .get_template("notice.html.jinja")
+        .render(headline=headline, text=text, tasks=tasks, report=report, failed=failed, is_red=is_red)
+    )
 
 
 @cache
@@ -82,6 +116,7 @@ def _templates() -> Environment:
         "clock": display.clock,
         "duration": display.duration,
         "number": display.number,
+        "paragraphs": display.paragraphs,
         "plural": display.plural,
         "shortened": display.shortened,
         "size": display.size,
