@@ -97,7 +97,7 @@ def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "
     return (
         _templates()
         .get_template("notice.html.jinja")
-        .render(headline=headline, text=text, tasks=tasks, report=report, failed=failed, is_red=is_red)
+        .render(headline=headline, text=text, tasks=tasks, report=report, failed=failed, waiting=TaskState.WAITING, is_red=is_red)
     )
 
 
