@@ -426,6 +426,7 @@ def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
     assert (preflight.state, preflight.tries) == ("failed", 1)
     assert f"Topic {topics[0]} is gone from Kafka" in ends(scheduler, ended, "preflight", 1)
     assert scheduler.task(ended, "create_topics").state == "upstream_failed"
+    assert f"Topic {topics[0]} is gone from Kafka" in scheduler.tab(ended), "what the listener kept in the task's process"
     assert topics[0] not in scheduler.kafka.topics()
 
 
