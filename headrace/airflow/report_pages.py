@@ -19,7 +19,7 @@ from headrace.airflow.run_tasks import tasks_of
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
-from headrace.report.display import listed
+from headrace.report.display import listed, plural
 from headrace.report.stored import PAGE, Of, of_run
 from headrace.settings import Settings
 
@@ -109,12 +109,12 @@ def _tasks(tasks: Sequence[html.Task], report: str = "") -> HTMLResponse:
     if failed:
         reasons = [task.reason for task in failed]
         shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]
-        headline = f"{listed([task.name for task in shown[:MOST_TASKS]])} failed"
+        more = [plural(len(shown) - MOST_TASKS, "more task")] if len(shown) > MOST_TASKS else []
+        headline = f"{listed([*(task.name for task in shown[:MOST_TASKS]), *more])} failed"
         text = "When that is mended, clear the task: the run goes on from there. What was published before stays published."
     else:
         shown, headline, text = list(tasks), "No report yet", ""
-    shown = shown[:MOST_TASKS]
-    return _respond(html.notice(headline, text, shown, report))
+    return _respond(html.notice(headline, text, shown[:MOST_TASKS], report))
 
 
 def _notice(headline: str, text: str) -> HTMLResponse:

@@ -119,7 +119,7 @@ class Undeclared(Part, frozen=True, kw_only=True):
     sample: int
     """How many records were looked at."""
     fields: list[str]
-    """Those that most of them have first; long ones are shortened."""
+    """The most frequent first; long ones are shortened."""
     more: bool
     """Whether the sample has more than are listed."""
 

@@ -1,4 +1,4 @@
-"""Names of JSON fields that records have and no contract declares, from a sample: whoever looks for a field learns that it is not read."""
+"""Names of JSON fields that records have and their contract does not declare, from a sample."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

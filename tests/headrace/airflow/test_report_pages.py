@@ -83,7 +83,7 @@ def test_failed_ingest_run_says_which_task_failed_why_and_what_to_do(folder: Fol
 
 
 def test_a_task_of_the_user_s_own_is_named_even_if_it_left_no_reason(folder: Folder) -> None:
-    """One that was killed could leave none. A failed task is told apart from those that repeat it, and from one that runs elsewhere."""
+    """One that was killed could leave none. Tasks that repeat its reason, and tasks that still run, are not named."""
     tasks = [
         task("export_from_shop", TaskState.FAILED),
         task("other", TaskState.FAILED, "full"),
@@ -95,6 +95,14 @@ def test_a_task_of_the_user_s_own_is_named_even_if_it_left_no_reason(folder: Fol
     assert "Why it failed is not known here; its log may say it." in text
     assert "outcome" not in text
     assert "slow" not in text
+
+
+def test_a_thousand_failed_tasks_are_counted(folder: Folder) -> None:
+    """A mapped task can fail that often."""
+    failed = [task(f"a [{number}]", TaskState.FAILED, f"reason {number}") for number in range(1_000)]
+    text = said(show(folder, "important_messages_ingest", "manual__x", failed))
+    assert "a [3], a [4] and 995 more tasks failed" in text
+    assert "reason 5" not in text
 
 
 @pytest.mark.parametrize("suffix", ["ingest", "verify"])
@@ -125,7 +133,7 @@ def test_a_failed_ingest_run_with_a_report_says_first_that_it_failed(folder: Fol
 
 @pytest.mark.parametrize("value", [value for value in HOSTILE if value.strip()])
 def test_what_an_exception_says_stays_text(folder: Folder, value: str) -> None:
-    """It may quote a record, or a name that somebody chose."""
+    """It may quote a record."""
     shown = show(folder, "important_messages_ingest", "manual__x", [task(value, TaskState.FAILED, value)])
     assert not {"script", "img"} & {tag for tag, _ in Page(bytes(shown.body).decode()).tags}
 
@@ -256,7 +264,7 @@ def test_only_readers_of_logs_see_why_a_task_failed(
     entities: list[str],
     sees: bool,  # noqa: FBT001, a column of the table above
 ) -> None:
-    """The reason is from the task's log; who may not read that sees the task's name alone."""
+    """The reason is from the task's log: a user without access to that sees the task's name only."""
     manager = Manager("important_messages_ingest", entities)
     application.dependency_overrides[security.get_user] = lambda: "somebody"
     for module in (security, report_pages):

@@ -78,7 +78,7 @@ def test_names_of_fields_stay_text(value: str) -> None:
 
 
 def test_undeclared_fields_are_said_to_be_from_a_sample() -> None:
-    """So nobody takes them for all there are."""
+    """There may be others."""
     found = Undeclared(sample=10_000, fields=["device", "two words"], more=True)
     assert 'not declared device , "two words" (and others, in a sample of 10,000 records:' in Page(render(report(undeclared=found))).text
     assert "not declared" not in Page(render(report(undeclared=Undeclared(sample=9, fields=[], more=False)))).text
