@@ -17,7 +17,8 @@ from headrace.report.html import Unusable
 from headrace.report.model import Report
 from headrace.verify.files import has_columns
 
-SAMPLES = 20
+SAMPLES, SAMPLES_OF_EACH = 20, 5
+"""In all, and of one reason and field."""
 NEWEST_MICRO_BATCHES = 20
 FIRST_ROWS, FIRST_BYTES = 1_000, 16_000_000
 """How far to look into a file. A micro-batch may quarantine millions of records: the way to one in their midst is not cheap."""
@@ -35,7 +36,7 @@ def samples(folder: Folder, report: Report) -> list[Unusable]:
         for path in _files(folder, number):
             for row, about in enumerate(_abouts(path)):
                 places[about].append((path, row))
-    of_each_in_turn = filter(None, chain.from_iterable(zip_longest(*places.values())))
+    of_each_in_turn = filter(None, chain.from_iterable(zip_longest(*(of_one[:SAMPLES_OF_EACH] for of_one in places.values()))))
     chosen: dict[Path, list[int]] = defaultdict(list)
     for path, row in islice(of_each_in_turn, SAMPLES):
         chosen[path].append(row)
