@@ -1,22 +1,33 @@
 """The pages behind the tab "Report": a run's report, for those who may read that run."""
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import requires_access_dag
-from fastapi import Depends, FastAPI
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
+from headrace.airflow.reasons import INGEST, VERIFY
+from headrace.airflow.run_tasks import tasks_of
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
+from headrace.report.display import listed, plural
 from headrace.report.stored import PAGE, Of, of_run
 from headrace.settings import Settings
 
-INGEST = "_ingest"
-VERIFY = "_verify"
+PREFIX = "/headrace"
+"""Below which the plugin serves these pages."""
+
+MOST_TASKS = 5
+"""That a page names: a mapped task may fail a thousand times."""
 
 # Whatever a record smuggled into a page could neither run, nor load, nor send anything.
 HEADERS = {
@@ -37,14 +48,32 @@ def application() -> FastAPI:
     may_read_run = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
 
     @pages.get("/reports/{dag_id}/{run_id:path}", dependencies=[may_read_run], response_class=HTMLResponse)
-    def report(dag_id: str, run_id: str) -> HTMLResponse:
-        return page(data, dag_id, run_id)
+    def report(request: Request, user: GetUserDep, dag_id: str, run_id: str, *, published: bool = False) -> HTMLResponse:
+        base = request.scope.get("root_path", "").removesuffix(PREFIX)
+
+        def look() -> list[html.Task]:
+            with create_session() as session:
+                return tasks_of(session, dag_id, run_id, base, reasons=_may_read_logs(dag_id, user))
+
+        return page(data, dag_id, run_id, look, published=published)
 
     return pages
 
 
-def page(data: Path, dag_id: str, run_id: str) -> HTMLResponse:
-    """The report of a verify run, or the newest that covers an ingest run, or a sentence that says why there is none."""
+def _may_read_logs(dag_id: str, user: BaseUser) -> bool:
+    """Whether a user may see why a task failed: that is from its log."""
+    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    return get_auth_manager().is_authorized_dag(method="GET", access_entity=DagAccessEntity.TASK_LOGS, details=details, user=user)
+
+
+def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.Task]], *, published: bool = False) -> HTMLResponse:
+    """The report of a verify run, or the newest that covers an ingest run; else what the run is at, or a sentence that says why there is none.
+
+    An ingest run that failed may have published something before: what failed comes first.
+
+    look       gives the tasks that failed, run or are about to
+    published  whether to show the report even if a task of the ingest run failed
+    """
     pipeline, suffix = _pipeline(dag_id)
     if not pipeline or not run_id:
         return _notice("No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports.")
@@ -55,11 +84,16 @@ def page(data: Path, dag_id: str, run_id: str) -> HTMLResponse:
     else:
         missing = f"It is there as soon as a run of `{pipeline}{VERIFY}` has checked what this run published."
     try:
-        if document := of_run(folder, run_id, Of.VERIFY if suffix == VERIFY else Of.INGEST):
-            path = document.with_name(PAGE)
+        document = of_run(folder, run_id, Of.VERIFY if suffix == VERIFY else Of.INGEST)
+        path = document.with_name(PAGE) if document else path
+        if suffix == INGEST and path.exists() and not published:
+            failed = [task for task in look() if task.state is html.TaskState.FAILED]
+            if failed:
+                return _tasks(failed, report="?published=true")
         return HTMLResponse(path.read_bytes(), headers=HEADERS)
     except FileNotFoundError:
-        return _notice("No report yet", missing)
+        tasks = look()
+        return _tasks(tasks) if tasks else _notice("No report yet", missing)
     except OSError as error:
         return _notice("The report cannot be read", f"`{path}`: {error.strerror}.")
 
@@ -69,5 +103,23 @@ def _pipeline(dag_id: str) -> tuple[str, str]:
     return next(((dag_id.removesuffix(suffix), suffix) for suffix in (VERIFY, INGEST) if dag_id.endswith(suffix)), ("", ""))
 
 
+def _tasks(tasks: Sequence[html.Task], report: str = "") -> HTMLResponse:
+    """What a run without a report is at: failed tasks first, and only once what several of them say."""
+    failed = [task for task in tasks if task.state is html.TaskState.FAILED]
+    if failed:
+        reasons = [task.reason for task in failed]
+        shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]
+        more = [plural(len(shown) - MOST_TASKS, "more task")] if len(shown) > MOST_TASKS else []
+        headline = f"{listed([*(task.name for task in shown[:MOST_TASKS]), *more])} failed"
+        text = "When that is mended, clear the task: the run goes on from there. What was published before stays published."
+    else:
+        shown, headline, text = list(tasks), "No report yet", ""
+    return _respond(html.notice(headline, text, shown[:MOST_TASKS], report))
+
+
 def _notice(headline: str, text: str) -> HTMLResponse:
-    return HTMLResponse(html.notice(headline, text), status_code=HTTPStatus.NOT_FOUND, headers=HEADERS)
+    return _respond(html.notice(headline, text))
+
+
+def _respond(content: str) -> HTMLResponse:
+    return HTMLResponse(content, status_code=HTTPStatus.NOT_FOUND, headers=HEADERS)

@@ -19,6 +19,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import AssetOrTimeSchedule, BaseOperator, Context, CronTriggerTimetable, TaskInstanceState, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from headrace.airflow import reasons
 from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
@@ -86,15 +87,11 @@ def _ending(error: HeadraceError) -> AirflowException:
     return _failure(str(error), again=may_pass)
 
 
-REASON = "reason"
-"""The XCom in which a task that fails leaves its reason: of other tasks of the run, `outcome` can see no more than their states."""
-
-
 def _failure(reason: str, *, again: bool) -> AirflowException:
     """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
     text = in_lines(reason)
     with suppress(Exception):  # whatever keeps the reason from being left must not hide it
-        get_current_context()["ti"].xcom_push(REASON, text)
+        reasons.keep(get_current_context()["ti"], text)  # the plugin does so for any task, where Airflow has it
     return (AirflowException if again else AirflowFailException)(text)
 
 
@@ -129,7 +126,8 @@ class Outcome(BaseOperator):
         if not failed:  # such as one copy of a mapped task
             raise AirflowFailException("A task before this one failed; its log says why.")
         nearest = max(failed, key=lambda task: len(task.get_flat_relative_ids(upstream=True))).task_id
-        reason = ti.xcom_pull(task_ids=nearest, key=REASON)
+        kept = ti.xcom_pull(task_ids=nearest, key=reasons.KEY)
+        reason = kept["reason"] if kept else None
         if reason and nearest in self.upstream_task_ids:
             raise AirflowFailException(reason)
         raise AirflowFailException(f"{nearest} failed:\n{reason}" if reason else f"{nearest} failed; its log says why.")

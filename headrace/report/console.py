@@ -29,7 +29,7 @@ def task_log() -> Console:
 def show(report: Report, console: Console, *, samples: bool = True) -> None:
     """Print the outcome, the balance, receipts, invariants, samples and how to read the files.
 
-    Logs that others read must not hold payloads: they leave the samples out.
+    Logs that others read must not hold payloads: they leave the samples out, and names that come from records.
     """
     page = _Page(console)
     outcome = wording.outcome(report)
@@ -44,6 +44,7 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     page.blank()
     _broken(page, report)
     _balance(page, report)
+    _undeclared(page, report, names=samples)
     _waiting(page, report)
     _receipts(page, report.receipts)
     _held(page, report)
@@ -125,6 +126,15 @@ def _balance(page: _Page, report: Report) -> None:
         reasons = ", ".join(" ".join(filter(None, [number(each.count), each.reason, each.field])) for each in report.quarantine)
         page.line(f"quarantined: {shortened(reasons, 1000)}")
         page.blank()
+
+
+def _undeclared(page: _Page, report: Report, *, names: bool) -> None:
+    found = report.undeclared
+    if found is None or not found.fields:
+        return
+    shown = ", ".join(wording.undeclared(report)) if names else f"{plural(len(found.fields), 'field')}, which the HTML report names"
+    page.line(f"not declared: {shown} ({wording.of_sample(found)})", hanging=2)
+    page.blank()
 
 
 def _balance_row(row: Balance, columns: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import textwrap
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -41,6 +42,14 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
 
 
+def beginning(content: bytes, longest: int) -> str:
+    """The beginning of bytes as text, and how many there are if that is not all. Bytes that are not UTF-8 are shown in hexadecimal."""
+    is_whole = len(content) <= longest
+    # A character that the cut divides is left out: it is not what is wrong with the bytes.
+    text = getincrementaldecoder("utf-8")("backslashreplace").decode(content[:longest], final=is_whole)
+    return text if is_whole else f"{text}… ({len(content):,} bytes)"
+
+
 LINE = 100
 """Characters in a line of an error: what fits into an alert."""
 
@@ -51,6 +60,21 @@ def in_lines(text: str) -> str:
         textwrap.fill(line, LINE, subsequent_indent=line[: len(line) - len(line.lstrip())], break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines()
     )
+
+
+def paragraphs(text: str) -> list[str]:
+    """The lines of which `in_lines` made a text: one that the next word would have made too long goes on in the next line."""
+    found: list[str] = []
+    last = ""
+    for line in text.splitlines():
+        word, _, _ = line.strip().partition(" ")
+        is_as_deep = len(line) - len(line.lstrip()) == len(last) - len(last.lstrip())
+        if word and last and is_as_deep and len(last) <= LINE < len(last) + 1 + len(word):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line)
+        last = line
+    return found
 
 
 def number(value: int) -> str:

@@ -1,6 +1,9 @@
 """The report as one HTML page that needs nothing else: no script, no font, no request."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -18,8 +21,27 @@ FIRST_FINDINGS = 5
 """Findings of an invariant that are shown before the reader asks for more."""
 
 
-def render(report: Report) -> str:
-    """The page. Whatever stands in the report is shown as text: it cannot become markup, nor hide or reorder other text."""
+@dataclass(frozen=True)
+class Unusable:
+    """One quarantined record. The page alone shows any: `report.json` holds none.
+
+    key, value  their beginnings as text (`display.beginning`)
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    field: str | None
+    key: str | None
+    value: str | None
+
+
+def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
+    """The page. Whatever stands in the report or in records is shown as text: it cannot become markup, nor hide or reorder other text.
+
+    unusable  samples of what the report counts as quarantined
+    """
     columns = list(dict.fromkeys(name for sample in report.samples for name in sample.values))
     return (
         _templates()
@@ -34,6 +56,7 @@ def render(report: Report) -> str:
             columns=columns,
             parts=wording.columns(report),
             accepted=wording.accepted(report),
+            unusable=unusable,
             filters=_filters(report.micro_batches),
             readers=wording.readers(report.events),
             most_rows=MOST_ROWS,
@@ -42,9 +65,42 @@ def render(report: Report) -> str:
     )
 
 
-def notice(headline: str, text: str) -> str:
-    """A page in the report's style that only says something."""
-    return _templates().get_template("notice.html.jinja").render(headline=headline, text=text)
+class TaskState(StrEnum):
+    """What a task of a run is at, in words that follow its name."""
+
+    FAILED = "failed"
+    TRIED_AGAIN = "failed, and is about to be tried again"
+    RUNNING = "is running"
+    ASKING = "waits for an answer"
+    WAITING = "is about to start"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that says why a run has no report."""
+
+    name: str
+    state: TaskState
+    try_number: int
+    reason: str | None
+    """Why it failed, as far as that is known."""
+    log: str
+    """Address of its log."""
+
+
+def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "") -> str:
+    """A page in the report's style that only says something.
+
+    tasks   what the run is at
+    report  address of a report there is nevertheless
+    """
+    failed = {TaskState.FAILED, TaskState.TRIED_AGAIN}
+    is_red = any(task.state is TaskState.FAILED for task in tasks)
+    return (
+        _templates()
+        .get_template("notice.html.jinja")
+        .render(headline=headline, text=text, tasks=tasks, report=report, failed=failed, waiting=TaskState.WAITING, is_red=is_red)
+    )
 
 
 @cache
@@ -62,6 +118,7 @@ def _templates() -> Environment:
         "clock": display.clock,
         "duration": display.duration,
         "number": display.number,
+        "paragraphs": display.paragraphs,
         "plural": display.plural,
         "shortened": display.shortened,
         "size": display.size,
@@ -78,6 +135,8 @@ def _templates() -> Environment:
         "states": wording.STATES,
         "hides": wording.hides,
         "history": wording.history,
+        "of_sample": wording.of_sample,
+        "undeclared": wording.undeclared,
     }
     return templates
 

@@ -138,6 +138,17 @@ class Reason(Part, frozen=True, kw_only=True):
     count: int
 
 
+class Undeclared(Part, frozen=True, kw_only=True):
+    """Names of JSON fields that records have and the pipeline does not declare. They are read from a sample, so there may be others."""
+
+    sample: int
+    """How many records were looked at."""
+    fields: list[str]
+    """The most frequent first; long ones are shortened."""
+    more: bool
+    """Whether the sample has more than are listed."""
+
+
 class Minute(Part, frozen=True, kw_only=True):
     """How many kept records of the scope carry a timestamp in this minute (UTC). A report holds a week's worth of minutes, the newest."""
 
@@ -304,6 +315,8 @@ class Report(Document, frozen=True, kw_only=True):
     """Per topic-partition, the last record that was read back."""
     hashes: Hashes
     quarantine: list[Reason]
+    undeclared: Undeclared | None = None
+    """Null if no JSON record was looked at."""
     kept_per_minute: list[Minute]
     samples: list[Sample]
     micro_batches: list[MicroBatch]

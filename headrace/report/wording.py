@@ -1,5 +1,7 @@
 """What a report says in words: its outcome, what a broken invariant means and what to do, how to read the files."""
 
+import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from headrace.report.model import (
     ReceiptState,
     Report,
     State,
+    Undeclared,
     Waiting,
     WaitingPartition,
 )
@@ -125,6 +128,8 @@ STATES = {
 }
 
 RED = frozenset({InvariantState.BROKEN, InvariantState.UNVERIFIABLE})
+
+PLAIN_NAME = re.compile(r"[\w.-]+")
 
 SPECIAL = frozenset('"$`\\!')
 """Characters that a shell interprets within double quotes."""
@@ -276,6 +281,17 @@ def accepted(report: Report) -> list[str]:
         parts += [f"{number(each.unproven) if each.lost else plural(each.unproven, 'offset')} unproven" if each.unproven else ""]
         said.append(f"{', '.join(filter(None, parts))}, accepted on {clock(each.at)} by {each.by}: {each.reason}")
     return said
+
+
+def undeclared(report: Report) -> list[str]:
+    """The names of fields that records have and the pipeline does not declare; in quotes where they could be taken for something else."""
+    names = report.undeclared.fields if report.undeclared else []
+    return [name if PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names]
+
+
+def of_sample(found: Undeclared) -> str:
+    """What names of fields are from: "in a sample of 10,000 records"."""
+    return f"{'and others, ' if found.more else ''}in a sample of {plural(found.sample, 'record')}"
 
 
 def hides(row: WaitingPartition) -> str:

@@ -52,6 +52,7 @@ from headrace.verify.readable import Part, Readable
 from headrace.verify.records import PublishedRows
 from headrace.verify.resources import named
 from headrace.verify.scope import Scope
+from headrace.verify.undeclared import Undeclared
 
 PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
 """Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is of the same version."""
@@ -100,6 +101,7 @@ class Verification:
         self.identity = read_identity(folder)
         named = (receipt_of(folder, run) for run in scope.receipts)
         self.receipts = list({receipt.run: receipt for receipt in (*receipts(folder), *named) if receipt}.values())
+        self.undeclared = Undeclared(self.offset_count)
         self._done = 0
         self.tell: Callable[[int], None] = lambda _: None
         """Called again and again with the number of offsets that are done; for progress."""
@@ -215,6 +217,7 @@ class Verification:
             last_records=[self.last_records[place] for place in sorted(self.last_records)],
             hashes=self.hashes,
             quarantine=contents.quarantine,
+            undeclared=self.undeclared.account,
             kept_per_minute=contents.kept_per_minute,
             samples=contents.samples,
             micro_batches=contents.micro_batches,
@@ -342,7 +345,11 @@ class Verification:
         What is not exactly as it should be is judged once more, each micro-batch on its own, and only that says what is wrong.
         """
         try:
-            group = Group(self.folder, entries, there, Judge(entries[0].contract, self.judging)) if is_comparable(entries[0]) else None
+            group = (
+                Group(self.folder, entries, there, Judge(entries[0].contract, self.judging, self.undeclared))
+                if is_comparable(entries[0])
+                else None
+            )
         except (MistakeError, *UNCOMPARABLE):
             group = None
         if group is None:
@@ -398,7 +405,8 @@ class Verification:
         was_explained = self._was_explained(entry)
         absent = Findings() if was_explained else self.findings
         try:
-            rows = PublishedRows(self.folder, entry, self.files, Judge(entry.contract, self.judging), self.findings, absent)
+            judge = Judge(entry.contract, self.judging, None if batches is None else self.undeclared)
+            rows = PublishedRows(self.folder, entry, self.files, judge, self.findings, absent)
         except MistakeError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {str(error).partition(chr(10))[0]}"
             self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number)

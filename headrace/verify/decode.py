@@ -30,9 +30,12 @@ class UnusableError(Exception):
         self.field = field
 
 
-def decoder(contract: Contract) -> Callable[[bytes | None], Decoded]:
-    """The function that decodes one value by the contract."""
-    read = _text if contract.format == Format.TEXT else _json(contract.fields)
+def decoder(contract: Contract, note: Callable[[dict[str, Any]], None] | None = None) -> Callable[[bytes | None], Decoded]:
+    """The function that decodes one value by the contract.
+
+    note  is given each JSON object, whatever becomes of it
+    """
+    read = _text if contract.format == Format.TEXT else _json(contract.fields, note)
     nothing = (None,) * len(contract.fields)
 
     def decode(value: bytes | None) -> Decoded:
@@ -57,13 +60,15 @@ def _text(value: bytes | None) -> Row:
     return (_utf8(value),)
 
 
-def _json(fields: tuple[Field, ...]) -> Callable[[bytes | None], Row]:
+def _json(fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], Row]:
     columns = [(field.name, _READERS[field.type], field.required) for field in fields]
 
     def read(value: bytes | None) -> Row:
         if value == b"":
             raise UnusableError(Reason.EMPTY_VALUE)
         document = _object(_utf8(value))
+        if note is not None:
+            note(document)
         row = []
         missing: str | None = None
         for name, reader, required in columns:

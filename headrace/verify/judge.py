@@ -1,6 +1,7 @@
 """The second engine: judges records again, by Python and DuckDB. Of Spark's side it shares the parsed filter, translated for each."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import duckdb
 import pyarrow as pa
@@ -9,14 +10,18 @@ from headrace.contract.arrow import ARROW
 from headrace.contract.filter import Filter
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.verify.decode import decoder
+from headrace.verify.undeclared import Undeclared
 
 
 class Judge:
-    """Judges blocks of records by one contract, in a DuckDB; not for use by several threads at once."""
+    """Judges blocks of records by one contract, in a DuckDB; not for use by several threads at once.
 
-    def __init__(self, contract: Contract, database: duckdb.DuckDBPyConnection) -> None:
+    sample  takes its share of the records
+    """
+
+    def __init__(self, contract: Contract, database: duckdb.DuckDBPyConnection, sample: Undeclared | None = None) -> None:
         self.contract = contract
-        self.decode = decoder(contract)
+        self.decoders = sample.decoders(contract) if sample else repeat(decoder(contract))
         self.database = database
         self.filter = Filter.parse(contract.filter, contract.fields).duckdb_sql
 
@@ -26,7 +31,7 @@ class Judge:
         The columns are `_reason` (string, null if usable), `_field` (string, null if the reason is about no declared field), the declared columns (null if unusable) and `_verdict` (string), the rows in
         the order of the values.
         """
-        decoded = [self.decode(value) for value in values]
+        decoded = [decode(value) for value, decode in zip(values, self.decoders, strict=False)]
         columns = zip(*(row for *_, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
         arrays = {
             "_reason": pa.array([reason for reason, _, _ in decoded], pa.string()),

@@ -26,7 +26,7 @@ from headrace.report import wording
 from headrace.report.html import render
 from headrace.report.model import HELD, Report
 from headrace.report.stored import PAGE, found_good, highest_number
-from headrace.verify import history, per_minute
+from headrace.verify import history, per_minute, quarantined
 from headrace.verify.scope import Scope
 
 
@@ -67,7 +67,7 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
             # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
             if not page.exists() and not is_of_another_checkpoint(folder):
                 _settle(folder, known, identity, scope, report, _changed(folder, known, scope, report))
-            documents.replace(page, render(report).encode())
+            documents.replace(page, render(report, quarantined.samples(folder, report)).encode())
             raise BrokenInvariantError(diagnosis(report, page))
         if changed := _changed(folder, known, scope, report):
             names = [_name(each) for each in sorted(changed, key=str)]
@@ -79,7 +79,7 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
     newer += [f"the batch of run {run}" for run in sorted(report.hashes.receipts) if run in verified.recheck_receipts]
     if newer:
         raise BrokenInvariantError(f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.")
-    documents.replace(page, render(report).encode())
+    documents.replace(page, render(report, quarantined.samples(folder, report)).encode())
     if pipeline.kept_per_minute:
         per_minute.extend(folder, verified)
     return verified.proved_by if verified.proved_by > verified.announced else None

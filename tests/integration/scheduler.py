@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
+from urllib.parse import quote
 
 from headrace import documents
 from headrace.kafka import Kafka
@@ -23,6 +24,7 @@ from headrace.local.rest import Airflow, Run, Task
 from headrace.local.services import Supervisor
 from headrace.report.model import ReceiptState, Report
 from headrace.settings import ROOT, Settings
+from tests.headrace.report.page import Page
 
 T = TypeVar("T")
 
@@ -110,6 +112,11 @@ class Scheduler:
         """Files of kept records of the newest micro-batch."""
         folder = self.folder(pipeline)
         return list(folder.published(folder.events, entries(folder)[-1].number).glob("*.parquet"))
+
+    def tab(self, run: Run) -> str:
+        """What the tab "Report" of a run shows."""
+        answer = self.airflow._send("GET", f"/headrace/reports/{run.dag}/{quote(run.id, safe='')}")  # noqa: SLF001, of what is no API
+        return " ".join(Page(answer.text).text.split())
 
     def details(self, path: str) -> dict[str, Any]:
         """What the API tells of something."""

@@ -489,6 +489,7 @@ def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
     assert scheduler.task(ended, "create_topics").state == "upstream_failed"
     assert scheduler.task(ended, "tell_everyone").state == "success"
     assert f"preflight failed: Topic {topics[0]} is gone from Kafka" in ends(scheduler, ended, "outcome", 1)
+    assert f"Topic {topics[0]} is gone from Kafka" in scheduler.tab(ended), "what the listener kept in the task's process"
     assert topics[0] not in scheduler.kafka.topics()
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from headrace.airflow import reasons
+
 PREFIX = "/headrace"
 
 
@@ -32,8 +34,9 @@ VIEWS: list[Any] = [
 
 
 class ReportTab(AirflowPlugin):
-    """Adds the tab and the pages it shows."""
+    """Adds the tab, the pages it shows, and what keeps the reasons that they show."""
 
     name = "headrace_report"
     fastapi_apps = APPLICATIONS
     external_views = VIEWS
+    listeners: list[Any] = [reasons]  # noqa: RUF012, as Airflow's own

@@ -25,6 +25,7 @@ from headrace.report.model import (
     Sample,
     State,
     Totals,
+    Undeclared,
     Waiting,
     WaitingPartition,
 )
@@ -237,6 +238,7 @@ reports = st.builds(
     balance=few(st.builds(Balance, topic=texts, partition=numbers, from_offset=numbers, until_offset=numbers, **counts)),
     receipts=few(receipts),
     invariants=few(invariants),
+    undeclared=optional(st.builds(Undeclared, sample=numbers, fields=few(texts), more=st.booleans())),
     quarantine=few(st.builds(Reason, reason=texts, field=optional(texts), count=numbers)),
     kept_per_minute=few(st.builds(Minute, minute=moments, kept=numbers)),
     samples=few(samples),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from headrace.report.console import show, task_log
-from headrace.report.model import Balance, InvariantState, Report, Sample, State
+from headrace.report.model import Balance, InvariantState, Report, Sample, State, Undeclared
 from headrace.report.wording import commands
 from headrace.terminal import LOG_WIDTH
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
@@ -52,6 +52,15 @@ def test_task_logs_hold_no_payload(value: str) -> None:
     """Without samples nothing of a record is printed."""
     samples = [Sample(topic="t", partition=0, offset=7_777_777, timestamp=NOW, key=value, values={"value": value})]
     assert shown(report(samples=samples), samples=False) == shown(report(samples=[]), samples=False)
+
+
+def test_undeclared_fields_are_named_where_samples_are() -> None:
+    """Names of fields come from records: a log that others read only counts them."""
+    found = report(undeclared=Undeclared(sample=10_000, fields=["device", "readings"], more=False))
+    assert "\nnot declared: device, readings (in a sample of 10,000 records)\n" in shown(found)
+    log = shown(found, samples=False)
+    assert "device" not in log
+    assert "\nnot declared: 2 fields, which the HTML report names (in a sample of 10,000 records)\n" in log
 
 
 def test_lines_fit_a_task_log() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.report.display import checked, clock, duration, plural, shortened, size, visible
+from headrace.report.display import beginning, checked, clock, duration, in_lines, paragraphs, plural, shortened, size, visible
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="")))
@@ -58,3 +58,26 @@ def test_plural_and_shortened() -> None:
 def test_units_agree_with_their_count(count: int, unit: str, seen: str) -> None:
     """One thing has no plural."""
     assert checked(count, unit) == seen
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        (b"", ""),
+        (b"abcd", "abcd"),
+        (b"abcde", "abcd… (5 bytes)"),
+        (b"a\xffb", "a\\xffb"),
+        ("abc€".encode(), "abc… (6 bytes)"),
+        (b"abc\xe2", "abc\\xe2"),
+    ],
+)
+def test_bytes_are_shown_as_far_as_they_are_text(content: bytes, seen: str) -> None:
+    """What is no UTF-8 is named; a character that the cut divides is not taken for that."""
+    assert beginning(content, 4) == seen
+
+
+def test_lines_that_were_broken_to_fit_an_alert_are_joined_where_a_page_breaks_them() -> None:
+    """Only those: a line that ended by itself, and an indented one, stay lines of their own."""
+    long = "Records left Kafka before a stream published them, or the first stream never published anything. " * 3
+    text = f"Red\n{long.strip()}\n  Do: {long.strip()}\nThe whole account: /data/report.html"
+    assert paragraphs(in_lines(text)) == text.splitlines()

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from headrace.report.html import MOST_ROWS, notice, render
-from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals
+from headrace.report.html import MOST_ROWS, Unusable, notice, render
+from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals, Undeclared
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 from tests.headrace.report.page import Page
 
 REFERENCES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "background", "ping", "cite", "style"}
+USUAL = Unusable(topic="test-topic", partition=0, offset=1_003, reason="wrong_type", field="amount", key="k-3", value="{}")
 OWN_TAGS = {tag for tag, _ in Page(render(report())).tags}
 
 
@@ -51,6 +52,36 @@ def test_values_of_records_stay_text(value: str) -> None:
     samples = [Sample(topic=value, partition=0, offset=0, timestamp=NOW, key=value, values={value: value})]
     tags = {tag for tag, _ in Page(render(report(samples=samples))).tags}
     assert tags <= OWN_TAGS
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_quarantined_records_stay_text(value: str) -> None:
+    """Nor does anything of a record that was quarantined."""
+    unusable = Unusable(topic=value, partition=0, offset=3, reason=value, field=value, key=value, value=value)
+    page = Page(render(report(), [unusable]))
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in Page(render(report(), [USUAL])).tags} | OWN_TAGS
+    assert not [character for character in page.text if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}]
+
+
+def test_quarantined_records_are_shown_with_position_reason_and_field() -> None:
+    """Below the counts by reason and field; a page without samples does not speak of any."""
+    assert "test-topic-0 @ 1,003 wrong_type amount k-3 {} " in Page(render(report(), [USUAL])).text
+    assert "Samples come from" in Page(render(report(), [USUAL])).text
+    assert "Samples come from" not in Page(render(report())).text
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_names_of_fields_stay_text(value: str) -> None:
+    """A name that no pipeline declares comes from a record."""
+    tags = {tag for tag, _ in Page(render(report(undeclared=Undeclared(sample=9, fields=[value], more=False)))).tags}
+    assert tags <= OWN_TAGS | {"bdi"}
+
+
+def test_undeclared_fields_are_said_to_be_from_a_sample() -> None:
+    """There may be others."""
+    found = Undeclared(sample=10_000, fields=["device", "two words"], more=True)
+    assert 'not declared device , "two words" (and others, in a sample of 10,000 records:' in Page(render(report(undeclared=found))).text
+    assert "not declared" not in Page(render(report(undeclared=Undeclared(sample=9, fields=[], more=False)))).text
 
 
 def test_template_has_no_address() -> None:

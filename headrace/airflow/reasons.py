@@ -1,0 +1,37 @@
+"""Why a task failed, kept as an XCom of its try: the tab "Report" and the task `outcome` show it. Airflow itself has it in the task's log alone.
+
+Airflow removes a task's XComs when its next try starts.
+"""
+
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+KEY = "headrace_reason"
+LONGEST = 4_000
+"""Characters. What an exception says may hold anything."""
+
+INGEST, VERIFY = "_ingest", "_verify"
+"""How the ids of a pipeline's DAGs end."""
+
+
+@hookimpl
+def on_task_instance_failed(task_instance: Any, error: object) -> None:
+    """Keep the exception of any task of a pipeline's DAG, a user's own included; called in the task's process, and only there with an exception."""
+    if isinstance(error, BaseException) and task_instance.dag_id.endswith((INGEST, VERIFY)):
+        keep(task_instance, text(error))
+
+
+def keep(task_instance: Any, reason: str) -> None:
+    """Keep why a try failed."""
+    task_instance.xcom_push(KEY, {"try": task_instance.try_number, "reason": reason})
+
+
+def text(error: BaseException) -> str:
+    """What an exception says, in text that can be stored; of one that is not Airflow's the type says more than its words."""
+    from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415, every task's process loads this module
+
+    said = str(error).strip()
+    name = type(error).__name__
+    found = said if said and isinstance(error, AirflowException) else f"{name}: {said}" if said else name
+    return found[:LONGEST].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
