@@ -59,7 +59,10 @@ def page(data: Path, dag_id: str, run_id: str) -> HTMLResponse:
             path = document.with_name(PAGE)
         return HTMLResponse(path.read_bytes(), headers=HEADERS)
     except FileNotFoundError:
-        return _notice("No report yet", missing)
+        return _notice(
+            "No report yet",
+            f"{missing} One that is older than the pipeline keeps its reports is removed ([retention], 30 days by default).",
+        )
     except OSError as error:
         return _notice("The report cannot be read", f"`{path}`: {error.strerror}.")
 
