@@ -90,9 +90,9 @@ class Cover(msgspec.Struct):
         return item in (self.recheck.micro_batches if isinstance(item, int) else self.recheck.receipts)
 
     @property
-    def looked(self) -> tuple[int, bool]:
+    def looked(self) -> tuple[int, bool, int]:
         """When it looked: of two reports about the same the one that looked last counts, and only a run that began later settles a red."""
-        return (self.seen, True) if self.doubts else (self.number, False)
+        return (self.seen if self.doubts else self.number, self.doubts, self.number)
 
     @property
     def items(self) -> set[int | str]:

@@ -1,20 +1,23 @@
 """What is left of reports and receipts when a pipeline runs for long: enough, and no more, and nothing that a later read needs."""
 
 import os
+import tempfile
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace import documents
 from headrace.contract.retention import Retention
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
-from headrace.ledger.progress import completed_receipts, read_streamed, read_verified
+from headrace.ledger.progress import Mark, Verified, completed_receipts, read_streamed, read_verified
 from headrace.ledger.receipts import Receipt, receipt_of, receipts
-from headrace.report.stored import DOCUMENT, PAGE, Of, find, highest_number, of_run
+from headrace.report.stored import DOCUMENT, PAGE, Of, expire, find, highest_number, of_run
 from headrace.verify.scope import Scope, everything, since_verified
 from headrace.verify.scope import of_run as scope_of_run
 from headrace.verify.settle import LOT, conclude, tidy
@@ -279,6 +282,79 @@ def test_a_red_goes_before_the_greens_that_began_with_it(tmp_path: Path) -> None
     os.utime(one.folder.report("red") / DOCUMENT, (0, 0))
     tidy(one.folder, RETENTION)
     assert reported(one.folder) == ["green", "red"]
+
+
+def account(
+    number: int, seen: int, run: str, items: set[int], named: set[int], *, is_red: bool, everything: bool = False
+) -> dict[str, Any]:
+    """What of a report says which runs it covers, and how."""
+    return {
+        "number": number,
+        "seen": seen,
+        "run": run,
+        "hashes": {"entries": {}},
+        "ever": {"micro_batches": 3},
+        "receipts": [],
+        "micro_batches": [{"id": item} for item in sorted(items)],
+        "aged_out": [],
+        "invariants": [{"id": "I8", "state": "broken" if is_red else "held"}],
+        "recheck": {"micro_batches": sorted(named), "receipts": [], "everything": everything},
+    }
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Reports about three micro-batches, in the order of their numbers."""
+    count = draw(st.integers(2, 7))
+    found = []
+    for number in range(1, count + 1):
+        is_red = draw(st.booleans())
+        items = draw(st.sets(st.integers(0, 2)))
+        named = draw(st.sets(st.sampled_from(sorted(items)))) if items and is_red else set()
+        seen = draw(st.integers(number, count)) if is_red else number
+        run = draw(st.sampled_from(["scheduled__", "by_hand__"])) + str(number)
+        everything = is_red and draw(st.booleans()) and draw(st.booleans())
+        found.append(account(number, seen, run, items, named, is_red=is_red, everything=everything))
+    return found
+
+
+def shown(base: Path, reports: list[dict[str, Any]], written_at: list[int]) -> tuple[str | None, str | None]:
+    """Which report the tab of a run shows that published all of it, before and after all that was written before 2 has expired."""
+    folder = Folder(base / "p")
+    mark = Mark(number=2, sha256="0" * 64, proven_by=1)
+    documents.write(folder.verified, Verified(mark=mark))  # without entries: each micro-batch may be the run's
+    for report, at in zip(reports, written_at, strict=True):
+        path = folder.report(report["run"]) / DOCUMENT
+        path.parent.mkdir(parents=True)
+        path.write_bytes(msgspec.json.encode(report))
+        os.utime(path, (at, at))
+    before = of_run(folder, "run", Of.INGEST)
+    expire(folder, 2.0, inf)
+    after = of_run(folder, "run", Of.INGEST)
+    assert reports[-1]["run"] in reported(folder)
+    return before.parent.name if before else None, after.parent.name if after else None
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.data())
+def test_no_red_turns_green_whatever_has_expired(reports: list[dict[str, Any]], data: st.DataObject) -> None:
+    """The tab of a run shows a red before some reports are removed: then a red after it, or none."""
+    red = {report["run"] for report in reports if report["invariants"][0]["state"] == "broken"}
+    with tempfile.TemporaryDirectory() as base:
+        before, after = shown(Path(base), reports, [data.draw(st.integers(0, 2)) for _ in reports])
+    assert before not in red or after is None or after in red
+
+
+def test_of_two_reds_that_ended_together_the_later_one_stays(tmp_path: Path) -> None:
+    """Both looked at micro-batch 2, and only the one with the higher number, which counts, names it."""
+    reports = [
+        account(1, 2, "z", {0, 2}, {0}, is_red=True),
+        account(2, 2, "a", {0, 1, 2}, {2}, is_red=True),
+        account(3, 3, "green", {0, 1}, set(), is_red=False),
+    ]
+    for number in (0, 1):  # however a folder is listed
+        reports[number]["run"], reports[1 - number]["run"] = "za" if number else "az"
+        assert shown(tmp_path / str(number), reports, [0, 0, 0]) == (reports[1]["run"],) * 2
 
 
 def test_the_newest_report_stays_however_old(tmp_path: Path) -> None:
