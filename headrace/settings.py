@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from headrace.contract.limits import UNITS, seconds
 from headrace.errors import MistakeError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +20,11 @@ CONNECTION = "AIRFLOW_CONN_KAFKA_DEFAULT"
 
 HIGHEST_PORT = 65_000
 """Leaves room for the ports that follow the named one."""
+
+
+KEEP_LOGS, KEEP_RUNS = "HEADRACE_KEEP_LOGS", "HEADRACE_KEEP_RUNS"
+_KEPT = "30 days"
+"""For how long, where the environment does not say."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Settings:
     kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials included
     connection Airflow's `kafka_default` as JSON, where the environment of Airflow's services holds it
     kafka_connection the name of a connection that Airflow is to be asked for, where the environment is that of Airflow's services
+    keep_logs  for how long the stack keeps the logs of Airflow's tasks, in seconds
+    keep_runs  for how long it keeps what Airflow's database says of past runs, in seconds
     """
 
     home: Path
@@ -45,10 +53,12 @@ class Settings:
     kafka: Path | None
     connection: str | None
     kafka_connection: str | None = None
+    keep_logs: float = 30.0 * UNITS["day"]
+    keep_runs: float = 30.0 * UNITS["day"]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one."""
+        """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one, and a duration that is none, or too short."""
         java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or HOME).absolute(),
@@ -60,6 +70,8 @@ class Settings:
             kafka=Path(kafka).absolute() if kafka else None,
             connection=environment.get(CONNECTION),
             kafka_connection=environment.get("HEADRACE_KAFKA_CONNECTION") or None,
+            keep_logs=_duration(environment, KEEP_LOGS),
+            keep_runs=_duration(environment, KEEP_RUNS),
         )
 
     @property
@@ -117,6 +129,14 @@ def _of_connection(text: str) -> dict[str, str]:
         raise MistakeError(
             f'{CONNECTION} must be JSON with Kafka\'s settings in its extra: {{"extra": {{"bootstrap.servers": "host:port"}}}}.'
         ) from None
+
+
+def _duration(environment: Mapping[str, str], name: str) -> float:
+    """At least a day: what is removed must not be a run's that goes on, and a run with all of its tries can take that long."""
+    found = seconds(text := environment.get(name) or _KEPT)
+    if found is None or found < UNITS["day"]:
+        raise MistakeError(f"{name} is {text!r}; it must be a number and a unit, such as '30 days', and at least '1 day'.")
+    return found
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

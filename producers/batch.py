@@ -20,6 +20,7 @@ from headrace.kafka import UNANSWERED, Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import Positions, between
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
+from headrace.ledger.verified_receipts import has_expired
 from producers.samples import payload
 
 SETTINGS = {
@@ -88,8 +89,8 @@ def produce_batch(
     records: int | None = None,
     malformed: float | None = None,
     seed: int | None = None,
-) -> Receipt:
-    """Produce a run's batch, or what is missing of it, and return its complete receipt.
+) -> Receipt | None:
+    """Produce a run's batch, or what is missing of it, and return its complete receipt; `None` if it was verified and has expired since.
 
     `None` stands for the pipeline file's number, or a seed drawn at random. A receipt that is there decides over all three.
     Raises `BrokerError` where another try can complete the batch, `DeliveryError` where it can't.
@@ -110,7 +111,7 @@ def _produce(
     records: int | None,
     malformed: float | None,
     seed: int | None,
-) -> Receipt:
+) -> Receipt | None:
     acknowledgements = Acknowledgements()
     topics = [topic.name for topic in pipeline.topics]
     cluster.require_rights(topics, "Write")
@@ -120,6 +121,8 @@ def _produce(
         if receipt.state == ReceiptState.COMPLETE:
             return receipt
         landed, digest = read_back(cluster, receipt, topics, acknowledgements)
+    elif has_expired(folder, run):
+        return None
     else:
         landed, digest = None, 0
         receipt = Receipt(

@@ -26,6 +26,8 @@ from headrace.settings import Settings
 PREFIX = "/headrace"
 """Below which the plugin serves these pages."""
 
+REMOVED = "One that is older than the pipeline keeps its reports is removed ([retention], 30 days by default)."
+
 MOST_TASKS = 5
 """That a page names: a mapped task may fail a thousand times."""
 
@@ -93,7 +95,7 @@ def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.
         return HTMLResponse(path.read_bytes(), headers=HEADERS)
     except FileNotFoundError:
         tasks = look()
-        return _tasks(tasks) if tasks else _notice("No report yet", missing)
+        return _tasks(tasks) if tasks else _notice("No report yet", f"{missing} {REMOVED}")
     except OSError as error:
         return _notice("The report cannot be read", f"`{path}`: {error.strerror}.")
 

@@ -210,6 +210,9 @@ def produce_batch(pipeline: Pipeline) -> Any:
                 malformed=params["malformed"],
                 seed=params["seed"],
             )
+        if receipt is None:
+            log.info("the batch was complete and verified before, and its receipt has expired ([retention]); nothing was sent")
+            return {}
         for landing in receipt.landings:
             place = f"{landing.topic}-{landing.partition}"
             log.info(
@@ -418,6 +421,8 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])
         with plainly():
+            if not (path / "report.json").exists():
+                raise MistakeError("The report of this run was removed, since it is older than [retention] says. Clear `check`.")
             found = documents.read(path / "report.json", Report)
             page = console.task_log()
             with page.capture() as shown:

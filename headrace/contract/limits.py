@@ -42,8 +42,8 @@ def limits(file: Table) -> Limits:
     if table is None:
         return Limits()
     found = Limits(
-        lag=_duration(table, "lag"),
-        freshness=_duration(table, "freshness"),
+        lag=duration(table, "lag"),
+        freshness=duration(table, "freshness"),
         quarantined=table.share("quarantined", None),  # type: ignore[arg-type]
     )
     table.refuse_others()
@@ -56,15 +56,14 @@ def seconds(text: str) -> float | None:
     return float(match["number"]) * UNITS[match["unit"]] if match and float(match["number"]) > 0 else None
 
 
-def written(duration: float) -> str:
+def written(length: float) -> str:
     """A duration as a file would have it: in the largest unit in which it is a whole number."""
-    unit, length = max(
-        ((unit, length) for unit, length in UNITS.items() if duration % length == 0), key=lambda each: each[1], default=("second", 1)
-    )
-    return f"{duration / length:g} {unit}{'s' * (duration != length)}"
+    unit, one = max(((unit, one) for unit, one in UNITS.items() if length % one == 0), key=lambda each: each[1], default=("second", 1))
+    return f"{length / one:g} {unit}{'s' * (length != one)}"
 
 
-def _duration(table: Table, key: str) -> float | None:
+def duration(table: Table, key: str) -> float | None:
+    """The duration that a key holds, in seconds, or `None` if it is absent or none, which is noted."""
     text = table.text(key, None)
     if text is None:
         return None

@@ -16,6 +16,7 @@ from headrace.contract.filter import Filter
 from headrace.contract.limits import Limits, limits
 from headrace.contract.places import pointed
 from headrace.contract.reading import Table
+from headrace.contract.retention import Retention, retention
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import MistakeError, PipelineFileError
@@ -77,6 +78,7 @@ class Pipeline:
     kept_per_minute: bool
     topics: tuple[Topic, ...]
     limits: Limits
+    retention: Retention
     demo: Demo | None
 
     @classmethod
@@ -98,6 +100,7 @@ class Pipeline:
             "kept_per_minute": file.boolean("kept_per_minute", default=False),
             "topics": _topics(file),
             "limits": limits(file),
+            "retention": retention(file),
             "demo": _demo(file, found_format, fields),
         }
         if values["demo"] is not None and values["starting"] not in {"earliest", None}:

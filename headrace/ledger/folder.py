@@ -83,6 +83,11 @@ class Folder:
         return self.receipts / "verified.jsonl"
 
     @property
+    def expired(self) -> Path:
+        """One line per verified receipt that was removed because it was old enough."""
+        return self.receipts / "expired.jsonl"
+
+    @property
     def reports(self) -> Path:
         """One folder per verify run."""
         return self.root / "reports"

@@ -154,7 +154,9 @@ def published_runs(folder: Folder) -> set[str]:
 
 def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
     """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that are not verified yet."""
-    return sorted({receipt.run for receipt in before} | {run for run in published_runs(folder) if not folder.is_verified(run)})
+    return sorted(
+        {receipt.run for receipt in before} | {run for run in published_runs(folder) if not verified_receipts.is_settled(folder, run)}
+    )
 
 
 def completed_receipts(folder: Folder) -> list[Receipt]:

@@ -1,15 +1,19 @@
-"""Verified receipts: the journal that says which they are, and their move out of the way.
+"""Verified receipts: the journal that says which they are, their move out of the way, and their end.
 
 The journal is what counts. Where a file is only says who reads it: those in `receipts/` are read by each stream and each verify run.
+A receipt that was kept for long enough is removed; a line in `expired.jsonl` stays: its batch is not sent again, and is no longer checked.
 """
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from headrace import documents
+from headrace.errors import LedgerError
 from headrace.ledger.entries import Sha256
 from headrace.ledger.folder import Folder
 from headrace.ledger.ranges import Positions
@@ -17,20 +21,33 @@ from headrace.ledger.receipts import Receipt, receipts
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line of the journal: this receipt was verified when it had this content. A later line about the same run replaces it."""
+    """A line about a receipt: it was verified when it had this content. A later line about the same run replaces it."""
 
     run: str
     sha256: Sha256
 
 
 def journaled(folder: Folder) -> dict[str, str]:
-    """Run → SHA-256 of each receipt that was verified."""
-    known: dict[str, str] = {}
-    for text in documents.content(folder.journal).splitlines() if folder.journal.exists() else ():
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # torn by a power cut: that receipt was not moved and is verified again
-            line = msgspec.json.decode(text, type=Line)
-            known[line.run] = line.sha256
-    return known
+    """Run → SHA-256 of each receipt that was verified and has not expired."""
+    return _read(folder.journal)
+
+
+def expired(folder: Folder) -> set[str]:
+    """The runs whose receipts have expired. Reads a line for each, so this is for looks at the whole history."""
+    return {run for run in _read(folder.expired) if not folder.receipt(run).exists()}
+
+
+def has_expired(folder: Folder, run: str) -> bool:
+    """Whether the receipt of a run was verified, and removed when it was old enough. One that was put back counts again."""
+    if folder.receipt(run).exists() or not folder.expired.exists():
+        return False
+    encoded = msgspec.json.encode(run)  # searched for first, since a line is added for each run that there ever was
+    return encoded in documents.content(folder.expired) and run in _read(folder.expired)
+
+
+def is_settled(folder: Folder, run: str) -> bool:
+    """Whether the receipt of a run was verified, be it still there or not."""
+    return folder.is_verified(run) or has_expired(folder, run)
 
 
 def add(folder: Folder, proven: Mapping[str, str]) -> bool:
@@ -52,14 +69,53 @@ def add(folder: Folder, proven: Mapping[str, str]) -> bool:
     if not new:
         return False
     documents.make_folder(folder.verified_receipts)
-    with folder.journal.open("a+b") as file:
-        if end := file.tell():
-            file.seek(end - 1)
-            file.write(b"" if file.read() == b"\n" else b"\n")  # ends a torn line
-        file.write(_lines(new))
-    documents.sync(folder.journal)
+    _append(folder.journal, new)
     _move({folder.receipt(run): folder.verified_receipt(run) for run in new})
+    for run in new:
+        os.utime(folder.verified_receipt(run))  # from now on it is kept for as long as the pipeline says
     return True
+
+
+def expire(folder: Folder, before: float, at_once: float, keep: Collection[str]) -> int:
+    """Remove the receipts that were verified before a moment; returns how many. The caller holds the lock of `verified.json`.
+
+    One that is not what the journal says stays: it is no proof, and `headrace verify` says so. The line in `expired.jsonl` is synced before
+    a file is removed, and the journal forgets it last. A crash in between is harmless:
+
+    - Both the line and the file: the file counts, and is removed the next time.
+    - Neither file nor forgotten by the journal: the line counts, and the journal forgets it the next time.
+    - Neither file nor line can't be; a receipt that is missing without a line was lost, which is red.
+
+    Args:
+        folder: of the pipeline
+        before: seconds since 1970
+        at_once: nothing is done unless one was verified before this moment, so that most runs only list the folder
+        keep: runs whose receipts stay: those that are to be read again, or that the last stream names
+    """
+    if not folder.verified_receipts.exists():
+        return 0
+    with os.scandir(folder.verified_receipts) as entries:
+        verified_at = {Path(entry.path): entry.stat().st_mtime for entry in entries if entry.name.endswith(".json")}
+    if not any(at < at_once for at in verified_at.values()):
+        return 0
+    known, lines = journaled(folder), _read(folder.expired)
+    old = {}
+    for path in (path for path, at in verified_at.items() if at < before):
+        with suppress(LedgerError):
+            data = documents.content(path)
+            run, sha256 = documents.decode(path, data, Receipt).run, hashlib.sha256(data).hexdigest()
+            if run not in keep and known.get(run) == sha256 and folder.receipt(run) == path:
+                old[run] = sha256
+    if new := {run: sha256 for run, sha256 in old.items() if lines.get(run) != sha256}:
+        _append(folder.expired, new)
+    for run in old:
+        folder.verified_receipt(run).unlink()
+    documents.sync_directory(folder.verified_receipts)
+    gone = {*lines, *new}
+    rest = {run: sha256 for run, sha256 in known.items() if run not in gone or folder.receipt(run).exists()}
+    if rest != known:
+        documents.replace(folder.journal, _lines(rest))
+    return len(old)
 
 
 def take_back(folder: Folder, ends: Positions) -> None:
@@ -74,6 +130,26 @@ def take_back(folder: Folder, ends: Positions) -> None:
     known = journaled(folder)
     if known.keys() & unverified:
         documents.replace(folder.journal, _lines({run: sha256 for run, sha256 in known.items() if run not in unverified}))
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Run → SHA-256, as the lines of a file say."""
+    known: dict[str, str] = {}
+    for text in documents.content(path).splitlines() if path.exists() else ():
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # torn by a power cut: that receipt is where it was, and is looked at again
+            line = msgspec.json.decode(text, type=Line)
+            known[line.run] = line.sha256
+    return known
+
+
+def _append(path: Path, hashes: Mapping[str, str]) -> None:
+    """Add lines to a file, and sync it."""
+    with path.open("a+b") as file:
+        if end := file.tell():
+            file.seek(end - 1)
+            file.write(b"" if file.read() == b"\n" else b"\n")  # ends a torn line
+        file.write(_lines(hashes))
+    documents.sync(path)
 
 
 def _lines(hashes: Mapping[str, str]) -> bytes:

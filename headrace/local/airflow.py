@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from headrace.contract.limits import written
 from headrace.local import credentials, ports, shared, spark
 from headrace.local.layout import Layout
-from headrace.settings import ROOT, Settings
+from headrace.settings import KEEP_LOGS, KEEP_RUNS, ROOT, Settings
 
 API_SERVER = "api-server"
 EXECUTION_API = "execution-api"
@@ -68,6 +69,8 @@ def _own(settings: Settings) -> dict[str, str]:
         "HEADRACE_DAGS": str(settings.dags),
         "HEADRACE_KAFKA_PORT": str(settings.kafka_port),
         "HEADRACE_UI_PORT": str(settings.ui_port),
+        KEEP_LOGS: written(settings.keep_logs),
+        KEEP_RUNS: written(settings.keep_runs),
     }
     return own | ({"HEADRACE_JAVA_HOME": str(settings.java_home)} if settings.java_home else {})
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 
 from headrace.local.layout import Layout
-from headrace.settings import CONNECTION, Settings
+from headrace.settings import CONNECTION, KEEP_LOGS, KEEP_RUNS, Settings
 
 PORTS = ("HEADRACE_KAFKA_PORT", "HEADRACE_UI_PORT")
-KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME", CONNECTION)
+KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME", CONNECTION, KEEP_LOGS, KEEP_RUNS)
 """What a stack is started with, besides the state folder by which it is found."""
 
 

@@ -1,5 +1,6 @@
 """Spark's configuration folder and environment on this machine."""
 
+import math
 import os
 import shlex
 import shutil
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from headrace import documents
 from headrace.errors import SurroundingsError
@@ -103,14 +106,28 @@ def java_options(folder: Path, archiving: str) -> str:
     return f'{places} "{archiving}" -Xlog:disable' if archiving else places
 
 
-def tidy(folder: Path) -> None:
-    """Remove what drivers that were killed have left, unless one still runs, such as a live view: then it may be using it."""
-    if any(processes_with("SPARK_CONF_DIR", str(folder))):
-        return
+BOOT = 60.0
+"""Seconds by which a process may seem to have begun too late: its start is counted from the machine's, which is known less exactly."""
+
+
+def tidy(folder: Path, before: float = math.inf) -> None:
+    """Remove what drivers that were killed have left before a moment (seconds since 1970), and before any that runs now began."""
+    running = [process for process in processes_with("SPARK_CONF_DIR", str(folder)) if _is_driver(process)]
+    before = min(before, *(process.create_time() - BOOT for process in running), math.inf)
     for left in scratch(folder).glob("*"):
+        with suppress(FileNotFoundError):  # a driver that ends removes its own
+            if left.lstat().st_mtime >= before:
+                continue
         shutil.rmtree(left, ignore_errors=True)
         with suppress(OSError):
             left.unlink()
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    """Whether a process is Spark's, or about to become it. Airflow's services have the same environment."""
+    with suppress(psutil.Error):
+        return any("spark" in argument for argument in process.cmdline())
+    return False
 
 
 def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

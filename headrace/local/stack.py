@@ -37,6 +37,7 @@ READY_WITHIN = 180.0
 """Seconds until every service must be ready; it takes about 20 on two idle cores."""
 
 KAFKA = "kafka"
+HOUSEKEEPING = "housekeeping"
 
 STARTING = "Starting Kafka and Airflow ..."
 
@@ -196,6 +197,7 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
             Service(name, [sys.executable, "-m", "airflow", *airflow.command(name, settings)], layout.log(name))
             for name in airflow.SERVICES
         ),
+        Service(HOUSEKEEPING, [sys.executable, "-m", "headrace.local.housekeeping"], layout.log(HOUSEKEEPING)),
     ]
     began = time.monotonic()
     supervisor.start(services, environment)

@@ -1,7 +1,11 @@
-"""Reports that verify runs wrote, and which of them account for an ingest run."""
+"""Reports that verify runs wrote, which of them account for an ingest run, and which are no longer needed."""
 
-from collections.abc import Iterator
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,6 +86,11 @@ class Cover(msgspec.Struct):
     def names(self, item: int | str) -> bool:
         """Whether it asks later runs to check a micro-batch or a receipt again."""
         return item in (self.recheck.micro_batches if isinstance(item, int) else self.recheck.receipts)
+
+    @property
+    def looked(self) -> tuple[int, bool, int]:
+        """When it looked: of two reports about the same the one that looked last counts, and only a run that began later settles a red."""
+        return (self.seen if self.doubts else self.number, self.doubts, self.number)
 
     @property
     def items(self) -> set[int | str]:
@@ -168,11 +177,9 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     def decides(cover: Cover, item: int | str) -> bool:
         return (cover.covers(item) and not is_of_another(cover, item)) or (cover.recheck.everything and cover.seen >= settled)
 
-    def looked_last(each: tuple[Cover, Path]) -> tuple[int, bool]:
-        cover = each[0]
-        return (cover.seen, True) if cover.doubts else (cover.number, False)
-
-    newest = {item: max((each for each in known if decides(each[0], item)), key=looked_last, default=None) for item in items}
+    newest = {
+        item: max((each for each in known if decides(each[0], item)), key=lambda each: each[0].looked, default=None) for item in items
+    }
     red = [each for item, each in newest.items() if each and is_red(each[0], item)]
     if red:
         return max(red, key=lambda each: each[0].number)[1]
@@ -194,6 +201,72 @@ def discard(folder: Folder, run: str) -> None:
     """Remove a report, its page first: a page without its document would be of no known report."""
     for name in (PAGE, DOCUMENT):
         (folder.report(run) / name).unlink(missing_ok=True)
+
+
+def expire(folder: Folder, before: float, at_once: float) -> int:
+    """Remove the reports that were written before a moment and that nothing depends on; returns how many.
+
+    Later reads ask for the newest report about each micro-batch and batch of a run (`of_run`), for the newest of all, for a red that nothing
+    has settled (`find`), and for those that began after a run that ends now (`found_good`). So reports go in the order in which they looked
+    (`Cover.looked`), the earliest first, up to the first that stays: one that is newer than that moment, the one with the highest number, or
+    a red that names something at which no later report looked. Then of everything
+
+    - that a report is left about, the report that decides is the same as before. No older green comes to light: it goes before the red.
+    - that no report is left about, there is no report any more, and no red is lost that still counts: it names something, and stays; or it
+      names nothing, then any newer green settles it (`of_run`), and as long as there is none all that are left are red.
+
+    A crash in between leaves a shorter history, as another moment would have. Of one report the page goes first: a page without its document
+    would be shown whatever newer reports say.
+
+    The caller holds the lock of `verified.json`. The counter is in `.number` and in `verified.json`, and the highest number stays.
+
+    Args:
+        folder: of the pipeline
+        before: seconds since 1970
+        at_once: nothing is done unless one was written before this moment, so that most runs only list the folder
+    """
+    written_at = _written_at(folder)
+    if not any(at < at_once for at in written_at.values()):
+        return 0
+    covers = {path: cover for path in written_at if (cover := _decoded(path, Cover))}
+    earliest_first = sorted(covers, key=lambda path: covers[path].looked)
+    kept = _unsettled({path: covers[path] for path in reversed(earliest_first)})
+    kept |= set(sorted(covers, key=lambda path: covers[path].number)[-1:])
+    going = list(itertools.takewhile(lambda path: written_at[path] < before and path not in kept, earliest_first))
+    going += [path for path, at in written_at.items() if path not in covers and at < before]  # damaged: no read asks for it
+    for path in going:
+        for name in (PAGE, DOCUMENT):
+            path.with_name(name).unlink(missing_ok=True)
+        with suppress(OSError):  # something else is in there, and stays
+            path.parent.rmdir()
+    return len(going)
+
+
+def _unsettled(latest_first: Mapping[Path, Cover]) -> set[Path]:
+    """The reds that name something at which no later report looked."""
+    found: set[Path] = set()
+    looked_at: set[int | str] = set()
+    ends = inf  # where the ledger ends, as a later red found
+    for path, cover in latest_first.items():
+        named: set[int | str] = {*cover.recheck.micro_batches, *cover.recheck.receipts}
+        if cover.doubts:
+            if any(item not in looked_at and not (isinstance(item, int) and item >= ends) for item in named):
+                found.add(path)
+            ends = min(ends, cover.ever.micro_batches)
+        looked_at |= named | cover.items
+    return found
+
+
+def _written_at(folder: Folder) -> dict[Path, float]:
+    """The documents, and when each was written, in seconds since 1970."""
+    found: dict[Path, float] = {}
+    if folder.reports.is_dir():
+        with os.scandir(folder.reports) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    path = Path(entry.path) / DOCUMENT
+                    found[path] = path.stat().st_mtime
+    return found
 
 
 def _published_by(folder: Folder, run: str) -> set[int]:

@@ -153,12 +153,14 @@ class Verification:
     def _run(self, run: str) -> Report:
         began = datetime.now(UTC)
         chosen = self._chosen
-        for run_id in sorted(
-            set(self.scope.receipts) - {receipt.run for receipt in self.receipts if receipt.state == ReceiptState.COMPLETE}
-        ):
+        absent = set(self.scope.receipts) - {receipt.run for receipt in self.receipts if receipt.state == ReceiptState.COMPLETE}
+        expired = {run_id for run_id in absent if verified_receipts.has_expired(self.folder, run_id)}
+        for run_id in sorted(absent - expired):
             self.findings.add(
                 Invariant.RECEIPTS_LANDED, f"run {run_id}: its receipt was there, complete, and is not any more", receipt=run_id
             )
+        if expired or self.scope.has_expired:
+            self.findings.not_checked(Invariant.RECEIPTS_LANDED)
         altered = {
             run_id
             for run_id, digest in self.hashes.receipts.items()

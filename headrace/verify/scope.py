@@ -9,7 +9,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import published_runs, read_verified
 from headrace.ledger.receipts import Receipt, ReceiptState, receipt_of, receipts
-from headrace.ledger.verified_receipts import journaled
+from headrace.ledger.verified_receipts import expired, has_expired, is_settled, journaled
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     moves: bool
     whole: bool = False
     """Whether it is all that was ever published."""
+    has_expired: bool = False
+    """Whether receipts of its batches have expired, so that not all of I1 can be checked."""
 
 
 def since_verified(folder: Folder) -> Scope:
@@ -32,7 +34,7 @@ def since_verified(folder: Folder) -> Scope:
     return Scope(
         checkpoint=_checkpoint(folder),
         micro_batches=sorted({*new, *verified.recheck}),
-        receipts=sorted(run for run in published_runs(folder) if run in verified.recheck_receipts or not folder.is_verified(run)),
+        receipts=sorted(run for run in published_runs(folder) if run in verified.recheck_receipts or not is_settled(folder, run)),
         moves=True,
     )
 
@@ -50,12 +52,15 @@ def with_new(scope: Scope, folder: Folder) -> Scope:
 
 def everything(folder: Folder) -> Scope:
     """All that was ever published or receipted."""
+    known = {*published_runs(folder), *journaled(folder), *(receipt.run for receipt in receipts(folder, verified=True))}
+    gone = expired(folder)
     return Scope(
         checkpoint=_checkpoint(folder),
         micro_batches=sorted({*published_numbers(folder), *read_verified(folder).recheck}),
-        receipts=sorted({*published_runs(folder), *journaled(folder), *(receipt.run for receipt in receipts(folder, verified=True))}),
+        receipts=sorted(known - gone),
         moves=True,
         whole=True,
+        has_expired=bool(gone),
     )
 
 
@@ -76,7 +81,13 @@ def of_run(folder: Folder, run: str) -> Scope:
     if run in (verified := read_verified(folder)).recheck_receipts:
         chosen += verified.recheck  # a record of the batch may be in one of these a second time
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []
-    return Scope(checkpoint=_checkpoint(folder), micro_batches=whole, receipts=[run] if receipt else [], moves=False)
+    return Scope(
+        checkpoint=_checkpoint(folder),
+        micro_batches=whole,
+        receipts=[run] if receipt else [],
+        moves=False,
+        has_expired=has_expired(folder, run),
+    )
 
 
 def _checkpoint(folder: Folder) -> str | None:

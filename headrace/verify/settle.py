@@ -1,12 +1,15 @@
-"""The beginning and the end of a verify run: the number it draws, and what is remembered of what it found."""
+"""The beginning and the end of a verify run: the number it draws, what is remembered of what it found, and what is no longer kept."""
 
+import logging
+import time
 from pathlib import Path
 
 import msgspec
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokenInvariantError, LedgerError
+from headrace.contract.retention import Retention
+from headrace.errors import BrokenInvariantError, HeadraceError, LedgerError
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, read_identity
@@ -18,6 +21,7 @@ from headrace.ledger.progress import (
     advanced,
     entry_sha256,
     is_of_another_checkpoint,
+    published_runs,
     read_verified,
     stored_verified,
 )
@@ -25,9 +29,14 @@ from headrace.ledger.receipts import receipt_sha256
 from headrace.report import wording
 from headrace.report.html import render
 from headrace.report.model import HELD, Report
-from headrace.report.stored import PAGE, found_good, highest_number
+from headrace.report.stored import PAGE, expire, found_good, highest_number
 from headrace.verify import history, per_minute, quarantined
 from headrace.verify.scope import Scope
+
+log = logging.getLogger("headrace")
+
+LOT = 1 / 8
+"""Part of the time for which something is kept: it goes in lots, once the oldest is that much too old, since each lot reads all that is kept."""
 
 
 def draw_number(folder: Folder, purpose: str) -> int:
@@ -47,17 +56,43 @@ def draw_number(folder: Folder, purpose: str) -> int:
 
 
 def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
-    """Remember what was proven; write `report.html` beside `report.json` once the outcome is certain.
+    """Remember what was proven; write `report.html` beside `report.json` once the outcome is certain. Then remove what is no longer kept.
 
     Returns the number of the last report that proved something, if that is not announced yet.
 
     Raises `BrokenInvariantError` on red. Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile:
     then nothing is said of what is there now.
     """
+    try:
+        return _conclude(folder, pipeline, scope, report)
+    finally:
+        tidy(folder, pipeline.retention)
+
+
+def tidy(folder: Folder, retention: Retention) -> None:
+    """Remove reports and verified receipts that are older than the pipeline keeps them. A failure is a warning: the next run tries again."""
+    now = time.time()
+    try:
+        # Of a folder that is not there (a reset), or holds another ledger than the one that was verified, nothing is known.
+        if not folder.verified.exists() or is_of_another_checkpoint(folder):
+            return
+        with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+            reports = expire(folder, now - retention.reports, now - (1 + LOT) * retention.reports)
+            receipts = verified_receipts.expire(
+                folder, now - retention.receipts, now - (1 + LOT) * retention.receipts, keep=published_runs(folder)
+            )
+    except (HeadraceError, OSError) as error:
+        log.warning("old reports and receipts were not removed: %s", error)
+        return
+    if reports or receipts:
+        log.info("removed what the pipeline keeps no longer: reports %d, receipts %d", reports, receipts)
+
+
+def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
     page = folder.report(report.run) / PAGE
     green = wording.outcome(report).green
     if green:
-        _require_whole(scope, report)
+        _require_whole(folder, scope, report)
     with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
         identity, known = read_identity(folder), read_verified(folder)
         is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
@@ -92,10 +127,11 @@ def announced(folder: Folder, number: int) -> None:
         documents.write(folder.verified, msgspec.structs.replace(known, announced=max(number, known.announced)))
 
 
-def _require_whole(scope: Scope, report: Report) -> None:
+def _require_whole(folder: Folder, scope: Scope, report: Report) -> None:
     """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one. What came since may be in it, too."""
     covered = {receipt.run for receipt in report.receipts if receipt.state in HELD}
-    if not (covered.issuperset(scope.receipts) and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)):
+    wanted = {run for run in scope.receipts if not verified_receipts.has_expired(folder, run)}
+    if not (covered.issuperset(wanted) and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)):
         raise LedgerError(
             f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
         )
@@ -104,7 +140,11 @@ def _require_whole(scope: Scope, report: Report) -> None:
 def _changed(folder: Folder, known: Verified, scope: Scope, report: Report) -> set[int | str]:
     """Entries (by number) and receipts (by run) that are not what was checked, or what was proven before."""
     changed: set[int | str] = {number for number, sha256 in report.hashes.entries.items() if sha256 != entry_sha256(folder, number)}
-    changed |= {run for run in {*scope.receipts, *report.hashes.receipts} if report.hashes.receipts.get(run) != receipt_sha256(folder, run)}
+    changed |= {
+        run
+        for run in {*scope.receipts, *report.hashes.receipts}
+        if report.hashes.receipts.get(run) != receipt_sha256(folder, run) and not verified_receipts.has_expired(folder, run)
+    }
     if known.mark and known.mark.sha256 != entry_sha256(folder, known.mark.number):
         changed.add(known.mark.number)
     return changed
@@ -144,7 +184,11 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
         gaps_not_checked=known.gaps_not_checked if doubted else _gaps(known, report),
     )
     if scope.moves and not doubted:
-        proven = {run: report.hashes.receipts[run] for run in sorted(runs - recheck_receipts.keys())}
+        proven = {
+            run: report.hashes.receipts[run]
+            for run in sorted(runs - recheck_receipts.keys())
+            if not verified_receipts.has_expired(folder, run)  # another run verified it meanwhile, and it was old
+        }
         has_proved |= verified_receipts.add(folder, proven)
         mark = _mark(known, good, recheck, report)
         has_moved = mark is not None and mark.number > known.until

@@ -84,7 +84,17 @@ def test_two_runs_at_once_fit_into_the_limits(stack: Stack, batches: dict[str, R
 
 def test_containers_know_whom_they_run_as(stack: Stack) -> None:
     """None is root, and those that write into data/ are the owner of the checkout, with a name, which Hadoop asks for."""
-    services = ("kafka", "spark-master", "spark-worker", "postgres", "api-server", "scheduler", "dag-processor", "triggerer")
+    services = (
+        "kafka",
+        "spark-master",
+        "spark-worker",
+        "postgres",
+        "api-server",
+        "scheduler",
+        "dag-processor",
+        "triggerer",
+        "housekeeping",
+    )
     users = {service: stack.user(service) for service in services}
     assert {number for number, _ in users.values()}.isdisjoint({"0"})
     owner = stack.secrets["HEADRACE_UID"]

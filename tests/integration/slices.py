@@ -110,9 +110,11 @@ class Slice:
 
     def produce(self, run: str, records: int | None = None, malformed: float = 0.0, seed: int | None = 1) -> Receipt:
         """Produce a batch."""
-        return produce_batch(
+        receipt = produce_batch(
             self.pipeline, self.folder, {"bootstrap.servers": self.servers}, run, records=records, malformed=malformed, seed=seed
         )
+        assert receipt is not None
+        return receipt
 
     def stream(self, run: str = "run") -> None:
         """Run the Spark app to its end, in this process's Spark session."""

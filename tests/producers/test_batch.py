@@ -1,6 +1,7 @@
 """A batch and its receipt, without a broker: producer and cluster are played."""
 
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,9 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recei
     def play(broker: FakeBroker, **wanted: Any) -> Receipt:
         monkeypatch.setattr(batch, "Kafka", lambda _: broker)
         monkeypatch.setattr(batch, "Producer", lambda _: broker)
-        return produce_batch(PIPELINE, Folder(tmp_path), {}, RUN, **wanted)
+        receipt = produce_batch(PIPELINE, Folder(tmp_path), {}, RUN, **wanted)
+        assert receipt is not None
+        return receipt
 
     return play
 
@@ -286,6 +289,24 @@ def test_a_record_that_landed_twice_ends_the_batch(play: Callable[..., Receipt])
     began = msgspec.structs.replace(receipt, start={TOPIC: {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
     with pytest.raises(DeliveryError, match=r"record 0 is in Kafka twice, the second time at test-topic-0, offset 4.* Start a new run"):
         batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
+
+
+def test_a_batch_whose_receipt_has_expired_is_not_sent_again(
+    play: Callable[..., Receipt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cleared a year later sends nothing; another run's batch is sent."""
+    folder, broker = Folder(tmp_path), FakeBroker()
+    play(broker, records=10)
+    verified_receipts.add(folder, {RUN: receipt_sha256(folder, RUN) or ""})
+    assert verified_receipts.expire(folder, inf, inf, keep=()) == 1
+    sent = FakeBroker()
+    monkeypatch.setattr(batch, "Kafka", lambda _: sent)
+    monkeypatch.setattr(batch, "Producer", lambda _: sent)
+    assert produce_batch(PIPELINE, folder, {}, RUN) is None
+    assert not any(sent.partitions)
+    other = produce_batch(PIPELINE, folder, {}, f"{RUN}-2", records=10)
+    assert other is not None
+    assert other.records == sum(map(len, sent.partitions)) == 10
 
 
 def test_a_pipeline_without_a_demo_has_no_batch(tmp_path: Path) -> None:

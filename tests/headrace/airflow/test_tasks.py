@@ -150,6 +150,21 @@ def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPa
         tasks.preflight(now).operator.python_callable()
 
 
+def test_what_has_expired_is_neither_sent_nor_reported_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tasks of a run of last year that are cleared: the batch counts as sent, and the report says which task makes it again."""
+    pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
+    context = {"run_id": "old", "params": {"records": 10, "malformed": 0.0, "seed": 1}}
+    monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
+    monkeypatch.setattr(tasks, "get_current_context", lambda: context)
+    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "127.0.0.1:1"})
+    folder = Folder(tmp_path / pipeline.name)
+    documents.make_folder(folder.receipts)
+    folder.expired.write_text(f'{{"run":"old","sha256":"{"0" * 64}"}}\n')
+    assert tasks.produce_batch(pipeline).operator.python_callable() == {}
+    with pytest.raises(AirflowFailException, match="Clear `check`"):
+        tasks.report(pipeline, {}).operator.python_callable({})
+
+
 def test_credentials_reach_the_app_by_a_file(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
     config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}

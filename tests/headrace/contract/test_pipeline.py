@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from headrace.contract.pipeline import Pipeline, Topic
+from headrace.contract.retention import Retention
 from headrace.contract.verdicts import TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import PipelineFileError
 from headrace.report.display import in_lines
@@ -69,6 +70,13 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert (pipeline.starting, pipeline.max_records_per_micro_batch, pipeline.demo) == ("earliest", 5_000_000, None)
     assert pipeline.fields == TEXT_FIELDS
     assert pipeline.topics == (Topic("t", 3, 1, {}),)
+    assert str(pipeline.retention) == "reports 30 days, receipts 30 days"
+
+
+def test_retention(tmp_path: Path) -> None:
+    """Durations, of which each may be left out."""
+    assert load(tmp_path, f"{TEXT}[retention]\nreports = '1 hour'").retention == Retention(reports=3600.0)
+    assert load(tmp_path, f"{TEXT}[retention]\nreceipts = '1.5 days'").retention == Retention(receipts=129_600.0)
 
 
 def test_beside(tmp_path: Path) -> None:
@@ -159,6 +167,9 @@ MISTAKES = {
     ("[fields]", "[demo.values]\namount = ['x']\n[fields]"): "demo.values.amount: found 'x'; expected a list of values of type double",
     ("[fields]", "[demo.values]\namount = []\n[fields]"): "demo.values.amount: found an empty list; expected a list that is not empty",
     ("[fields]", "[demo.values]\nat = ['now']\n[fields]"): "demo.values.at: found 'now'; expected a list of values of type timestamp",
+    ("[fields]", "[retention]\nreports = 30\n[fields]"): "retention.reports: found 30; expected a string that is not blank",
+    ("[fields]", "[retention]\nreports = '0 days'\n[fields]"): "retention.reports: found '0 days'; expected a number and a unit, such as",
+    ("[fields]", "[retention]\nreceipt = '9 days'\n[fields]"): "retention.receipt: there is no such key; did you mean receipts?",
     ("[fields]", "[demo.values]\namuont = [1]\n[fields]"): "demo.values.amuont: there is no such key; did you mean amount?",
 }
 

@@ -70,17 +70,27 @@ def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "-Djava.io.tmpdir" in found["spark.driver.extraJavaOptions"]
 
 
-def test_what_killed_drivers_left_goes_once_none_runs(tmp_path: Path) -> None:
-    """A folder or a file; not under the hands of one that still runs."""
-    folder = tmp_path / "conf"
-    spark.prepare(folder, "connector.jar", archive=None)
+def left_by_a_driver(folder: Path) -> Path:
+    """A folder with something in it, and a file, as a driver that was killed leaves them."""
     (spark.scratch(folder) / "blockmgr-1" / "00").mkdir(parents=True)
     (spark.scratch(folder) / "liblz4.so").touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, "SPARK_CONF_DIR": str(folder)}
-    ) as running:
+    return spark.scratch(folder)
+
+
+def test_what_killed_drivers_left_goes_but_not_under_a_driver_that_runs(tmp_path: Path) -> None:
+    """What is older than it goes. Airflow's services, which have the same environment, are no drivers."""
+    folder = tmp_path / "conf"
+    spark.prepare(folder, "connector.jar", archive=None)
+    scratch = left_by_a_driver(folder)
+    os.utime(scratch / "liblz4.so", (0, 0))
+    environment = {**os.environ, "SPARK_CONF_DIR": str(folder)}
+    with subprocess.Popen([sys.executable, "-c", "input()", "spark-submit"], stdin=subprocess.PIPE, env=environment) as driver:
         spark.tidy(folder)
-        assert len(list(spark.scratch(folder).iterdir())) == 2
-        running.communicate(b"\n")
-    spark.tidy(folder)
-    assert list(spark.scratch(folder).iterdir()) == []
+        assert [path.name for path in scratch.iterdir()] == ["blockmgr-1"]
+        driver.communicate(b"\n")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as service:
+        spark.tidy(folder, before=0)
+        assert [path.name for path in scratch.iterdir()] == ["blockmgr-1"], "it is younger"
+        spark.tidy(folder)
+        assert list(scratch.iterdir()) == []
+        service.communicate(b"\n")
