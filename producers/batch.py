@@ -114,15 +114,16 @@ def _produce(
 ) -> Receipt | None:
     acknowledgements = Acknowledgements()
     topics = [topic.name for topic in pipeline.topics]
-    cluster.require_rights(topics, "Write")
     path = folder.unverified_receipt(run)
-    if known := receipt_of(folder, run):
-        receipt = known
-        if receipt.state == ReceiptState.COMPLETE:
-            return receipt
-        landed, digest = read_back(cluster, receipt, topics, acknowledgements)
-    elif has_expired(folder, run):
+    known = receipt_of(folder, run)
+    if known and known.state == ReceiptState.COMPLETE:
+        return known
+    if known is None and has_expired(folder, run):
         return None
+    cluster.require_rights(topics, "Write")
+    if known:
+        receipt = known
+        landed, digest = read_back(cluster, receipt, topics, acknowledgements)
     else:
         landed, digest = None, 0
         receipt = Receipt(

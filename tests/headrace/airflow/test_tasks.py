@@ -161,8 +161,10 @@ def test_what_has_expired_is_neither_sent_nor_reported_again(monkeypatch: pytest
     documents.make_folder(folder.receipts)
     folder.expired.write_text(f'{{"run":"old","sha256":"{"0" * 64}"}}\n')
     assert tasks.produce_batch(pipeline).operator.python_callable() == {}
+    with DAG("one", schedule=None):
+        reported = tasks.report(pipeline, {})
     with pytest.raises(AirflowFailException, match="Clear `check`"):
-        tasks.report(pipeline, {}).operator.python_callable({})
+        reported.operator.python_callable({})
 
 
 def test_credentials_reach_the_app_by_a_file(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -113,5 +113,5 @@ def test_no_run_begins_with_a_connection_that_is_about_to_change(
     monkeypatch.setattr(Supervisor, "start", lambda *_: None)
     monkeypatch.setattr(Supervisor, "start_service", lambda _, name: began.append(name))
     stack._start(replace(settings, data=tmp_path / "data"), layout, Supervisor(layout.services), Say(Console(quiet=True)))  # noqa: SLF001
-    assert set(began) == {stack.KAFKA, *airflow.SERVICES, "connections"}
+    assert set(began) == {stack.KAFKA, *airflow.SERVICES, stack.HOUSEKEEPING, "connections"}
     assert (began.index(airflow.SCHEDULER) > began.index("connections")) is waits
