@@ -1,6 +1,6 @@
 """The way out when Kafka removed records before they were published or verified: what can't be proven is listed, and accepted on the record."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from headrace.contract.pipeline import Pipeline
@@ -16,6 +16,9 @@ from headrace.ledger.ranges import OffsetRange, merged, without
 from headrace.report.display import plural
 from headrace.verify.check import Verification
 from headrace.verify.scope import since_verified
+
+MOST_RANGES = 200
+"""Ranges of each kind that are listed one by one: a topic that was compacted may have one for each record."""
 
 
 def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
@@ -47,10 +50,10 @@ def explain(listed: Unprovable) -> Iterator[str]:
     """What an acceptance of a list does, in lines, before it is done."""
     if listed.lost:
         yield f"Lost: {plural(_count(listed.lost), 'offset')} left Kafka before a stream published them. They are written down as lost, and the next stream goes on behind them."
-        yield from (f"  {_place(each)}" for each in listed.lost)
+        yield from _places(listed.lost)
     if listed.unproven:
         yield f"Unproven: {plural(_count(listed.unproven), 'offset')} were published, and left Kafka before verify read them. Their rows stay as they are."
-        yield from (f"  {_place(each)}" for each in listed.unproven)
+        yield from _places(listed.unproven)
 
 
 def accept(
@@ -72,8 +75,11 @@ def _count(ranges: Iterable[OffsetRange]) -> int:
     return sum(map(len, ranges))
 
 
-def _place(each: OffsetRange) -> str:
-    return f"{each.topic}-{each.partition}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
+def _places(ranges: Sequence[OffsetRange]) -> Iterator[str]:
+    for each in ranges[:MOST_RANGES]:
+        yield f"  {each.topic}-{each.partition}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
+    if len(ranges) > MOST_RANGES:
+        yield f"  and {plural(len(ranges) - MOST_RANGES, 'more range')}"
 
 
 def _joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
