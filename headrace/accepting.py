@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+import msgspec
+
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
 from headrace.kafka import Kafka
@@ -41,7 +43,8 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
         raise RefusedError(
             f"Nothing can be accepted while this is so: {doubts.message}. `headrace verify {pipeline.name}` says what to do."
         )
-    lost = _joined(verification.lost)
+    own = {topic.name for topic in pipeline.topics}
+    lost = _joined(each for each in verification.lost if each.topic in own)
     unproven = [left for each in _joined(verification.unproven) for left in without(each, lost)]
     return Unprovable(pipeline=pipeline.name, after=newest.sha256 if newest else None, lost=lost, unproven=unproven)
 
@@ -65,10 +68,14 @@ def accept(
     """
     newest = newest_link(folder)
     has_moved = listed.after != (newest.sha256 if newest else None)
-    if has_moved and not unprovable(folder, pipeline, kafka).covers(listed):
-        raise RefusedError("Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list.")
+    if has_moved:
+        now = unprovable(folder, pipeline, kafka)
+        if not now.covers(listed):
+            raise RefusedError("Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list.")
+        listed = msgspec.structs.replace(listed, after=now.after)
+    topics = {topic: facts.id for topic, facts in kafka.describe([each.name for each in pipeline.topics]).items()}
     with folder.locked(f"the acceptance by {by}"):
-        return accepting.accept(folder, pipeline, listed, by=by, reason=reason, run=run, shown=shown)
+        return accepting.accept(folder, pipeline, listed, topics, by=by, reason=reason, run=run, shown=shown)
 
 
 def _count(ranges: Iterable[OffsetRange]) -> int:

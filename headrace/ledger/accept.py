@@ -1,7 +1,7 @@
 """Accepting, on the record, what can't be published or proven any more: an entry of kind `accepted`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -55,13 +55,24 @@ def _contains(whole: Sequence[OffsetRange], parts: Sequence[OffsetRange]) -> boo
     )
 
 
-def accept(folder: Folder, pipeline: Pipeline, listed: Unprovable, *, by: str, reason: str, run: str, shown: str | None = None) -> Entry:
+def accept(
+    folder: Folder,
+    pipeline: Pipeline,
+    listed: Unprovable,
+    topics: Mapping[str, str],
+    *,
+    by: str,
+    reason: str,
+    run: str,
+    shown: str | None = None,
+) -> Entry:
     """Write the entry that accepts what is listed. The caller holds the lock, and has made sure that it is still as listed.
 
     Args:
         folder: The pipeline's folder.
         pipeline: Its file.
-        listed: What is accepted.
+        listed: What is accepted, after the newest entry that there is.
+        topics: Name and id of each topic: one that is new to the ledger joins with its lost offsets.
         by: Who accepts it.
         reason: Why.
         run: The run that writes the entry.
@@ -70,6 +81,8 @@ def accept(folder: Folder, pipeline: Pipeline, listed: Unprovable, *, by: str, r
     Raises `RefusedError` or `LedgerError` where a stream would be refused as well, or if the ledger has moved on since it was listed.
     """
     identity, newest = read_identity(folder), newest_link(folder)
+    if listed.after != (newest.sha256 if newest else None):
+        raise RefusedError("The ledger has moved on since the list was made. Make a new list.")
     if identity is None:
         raise RefusedError(f"No stream has run in {folder.root} yet, so there is no ledger to accept anything in.")
     check_pipeline(folder, identity, pipeline)
@@ -77,6 +90,7 @@ def accept(folder: Folder, pipeline: Pipeline, listed: Unprovable, *, by: str, r
     identity = _with_new_partitions(
         checkpoint.recover(folder, identity, number - 1, following(identity, newest)),
         [each for each in listed.lost if not each.from_offset],
+        topics,
     )
     check_checkpoint(folder, identity, newest)
     accepted = Acceptance(by=by, reason=reason, lost=listed.lost, unproven=listed.unproven, shown=shown)
@@ -113,12 +127,13 @@ def accept(folder: Folder, pipeline: Pipeline, listed: Unprovable, *, by: str, r
     return entry
 
 
-def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange]) -> Identity:
+def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange], ids: Mapping[str, str]) -> Identity:
     """The identity with partitions that no stream has read yet: their first records left Kafka before one could."""
     start = {topic: dict(partitions) for topic, partitions in identity.start.items()}
     for each in lost:
         start.setdefault(each.topic, {}).setdefault(each.partition, each.from_offset)
-    return msgspec.structs.replace(identity, start=start)
+    new = {topic: ids[topic] for topic in start if topic not in identity.topics and topic in ids}
+    return msgspec.structs.replace(identity, topics={**identity.topics, **new}, start=start)
 
 
 def _planned(identity: Identity, newest: Link | None, behind: Sequence[OffsetRange]) -> Positions:

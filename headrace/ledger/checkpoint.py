@@ -234,6 +234,8 @@ def write_plan(folder: Folder, identity: Identity, number: int, ends: Positions)
         plan.unlink(missing_ok=True)
         documents.replace(plan, _plan(before.read_text().splitlines()[:-1], ends))
         return identity
+    if identity.checkpoint is not None:  # first: should this be killed, no checkpoint is missed
+        documents.write(folder.identity, msgspec.structs.replace(identity, checkpoint=None))
     _move_out(folder)
     made = folder.staging / "checkpoint"
     documents.make_folder(made / "offsets")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
-from headrace.ledger.entries import Account, Entry, Link, split_lost
+from headrace.ledger.entries import Entry, Link, split_lost
 from headrace.ledger.ranges import OffsetRange, merged, overlap, without
 from headrace.report import model
 
@@ -34,9 +34,9 @@ class Accepted:
         """Whether some of a range was accepted as lost."""
         return any(claimed.overlaps(each) for each in self._lost[claimed.topic, claimed.partition])
 
-    def lost_of(self, account: Account) -> int:
-        """How many of an account's gaps are lost."""
-        return sum(len(part) for each in self._lost[account.topic, account.partition] if (part := overlap(each, account.range)))
+    def lost_of(self, whole: OffsetRange) -> int:
+        """How many offsets of a range are lost."""
+        return sum(len(part) for each in self._lost[whole.topic, whole.partition] if (part := overlap(each, whole)))
 
     def moved(self, entry: Entry) -> list[OffsetRange]:
         """The lost ranges behind which an acceptance moved the ledger's end."""

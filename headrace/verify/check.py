@@ -94,7 +94,13 @@ class Verification:
         self.links = readable_links(
             folder,
             self.newest,
-            {*scope.micro_batches, *self.again, self.newest, self.verified.until, *self.verified.accepted},
+            {
+                *scope.micro_batches,
+                *self.again,
+                self.verified.until,
+                *range(self.verified.until + 1, self.newest + 1),
+                *self.verified.accepted,
+            },
             self.findings,
         )
         self.accepted = Accepted(self.links)
@@ -116,6 +122,8 @@ class Verification:
         self.unproven: list[OffsetRange] = []
         """Published, aged out before they were verified, and not accepted."""
         self._accepted_receipts: set[str] = set()
+        self._excused: dict[str, int] = defaultdict(int)
+        """Of each batch that an acceptance settles in this run: how many offsets that it claims are gone at most."""
 
     @property
     def offset_count(self) -> int:
@@ -179,7 +187,7 @@ class Verification:
         batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder), self._published_by, altered)
         there = self._survey()
         unreadable = self._read_all(chosen, batches, there)
-        batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self.findings)
+        batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self._excused, self.findings)
         waiting = self._check_frontier(there)
         measured = self._check_limits(waiting, began)
 
@@ -312,6 +320,8 @@ class Verification:
                 left = self.accepted.rest(still.missing)
                 if left != [still.missing]:
                     self._accepted_receipts.add(receipt.run)
+                    self._excused[receipt.run] += len(still.missing)
+                    rest[claimed.topic, claimed.partition] += filter(None, [still.readable])
                 if receipt.run not in proven:
                     self._report_unproven(Invariant.RECEIPTS_LANDED, left, there, still.why, receipt=receipt.run)
             else:
@@ -323,10 +333,20 @@ class Verification:
         for receipt in chosen:
             if receipt.run in proven and any(claimed.overlaps(each) for claimed in claims(receipt) for each in self._removed_since):
                 unreadable.add(receipt.run)
-            if any(self.accepted.has_lost(claimed) for claimed in claims(receipt)):
-                unreadable.add(receipt.run)
-                self._accepted_receipts.add(receipt.run)
-        return unreadable
+        return unreadable | self._settled_with_lost(chosen, proven, there)
+
+    def _settled_with_lost(self, chosen: Iterable[Receipt], proven: Collection[str], there: Readable) -> set[str]:
+        """The runs of whose claims something was accepted as lost."""
+        settled = set()
+        for receipt in chosen:
+            if any(map(self.accepted.has_lost, claims(receipt))):
+                settled.add(receipt.run)
+                parts = (there.part(each).readable for each in claims(receipt))
+                self._excused[receipt.run] += sum(self.accepted.lost_of(part) for part in parts if part)
+        self._accepted_receipts |= settled
+        for run in proven:
+            self._excused.pop(run, None)  # Kafka may have removed more of it since
+        return settled
 
     def _read_back(self, offset_range: OffsetRange, batches: Batches) -> None:
         """Count the records of a range that no micro-batch in the scope covers."""
@@ -391,7 +411,7 @@ class Verification:
         for share in shares:
             if share.part.readable:
                 group.close(share, self.findings)
-        self._report_removed(gone, entry.number)
+        self._report_removed(gone, entry, gaps)
 
     def _judge_again(self, entry: Entry, there: Readable, batches: Batches | None) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read.
@@ -424,7 +444,7 @@ class Verification:
             return were_read
         if was_explained:
             self.findings.take(absent)
-        self._report_removed(removed, entry.number)
+        self._report_removed(removed, entry, all_gaps)
         return were_read
 
     def _compare(
@@ -514,10 +534,14 @@ class Verification:
         topic, partition = gaps[0].topic, gaps[0].partition
         return unexplained(gaps, lambda offset: self.kafka.record_batches(topic, partition, offset))
 
-    def _report_removed(self, removed: Iterable[OffsetRange], micro_batch: int) -> None:
-        """I6: each offset without a committed record is a transaction's marker, or a record that was aborted."""
+    def _report_removed(self, removed: Iterable[OffsetRange], entry: Entry, gaps: Iterable[OffsetRange]) -> None:
+        """I6: each offset without a committed record is a transaction's marker, or a record that was aborted.
+
+        gaps  all offsets of the entry without one; where it accounts for fewer, records left Kafka that it published: those are not lost
+        """
+        is_lost = sum(map(len, gaps)) <= entry.total("gaps")
         for each in removed:
-            self.lost.append(each)
+            self.lost += [each] if is_lost else []
             self.findings.add(
                 Invariant.BALANCE,
                 "removed by Kafka (compaction or damage): no transaction explains why there is no record",
@@ -525,7 +549,7 @@ class Verification:
                 partition=each.partition,
                 from_offset=each.from_offset,
                 until_offset=each.until_offset,
-                micro_batch=micro_batch,
+                micro_batch=entry.number,
             )
 
     def _leave_unjudged(self, entry: Entry) -> None:
@@ -661,9 +685,10 @@ class Verification:
         if streamed := read_streamed(self.folder):
             return streamed.started_at
         try:
-            return read_link(self.folder, 0).entry.planned_at if self.newest >= 0 else None
+            first = read_link(self.folder, 0).entry if self.newest >= 0 else None
         except LedgerError:
             return None
+        return first.planned_at if first and first.kind is Kind.PUBLISHED else None
 
     def _check_first_stream(self) -> None:
         """A stream that began must have published something, or be about to."""

@@ -84,7 +84,7 @@ def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[model.Balance]:
 def _rows(entry: Entry, accepted: Accepted) -> Iterator[model.Balance]:
     """What an entry accounts for: a micro-batch's ranges, or offsets behind them that were accepted as lost."""
     for account in entry.accounts:
-        lost = accepted.lost_of(account)
+        lost = accepted.lost_of(account.range)
         yield model.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
     for each in accepted.moved(entry):
         yield model.Balance(**msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each))
@@ -147,7 +147,7 @@ def _micro_batch(entry: Entry, accepted: Accepted) -> model.MicroBatch:
         kept=entry.total("kept"),
         filtered=entry.total("filtered"),
         quarantined=entry.total("quarantined"),
-        gaps=entry.total("gaps") - sum(map(accepted.lost_of, entry.accounts)),
+        gaps=entry.total("gaps") - sum(map(accepted.lost_of, entry.ranges)),
         files=len(files),
         bytes=sum(file.bytes for file in files),
         filter=entry.contract.filter,

@@ -196,13 +196,16 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             settled,
             checkpoint=identity.checkpoint if identity else scope.checkpoint,
             mark=mark,
-            accepted=sorted({*known.accepted, *(each.entry for each in report.accepted if each.entry in good)}),
             earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
             last_records=_last_records(known, report),
             history=history.advanced(known, scope, report.checked_at, report.history.began),
         )
         has_proved |= has_moved
-    settled = msgspec.structs.replace(settled, proved_by=report.number if has_proved else known.proved_by)
+    settled = msgspec.structs.replace(
+        settled,
+        accepted=sorted({*known.accepted, *(each.entry for each in report.accepted if each.entry in good and each.entry <= settled.until)}),
+        proved_by=report.number if has_proved else known.proved_by,
+    )
     documents.write(folder.verified, settled)
     return settled
 

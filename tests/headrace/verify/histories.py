@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster import FakeCluster, Marker
+from headrace import accepting
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import BrokenInvariantError, HeadraceError
@@ -71,7 +72,7 @@ KILLS = ("opened", "planned", "staged", "quarantined", "committed", "ended")
 the commit, and before it says that it ended."""
 
 HAZARDS: dict[str, float] = {
-    "age_out": 5, "add_partition": 2, "compact": 3, "kill": 4, "copy": 6, "cut": 3, "damage": 5, "topic": 1,
+    "age_out": 5, "accept": 5, "add_partition": 2, "compact": 3, "kill": 4, "copy": 6, "cut": 3, "damage": 5, "topic": 1,
 }  # fmt: skip
 """What a history may meet, and how often where it does."""
 
@@ -333,6 +334,39 @@ class History:
         if may is (refused is not None):
             raise DisagreementError(f"the stream {'was refused: ' + str(refused) if refused else 'was not refused'}")
 
+    def do_accept(self, kill: str | None = None) -> None:
+        """Accept what is lost or unproven, all that the oracle says and nothing else; or be killed before or after the commit."""
+        self.runs += 1
+        wanted = self.oracle.acceptable(self.world.look())
+        try:
+            with patch.object(engine, "connect", self.databases.take):
+                listed = accepting.unprovable(self.folder, self.pipeline, self.world.kafka)
+        except HeadraceError as error:
+            if wanted is not None:
+                raise DisagreementError(f"no list: {error}") from error
+            return
+        finally:
+            self.databases.give_back()
+        if wanted is None or (_offsets(listed.lost), _offsets(listed.unproven)) != (wanted.lost, wanted.unproven):
+            raise DisagreementError(f"the list: {listed}, the oracle {wanted}")
+        if not listed:
+            return
+        may = self.oracle.may_accept()
+        refused: Exception | None = None
+        with killing(kill, 0):
+            try:
+                accepting.accept(self.folder, self.pipeline, self.world.kafka, listed, by="a", reason="b", run=f"accept-{self.runs}")
+            except KilledError:
+                self.seen["killed"] += 1
+            except HeadraceError as error:
+                refused = error
+        if may is (refused is not None):
+            raise DisagreementError(f"the acceptance {'was refused: ' + str(refused) if refused else 'was not refused'}")
+        if refused is None and kill in {None, "committed"}:
+            self.oracle.remember(wanted)
+            self.seen["accepted"] += 1
+            self.seen["accepted unproven"] += bool(listed.unproven)
+
     def do_verify(self, of: str) -> None:
         """Run verify over what is new or over all, and hold its report against what the oracle says."""
         self.runs += 1
@@ -353,6 +387,13 @@ class History:
         self.seen["without proof"] += report.waiting.before_any_stream
         self.seen["aged out"] += bool(report.aged_out)
         compare(report, expected, self.oracle.removed)
+        if wording.outcome(report).green:
+            ever = self.oracle.ever()
+            if (report.ever.lost, report.ever.unproven) != (len(ever.lost), len(ever.unproven)):
+                raise DisagreementError(f"accepted: verify {report.ever}, oracle {ever}")
+            totals = report.ever
+            if min(totals.kept, totals.filtered, totals.quarantined, totals.gaps) < 0:
+                raise DisagreementError(f"totals: {totals}")
         if wording.outcome(report).green and (broken := self.oracle.broken_promise(expected)):
             raise DisagreementError(f"green, and {broken}")
         self.oracle.settle(expected)
@@ -387,6 +428,7 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
             if each.message.startswith("never verified")
         },
         "gaps": +gaps,
+        "accepted lost": +sum((Counter({(row.topic, row.partition): row.lost}) for row in report.balance), Counter()),
         "named": set(report.recheck.micro_batches),
         "doubted": report.recheck.everything,
     }
@@ -397,11 +439,16 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
         "lost": expected.lost,
         "unproven": expected.unproven,
         "gaps": +expected.gaps,
+        "accepted lost": +expected.accepted_lost,
         "named": expected.named,
         "doubted": expected.doubted,
     }
     if differing := [f"{name}: verify {said[name]}, oracle {wanted[name]}" for name in wanted if said[name] != wanted[name]]:
         raise DisagreementError("\n".join([*differing, f"verify found {messages}", f"the oracle found {expected.red}"]))
+
+
+def _offsets(ranges: Iterable[OffsetRange]) -> frozenset[tuple[str, int, int]]:
+    return frozenset((each.topic, each.partition, offset) for each in ranges for offset in range(each.from_offset, each.until_offset))
 
 
 def unsynced(folder: Folder) -> list[Path]:
@@ -654,6 +701,7 @@ def _drawn(chance: random.Random, name: str) -> list[Operation]:
     letters = "".join(chance.choices("iiioonex", k=chance.randint(1, 7)))
     pick = chance.choice
     before: list[list[Operation]] = [[], [("write", place, letters)], [("write", place, letters), ("stream",)]]
+    lost: list[list[Operation]] = [[], [("write", place, letters), ("age_out", place, percent, pick(["published", "all"]))]]
     restored: list[list[Operation]] = [
         [("copy",)],
         [("restore", pick(["all", "ledger"]))],
@@ -668,6 +716,11 @@ def _drawn(chance: random.Random, name: str) -> list[Operation]:
         "age_out": lambda: [
             *pick(before),
             ("age_out", place, percent, pick(["published", "all"])),
+        ],
+        "accept": lambda: [
+            *pick(lost),
+            ("accept", pick([None, None, None, "staged", "committed"])),
+            *pick(before),
         ],
         "add_partition": lambda: [("add_partition", topic)],
         "compact": lambda: [("compact", topic, percent, 1 + at), *_drawn(chance, pick(["verify", "stream"])), ("keep", topic)],

@@ -22,6 +22,8 @@ Row = tuple[str, int, int, bytes | None]
 """Topic, partition, offset and value."""
 Span = tuple[str, int, int, int]
 """Topic, partition, first offset, and the offset after the last."""
+Offset = tuple[str, int, int]
+"""Topic, partition and offset."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class Broker:
     compacted: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """What an acceptance must have written, by what was known when it was."""
+
+    lost: frozenset[Offset]
+    unproven: frozenset[Offset]
+
+
 @dataclass
 class Named:
     """A micro-batch that a red report named.
@@ -64,20 +74,37 @@ class Named:
 class Knowledge:
     """What earlier verify runs have left behind.
 
-    mark   micro-batches up to here were looked at, and are proven but for those in `named`
+    marks  where verify has been, with the SHA-256 of the entry: micro-batches up to the last are proven but for those in `named`
     last   per partition the last record that was read, and its offset
     """
 
-    mark: int = -1
+    marks: list[tuple[int, str]] = field(default_factory=list)
     named: dict[int, Named] = field(default_factory=dict)
     last: dict[Place, tuple[int, Record]] = field(default_factory=dict)
 
-    def roll_back(self, newest: int, ends: Mapping[Place, int]) -> None:
-        """A stream opened a ledger that ends before what was proven."""
-        if max([self.mark, *self.named]) > newest:
-            self.mark = min(self.mark, newest)
+    @property
+    def mark(self) -> int:
+        """The last, or -1."""
+        return self.marks[-1][0] if self.marks else -1
+
+    def move(self, number: int, sha256: str) -> None:
+        """Move the mark. Of those before it the closer ones are remembered, about one in each power of two."""
+        kept, least = [(number, sha256)], 1
+        for each in reversed(self.marks):
+            if number - each[0] >= least:
+                kept.append(each)
+                least = 2 * (number - each[0])
+        self.marks = kept[::-1]
+
+    def roll_back(self, disk: "Disk") -> None:
+        """A stream opened a ledger that ends before what was proven, or at another entry."""
+        newest, there = disk.newest, dict(zip(disk.published, disk.sha256s, strict=True))
+        if max([self.mark, *self.named]) > newest or (self.marks and self.mark == newest and self.marks[-1][1] != there[newest]):
+            self.marks = [each for each in self.marks if there.get(each[0]) == each[1]]
             self.named = {number: each for number, each in self.named.items() if number <= newest}
-            self.last = {place: each for place, each in self.last.items() if each[0] < ends.get(place, 0)}
+            for number, each in self.named.items():
+                each.proven &= number <= self.mark
+            self.last = {place: each for place, each in self.last.items() if each[0] < disk.ends.get(place, 0)}
 
 
 @dataclass
@@ -89,6 +116,10 @@ class Expected:
     """First offset, the one after the last, and how many of them an open transaction hides."""
     lost: set[Span] = field(default_factory=set)
     unproven: set[tuple[int, Span]] = field(default_factory=set)
+    removed: set[Offset] = field(default_factory=set)
+    """Gaps within what was published that nothing explains, and that were there when it was."""
+    accepted_lost: Counter[Place] = field(default_factory=Counter)
+    """In the balance of what is looked at."""
     gaps: Counter[Place] = field(default_factory=Counter)
     scope: set[int] = field(default_factory=set)
     doubted: bool = False
@@ -113,6 +144,8 @@ class Disk:
         self.entries: dict[int, Any] = {
             number: json.loads((root / f"events/micro_batch={number}/_entry.json").read_bytes()) for number in self.published
         }
+        entries = [(root / f"events/micro_batch={number}/_entry.json").read_bytes() for number in self.published]
+        self.sha256s = [hashlib.sha256(entry).hexdigest() for entry in entries]
         self.commits = self._log("commits")
         self.plans = self._log("offsets")
         metadata = root / "checkpoint" / "metadata"
@@ -191,6 +224,8 @@ class Oracle:
         self.knowledge = Knowledge()
         self.memory: dict[tuple[str, int], dict[int, Record | None]] = {}
         """By topic id and partition: what each offset that was ever stable held for a committed reader when it first was."""
+        self.accepted: dict[str, Acceptance] = {}
+        """By the SHA-256 of the entry that holds it: a copy that is put back holds its own."""
         self.removed: set[Place] = set()
         """Partitions from which compaction has removed a record: how many gaps an entry counts there depends on when that was."""
 
@@ -225,6 +260,34 @@ class Oracle:
         found.by_files = {number for number in found.by_files if number <= disk.newest or number in found.scope}
         return found
 
+    def acceptable(self, broker: Broker) -> Acceptance | None:
+        """What can be accepted now; `None` where it is refused to say."""
+        disk = Disk(self.root)
+        if disk.identity is None or disk.missing:
+            return None
+        found = self.expect(broker, whole=False)
+        if found.doubted:
+            return None
+        lost = {offset for span in found.lost for offset in _offsets(span)} | found.removed
+        return Acceptance(frozenset(lost), frozenset(offset for _, span in found.unproven for offset in _offsets(span)) - lost)
+
+    def may_accept(self) -> bool:
+        """Whether an entry can be written behind the last; what a rolled back ledger does not hold is forgotten, then."""
+        disk = Disk(self.root)
+        if not self._belongs_together(disk):
+            return False
+        self.knowledge.roll_back(disk)
+        return True
+
+    def remember(self, acceptance: Acceptance) -> None:
+        """The newest entry is this acceptance."""
+        self.accepted[Disk(self.root).sha256s[-1]] = acceptance
+
+    def ever(self) -> Acceptance:
+        """All that was accepted, by the entries that are there."""
+        there = [self.accepted[each] for each in Disk(self.root).sha256s if each in self.accepted]
+        return Acceptance(*(frozenset(o for each in there for o in getattr(each, kind)) for kind in ("lost", "unproven")))
+
     def settle(self, found: Expected) -> None:
         """Remember what a verify run has proven, and what it named."""
         disk, known = Disk(self.root), self.knowledge
@@ -239,7 +302,8 @@ class Oracle:
             )
         known.named = named
         if not doubted:
-            known.mark = max([known.mark, *good])
+            if (mark := max([known.mark, *good])) > known.mark:
+                known.move(mark, disk.sha256s[disk.published.index(mark)])
             for place, each in found.last.items():
                 known.last[place] = max(known.last.get(place, each), each, key=lambda read: read[0])
 
@@ -249,20 +313,24 @@ class Oracle:
         if disk.identity is None:
             is_hidden = any(broker.logs[place].stable < at for place, at in self._before_the_first(broker).items())
             return set(broker.ids) == self.topics and not broker.compacted and not is_hidden
+        if not self._belongs_together(disk):
+            return False
+        if broker.compacted or any(broker.ids.get(topic) != known for topic, known in disk.identity["topics"].items()):
+            return False
+        if any(broker.logs[place].first > at or broker.logs[place].stable < at for place, at in disk.ends.items()):
+            return False
+        self.knowledge.roll_back(disk)
+        return not any(log.first > 0 for place, log in broker.logs.items() if place not in disk.ends)
+
+    def _belongs_together(self, disk: Disk) -> bool:
+        """Whether ledger and checkpoint are of one time, torn files aside that nothing relies on."""
         noted = [number for number in disk.commits if number > disk.newest or not self._is_torn("commits", number)]
         plans = [number for number in disk.plans if number != disk.newest + 1 or not self._is_torn("offsets", number)]
         last_commit, last_plan = max(noted, default=-1), max(plans, default=-1)
         can_begin_again = disk.newest < 0 and not disk.commits and not any(disk.plans) and disk.checkpoint is None
         if disk.missing or (disk.identity["checkpoint"] not in {None, disk.checkpoint} and not can_begin_again):
             return False
-        if not last_commit <= disk.newest <= last_plan <= disk.newest + 1:
-            return False
-        if broker.compacted or any(broker.ids.get(topic) != known for topic, known in disk.identity["topics"].items()):
-            return False
-        if any(broker.logs[place].first > at or broker.logs[place].stable < at for place, at in disk.ends.items()):
-            return False
-        self.knowledge.roll_back(disk.newest, disk.ends)
-        return not any(log.first > 0 for place, log in broker.logs.items() if place not in disk.ends)
+        return last_commit <= disk.newest <= last_plan <= disk.newest + 1
 
     def broken_promise(self, found: Expected) -> str | None:
         """What is not accounted for by the rows on disk, though a report was green; `None` if nothing is.
@@ -273,6 +341,7 @@ class Oracle:
         disk = Disk(self.root)
         if disk.identity is None:
             return None
+        lost = self.ever().lost
         skipped = {number for number in disk.published if number not in found.scope and disk.is_altered(number, to_the_byte=True)}
         rows: dict[str, Counter[Row]] = {
             kind: Counter(row for number in disk.published if number not in skipped for row in disk.rows(kind, number))
@@ -281,7 +350,9 @@ class Oracle:
         for place, start in _places(disk.identity["start"]):
             held = self.memory.get((disk.identity["topics"][place[0]], place[1]), {})
             for offset in range(start, disk.ends[place]):
-                if any(offset in range(*span) for number in skipped for span in _spans(disk.entries[number], place)):
+                if (*place, offset) in lost or any(
+                    offset in range(*span) for number in skipped for span in _spans(disk.entries[number], place)
+                ):
                     continue
                 if offset not in held:
                     return f"{place} {offset} is published, and was never seen in Kafka"
@@ -344,11 +415,19 @@ class Oracle:
             found.red.append(f"files of {number}")
             found.by_files.add(number)
         wanted: dict[str, set[Row]] = {"kept": set(), "quarantined": set()}
+        before_removed, gaps_now = set(found.removed), 0
+        if self.accepted.get(disk.sha256s[disk.published.index(number)]):
+            before = disk.entries.get(number - 1, {"offsets": {}})["offsets"]
+            for topic, partition, offset in self.accepted[disk.sha256s[disk.published.index(number)]].lost:
+                found.accepted_lost[topic, partition] += offset >= before.get(topic, {}).get(str(partition), 0)
         for account in disk.entries[number]["accounts"]:
             counts = self._account(number, account, disk, broker, found, wanted)
             if any(counts[column] != account[column] for column in ("kept", "filtered", "quarantined", "gaps")):
                 found.by_others.add(number)
                 found.red.append(f"{number} counts {account}, there are {counts}")
+            gaps_now += counts["readable gaps"]
+        if gaps_now > sum(account["gaps"] for account in disk.entries[number]["accounts"]):
+            found.removed = before_removed
         if not altered and {"kept": set(disk.rows("events", number)), "quarantined": set(disk.rows("quarantine", number))} != wanted:
             found.by_others.add(number)
             found.red.append(f"{number} has other rows")
@@ -361,10 +440,13 @@ class Oracle:
         held = self.memory.get((disk.identity["topics"][place[0]], place[1]), {})
         log = broker.logs.get(place) if broker.ids.get(place[0]) == disk.identity["topics"][place[0]] else None
         first = min(max(log.first, at), until) if log and log.stable >= until else until
-        if first > at and not self._was_proven(number):
-            found.unproven.add((number, (*place, at, first)))
-            found.by_others.add(number)
-            found.red.append(f"{number} is unproven")
+        ever = self.ever()
+        if not self._was_proven(number):
+            for low, high in _stretches(o for o in range(at, first) if (*place, o) not in ever.lost | ever.unproven):
+                found.unproven.add((number, (*place, low, high)))
+                found.by_others.add(number)
+                found.red.append(f"{number} is unproven")
+        removed: set[Offset] = set()
         counts: Counter[str] = Counter()
         was_proven = self._was_proven(number)
         for offset in range(at, until):
@@ -374,15 +456,20 @@ class Oracle:
                 record = held.get(offset)
             verdict = judged(record[1]) if record else "gaps"
             counts[verdict] += 1
+            counts["readable gaps"] += verdict == "gaps" and offset >= first
             if record and verdict in wanted:
                 wanted[verdict].add((*place, offset, record[1]))
             if record and offset >= first and not was_removed:
                 found.last[place] = (offset, record)
-            if was_removed and not was_proven:
+            if was_removed and not was_proven and (*place, offset) not in ever.lost:
+                removed.add((*place, offset))
                 found.by_others.add(number)
                 found.red.append(f"{place} {offset} was removed")
+        found.removed |= removed
+        lost = sum((*place, offset) in ever.lost for offset in range(at, until))
+        found.accepted_lost[place] += lost
         if place not in self.removed:
-            found.gaps[place] += sum(held.get(offset) is None for offset in range(at, until))
+            found.gaps[place] += sum(held.get(offset) is None for offset in range(at, until)) - lost
         return counts
 
     def _was_proven(self, number: int) -> bool:
@@ -447,6 +534,19 @@ def log_of(batches: Iterable[Any], first: int, last: int, open_since: Iterable[i
 
 def _places(positions: Mapping[str, Mapping[str, int]]) -> Iterable[tuple[Place, int]]:
     return [((topic, int(partition)), offset) for topic, partitions in positions.items() for partition, offset in partitions.items()]
+
+
+def _offsets(span: Span) -> Iterable[Offset]:
+    topic, partition, at, until = span
+    return [(topic, partition, offset) for offset in range(at, until)]
+
+
+def _stretches(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """Offsets in order, as first ones and the ones after the last, where they follow each other."""
+    found: list[tuple[int, int]] = []
+    for offset in offsets:
+        found.append((found.pop()[0], offset + 1) if found and found[-1][1] == offset else (offset, offset + 1))
+    return found
 
 
 def _spans(entry: Any, place: Place) -> list[tuple[int, int]]:

@@ -7,9 +7,12 @@ import msgspec
 import pytest
 
 from headrace import accepting, documents
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError
+from headrace.ledger import checkpoint
 from headrace.ledger.accept import Unprovable
-from headrace.ledger.entries import Entry, Kind, entry_path, newest_link, read_link
+from headrace.ledger.entries import Entry, Kind, Link, entry_path, newest_link, read_link
+from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import read_verified
@@ -19,6 +22,7 @@ from headrace.report import wording
 from headrace.report.console import show, task_log
 from headrace.report.html import render
 from headrace.report.model import ReceiptState
+from headrace.verify.scope import of_run, since_verified
 from ledgers import GAP, Ledger, batch, others
 
 
@@ -334,3 +338,110 @@ def test_an_acceptance_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     assert one.verify() == {}
     with pytest.raises(LedgerError):
         read_link(one.folder, 2)
+
+
+def test_what_compaction_removed_after_it_was_published_is_not_lost(tmp_path: Path) -> None:
+    """Its rows are there, so it would be counted twice, and gaps fewer than none."""
+    one = Ledger.made(tmp_path, others(20), [20])
+    one.kafka.records = [*one.kafka.records[:7], *[GAP] * 3, *one.kafka.records[10:]]
+    one.kafka.batches = [plain(0, 6), plain(10, 19)]
+    assert {*one.verify()} == {"I4", "I6"}
+    assert not listed(one)
+
+
+def test_an_overwritten_record_of_a_batch_with_accepted_losses_is_red(tmp_path: Path) -> None:
+    """No more records may be missing than offsets were accepted."""
+    records = others(10) + batch("a", 20) + others(30)
+    one = Ledger.made(tmp_path, records, [10])
+    assert one.verify() == {}
+    one.receipt("a", 10, 29)
+    records[27] = (b"k", b"important")
+    aged_out(one, 15)
+    accept(one)
+    one.publish(2, 15, 60)
+    assert one.verify() == {"I1": ["run a wanted 20 records, 14 were read back, and 5 at most left Kafka"]}
+
+
+def test_two_at_once_accept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second would take what the first has moved behind for gaps."""
+    one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
+    found, look = listed(one), newest_link
+
+    def late(folder: Folder) -> Link | None:
+        newest = look(folder)
+        monkeypatch.setattr(accepting, "newest_link", look)
+        accept(one, found)
+        return newest
+
+    monkeypatch.setattr(accepting, "newest_link", late)
+    with pytest.raises(RefusedError, match="Make a new list"):
+        accept(one, found)
+    assert one.folder.micro_batches() == [0, 1]
+
+
+def test_a_new_topic_joins_with_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise one that is created again would be taken for it, and its first records never read."""
+    one = Ledger.made(tmp_path, others(20), [20])
+    text = one.pipeline.path.read_text()
+    one.pipeline.path.write_text(text + text[text.index("[[topics]]") :].replace('"t"', '"u"'))
+    one.pipeline = Pipeline.load(one.pipeline.path)
+    monkeypatch.setattr(one.kafka, "earliest", lambda topics: {topic: {0: 5 if topic == "u" else 0} for topic in topics})
+    assert listed(one).lost == [OffsetRange("u", 0, 0, 5)]
+    accept(one)
+    identity = read_identity(one.folder)
+    assert identity
+    assert identity.topics == {"t": "id-t", "u": "id-u"}
+
+
+def test_the_age_of_what_waits_does_not_begin_with_an_acceptance(tmp_path: Path) -> None:
+    """Entry 0 says when the first stream began only if a stream wrote it: limits would hold for too long."""
+    one = aged_out(Ledger.made(tmp_path, others(40), checkpoint=None), 12)
+    accept(one)
+    waits = one.look().waiting
+    assert waits.oldest_seconds
+    assert waits.oldest_seconds > 365 * 24 * 3600
+
+
+def test_an_acceptance_before_the_first_micro_batch_that_was_killed_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Spark's checkpoint was moved out of the way already: it is not missed."""
+    one = aged_out(Ledger.made(tmp_path, others(60)), 12)
+
+    def die(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoint, "_plan", die)
+        with pytest.raises(KeyboardInterrupt):
+            accept(one)
+    accept(one)
+    assert one.verify() == {}
+
+
+def test_a_run_that_moves_nothing_knows_a_new_acceptance(tmp_path: Path) -> None:
+    """Though it is neither in its scope nor known to verify yet."""
+    one = aged_out(Ledger.made(tmp_path, others(60), [20, 40]), 30)
+    accept(one)
+    one.publish(3, 40, 50)
+    one.publish(4, 50, 60)
+    scope = msgspec.structs.replace(since_verified(one.folder), micro_batches=[0], moves=False)
+    assert one.verify(scope) == {}
+
+
+def test_an_acceptance_that_was_red_is_not_forgotten_when_it_is_settled(tmp_path: Path) -> None:
+    """Also by a run that moves nothing."""
+    one = aged_out(Ledger.made(tmp_path, others(200), [20]), 32)
+    accept(one)
+    one.publish(2, 32, 40)
+    aged_out(one, 25)
+    assert [*one.verify()] == ["I9"]
+    aged_out(one, 32)
+    scope = of_run(one.folder, "accept")
+    assert one.verify(scope) == {}
+    for number, at in enumerate(range(40, 200, 2), 3):
+        one.publish(number, at, at + 2)
+    for _ in range(3):  # the share of the history leaves it behind
+        report = one.look()
+        assert one.conclude(report) == {}
+        assert report.ever.lost == 12

@@ -8,7 +8,7 @@ import pytest
 from histories import FakeWorld, Operation, check, replay
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "60"))
-HAPPENS = ("green", "red", "refused", "killed", "with waiting", "with lost", "with unproven", "with gaps", "aged out")
+HAPPENS = ("green", "red", "refused", "killed", "with waiting", "with lost", "with unproven", "with gaps", "aged out", "accepted")
 
 
 @pytest.mark.timeout(300 + HISTORIES)
