@@ -13,7 +13,7 @@ from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
-from headrace.ledger.progress import stored_verified
+from headrace.ledger.progress import roll_back, stored_verified
 from headrace.ledger.ranges import OffsetRange, merged, without
 from headrace.report.display import plural
 from headrace.verify.check import Verification
@@ -24,7 +24,7 @@ MOST_RANGES = 200
 
 
 def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
-    """Judge all that is not proven yet, as a verify run does, and list what can't be. Changes nothing.
+    """Judge all that is not proven yet, as a verify run does, and list what can't be. Changes nothing that the opening of the ledger would not.
 
     Raises `RefusedError` where the list would mean nothing: no stream has run, the topics are others, the checkpoint is gone.
     """
@@ -34,6 +34,8 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
             f"way, `headrace reset {pipeline.name}` moves them aside."
         )
     newest = newest_link(folder)
+    with folder.locked("the list of what can't be proven"):
+        roll_back(folder, newest)  # if the ledger was put back from a copy, it decides what is proven
     verification = Verification(folder, pipeline, kafka, since_verified(folder), stored_verified(folder).number)
     report = verification.run("accept")
     if report.recheck.everything:
@@ -67,6 +69,8 @@ def accept(
     Raises `RefusedError` if something of it can be proven by now, or belongs to another ledger.
     """
     newest = newest_link(folder)
+    if shown and newest and newest.entry.run == run and newest.entry.accepted and newest.entry.accepted.shown == shown:
+        return newest.entry  # an earlier try of the task, which was killed before it could say so
     has_moved = listed.after != (newest.sha256 if newest else None)
     if has_moved:
         now = unprovable(folder, pipeline, kafka)

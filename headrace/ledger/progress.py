@@ -96,6 +96,8 @@ class Verified(Document, frozen=True, kw_only=True):
     """Number up to which that was announced to consumers of the data."""
     accepted: list[int] = msgspec.field(default_factory=list)
     """Numbers of the entries of kind `accepted` up to the mark."""
+    settled: dict[int, int] = msgspec.field(default_factory=dict)
+    """Per micro-batch that nothing but an acceptance let pass, the number of that: should it be rolled back, the micro-batch is red again."""
     gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
     """Per micro-batch, how many gaps could not be looked at, where there are any."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
@@ -186,6 +188,8 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
             for number, found in known.recheck.items()
             if number <= until
         }
+        unsettled = {number for number, by in known.settled.items() if by > until >= number}
+        recheck |= {number: Recheck(found_by=known.number, restorable=False, proven=False) for number in unsettled}
         rolled_back = msgspec.structs.replace(
             known,
             checkpoint=known.checkpoint if newest else None,  # nothing of it is left, and Spark may make another
@@ -193,6 +197,7 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
             earlier=marks[:-1],
             recheck=recheck,
             accepted=[number for number in known.accepted if number <= until_mark],
+            settled={number: by for number, by in known.settled.items() if by <= until},
             gaps_not_checked={number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark},
             last_records=[last for last in known.last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)],
             history=History(),

@@ -322,6 +322,8 @@ class Report(Document, frozen=True, kw_only=True):
     micro_batches: list[MicroBatch]
     accepted: list[Accepted] = msgspec.field(default_factory=list)
     """All that was ever accepted."""
+    settled: dict[int, int] = msgspec.field(default_factory=dict)
+    """Per micro-batch of this run that was never proven whole, the number of the acceptance that lets it pass."""
     aged_out: list[int]
     """Those of them of which Kafka no longer holds all records: verified while it did, and their entries and files are what they were then."""
     ever: Totals

@@ -30,6 +30,16 @@ class Accepted:
         """What of a range that is gone from Kafka was not accepted."""
         return without(missing, self._any[missing.topic, missing.partition])
 
+    def settling(self, ranges: Iterable[OffsetRange]) -> int | None:
+        """The number of the newest acceptance of offsets within some ranges."""
+        wanted = list(ranges)
+        found = [
+            entry.number
+            for entry, accepted in self._all
+            if any(each.overlaps(one) for each in (*accepted.lost, *accepted.unproven) for one in wanted)
+        ]
+        return max(found, default=None)
+
     def has_lost(self, claimed: OffsetRange) -> bool:
         """Whether some of a range was accepted as lost."""
         return any(claimed.overlaps(each) for each in self._lost[claimed.topic, claimed.partition])

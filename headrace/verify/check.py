@@ -232,6 +232,11 @@ class Verification:
             samples=contents.samples,
             micro_batches=contents.micro_batches,
             accepted=accepted,
+            settled={
+                entry.number: by
+                for entry in chosen
+                if not self._was_proven(entry) and (by := self.accepted.settling(entry.ranges)) is not None
+            },
             aged_out=sorted(self.aged_out),
             ever=model.Totals(
                 micro_batches=self.newest + 1,

@@ -204,6 +204,7 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
     settled = msgspec.structs.replace(
         settled,
         accepted=sorted({*known.accepted, *(each.entry for each in report.accepted if each.entry in good and each.entry <= settled.until)}),
+        settled={**known.settled, **{number: by for number, by in report.settled.items() if number in good}},
         proved_by=report.number if has_proved else known.proved_by,
     )
     documents.write(folder.verified, settled)
