@@ -42,8 +42,8 @@ DOCUMENTED = [
 ]
 """Docker's commands in the docs, with their comments."""
 SUBMIT = next(line for line in DOCUMENTED if "spark-submit" in line)
-ELSEWHERE = re.compile(r"compose (up|down|-f)|Ctrl-C|spark-submit")
-"""Those that start or stop the stack, go on until they are stopped, or publish: other tests run them."""
+ELSEWHERE = re.compile(r"compose (up|down|-f)|Ctrl-C|spark-submit|docker pull")
+"""Those that start or stop the stack, go on until they are stopped, or publish: other tests run them. And one that needs a registry."""
 
 
 def as_written(stack: Stack, line: str) -> str:
