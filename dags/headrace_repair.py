@@ -26,6 +26,7 @@ from headrace.airflow.tasks import DAG_DEFAULTS
     dag_id="headrace_repair",
     description="Accepts what left Kafka before it was published or proven.",
     schedule=None,
+    is_paused_upon_creation=False,  # it runs by hand only, and asks first
     params=repair_params(__file__),
     doc_md=__doc__,
     tags=["headrace"],

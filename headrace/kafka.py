@@ -380,7 +380,9 @@ class Kafka:
             except ConnectionRefusedError:
                 failures.append(f"{address} (connection refused: nothing listens there)")
             except TimeoutError:
-                failures.append(f"{address} (no connection within {PORT_PATIENCE:.0f} s)")
+                failures.append(
+                    f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
+                )
             except (OSError, ValueError) as error:
                 failures.append(f"{address} ({error})")
             else:

@@ -75,7 +75,10 @@ def ask(found: Any) -> HITLOperator:
         task_id="ask",
         doc_md=ask.__doc__,
         subject="Accept this in {{ params.pipeline }}?",
-        body="{{ ti.xcom_pull(task_ids='survey')['text'] }}\n\nReason: {{ params.reason }}\n\nList: {{ ti.xcom_pull(task_ids='survey')['digest'][:12] }}",
+        body=(
+            "{{ ti.xcom_pull(task_ids='survey')['text'] }}\n\nReason: {{ params.reason }}\n\nAfterwards run {{ params.pipeline }}_ingest, or clear "
+            "what failed in it. (The list's digest: {{ ti.xcom_pull(task_ids='survey')['digest'][:12] }})"
+        ),
         options=[ACCEPT, LEAVE],
         execution_timeout=None,  # it would be the answer's
         retries=0,

@@ -108,6 +108,7 @@ def _pipeline(dag_id: str) -> tuple[str, str]:
 def _tasks(tasks: Sequence[html.Task], report: str = "") -> HTMLResponse:
     """What a run without a report is at: failed tasks first, and only once what several of them say."""
     failed = [task for task in tasks if task.state is html.TaskState.FAILED]
+    failed = [task for task in failed if task.name.rpartition(".")[2] != "outcome"] or failed  # that repeats another's reason
     if failed:
         reasons = [task.reason for task in failed]
         shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]

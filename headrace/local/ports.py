@@ -35,6 +35,13 @@ def answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
+def is_refused(port: int) -> bool:
+    """Say whether nothing listens on the port. A server that is frozen listens, though its queue of connections may be full."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == errno.ECONNREFUSED
+
+
 def is_taken(port: int) -> bool:
     """Say whether a server could not listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -52,7 +52,7 @@ class Status:
     services     those that the supervisor knows
     waiting      which of them do not answer
     left_behind  processes without a supervisor
-    is_frozen    whether the broker's port accepts connections, and the broker answers nothing
+    is_frozen    whether something listens on the broker's port, and answers nothing
     """
 
     services: list[State]
@@ -123,15 +123,15 @@ def status(settings: Settings) -> Status:
     if not states:
         return Status([], [], left_behind=len(supervisor.processes()))
     waiting = _waiting_for(settings, states)
-    return Status(states, waiting, left_behind=0, is_frozen=KAFKA in waiting and ports.answers(settings.kafka_port))
+    return Status(states, waiting, left_behind=0, is_frozen=KAFKA in waiting and not ports.is_refused(settings.kafka_port))
 
 
 def frozen(settings: Settings, states: list[State]) -> str:
     """What to say of a broker that is frozen."""
     one = next(state for state in states if state.name == KAFKA)
     return (
-        f"Kafka at {settings.bootstrap_servers} accepts connections, but did not answer within {ANSWERS_WITHIN:.0f} s: it is frozen or overloaded. "
-        f"Its log: {one.log}. `kill -9 {one.pid}` has it started again; what it holds stays."
+        f"Kafka at {settings.bootstrap_servers} did not answer within {ANSWERS_WITHIN:.0f} s, though it listens: it is frozen or overloaded. Its log: "
+        f"{one.log}. If somebody stopped it, `kill -CONT {one.pid}` lets it go on; `kill -9 {one.pid}` has it started again. What it holds stays."
     )
 
 

@@ -347,7 +347,8 @@ def _details(report: Report) -> Iterator[str]:
 
 def _files(report: Report) -> str:
     """How the files were checked: those of the scope by their content, the history a few at a time."""
-    checked = len(report.micro_batches)
+    others = {each.entry for each in report.accepted}
+    checked = sum(each.id not in others for each in report.micro_batches)
     parts = [
         f"The files of {_micro_batches(checked)} match their published SHA-256." if checked else "",
         f"Kafka no longer holds all records of {len(report.aged_out):,} of them, which were judged while it did."

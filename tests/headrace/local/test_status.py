@@ -26,7 +26,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     states = [State(name, "RUNNING", 4711, NOW, tmp_path / f"{name}.log") for name in (stack.KAFKA, *airflow.SERVICES)]
     monkeypatch.setattr(Supervisor, "states", lambda _: states)
     monkeypatch.setattr(Kafka, "check_listeners", silent)
-    monkeypatch.setattr(ports, "answers", lambda _: True)
+    monkeypatch.setattr(ports, "is_refused", lambda _: False)
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(503, request=httpx.Request("GET", "http://ui")))
     return Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
 
