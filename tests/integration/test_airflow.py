@@ -221,7 +221,7 @@ def test_a_broken_pipeline_file_is_one_error_that_reads_well(scheduler: Schedule
     assert Path(error.file).name == "broken.py"
     assert error.text.rstrip().endswith(
         f"{broken}.toml cannot be used:\n"
-        "  topics[1].partitions: found 'three'; expected a whole number from 1 to 2147483647\n"
+        "  the 1st topic's partitions: found 'three'; expected a whole number from 1 to 2147483647\n"
         "  demo.recods: there is no such key; did you mean records?"
     )
     assert stale == []
