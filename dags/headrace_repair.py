@@ -1,7 +1,7 @@
 """
 # Repair a pipeline
 
-For all pipelines, by hand only. Choose a pipeline and an action, and say why; nothing is written before somebody agrees.
+For all pipelines, by hand only. Choose a pipeline and an action, and say why. Nothing is written before a person agrees under *Required Actions*.
 
 **`accept`**: records left Kafka before a stream published them (they are lost), or before verify could prove that they were published
 rightly (they are unproven). Accepting writes that down in the ledger, and the pipeline goes on behind it. Everything that was proven stays
@@ -30,7 +30,7 @@ from headrace.airflow.tasks import DAG_DEFAULTS
     params=repair_params(__file__),
     doc_md=__doc__,
     tags=["headrace"],
-    **DAG_DEFAULTS,
+    **{**DAG_DEFAULTS, "max_active_runs": 16},  # a question that waits for its answer keeps no other pipeline waiting
 )
 def repair() -> None:
     """What would be done, the question, and then what was agreed to."""

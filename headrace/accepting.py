@@ -71,6 +71,7 @@ def accept(
     newest = newest_link(folder)
     if shown and newest and newest.entry.run == run and newest.entry.accepted and newest.entry.accepted.shown == shown:
         return newest.entry  # an earlier try of the task, which was killed before it could say so
+    by, reason = _plain(by), _plain(reason)
     has_moved = listed.after != (newest.sha256 if newest else None)
     if has_moved:
         now = unprovable(folder, pipeline, kafka)
@@ -80,6 +81,11 @@ def accept(
     topics = {topic: facts.id for topic, facts in kafka.describe([each.name for each in pipeline.topics]).items()}
     with folder.locked(f"the acceptance by {by}"):
         return accepting.accept(folder, pipeline, listed, topics, by=by, reason=reason, run=run, shown=shown)
+
+
+def _plain(text: str) -> str:
+    """Text on one line that can be written as UTF-8: arguments of a command may hold any byte."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _count(ranges: Iterable[OffsetRange]) -> int:

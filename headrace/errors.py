@@ -63,7 +63,7 @@ class PipelineFileError(MistakeError):
 
 
 class AccessError(MistakeError):
-    """Kafka's access lists do not let this user do something. Trying again does not help until somebody grants it.
+    """Kafka's access lists refuse this user an operation. Trying again does not help until the right is granted.
 
     operation  what is not granted, in Kafka's words: Describe, Read ...
     topic      where

@@ -426,7 +426,7 @@ class Kafka:
             time.sleep(0.1)
 
     def _silent(self, began: float, what: str = "") -> BrokerError:
-        """What can be said where no answer came: a broker that is gone is told from a silent one by its port.
+        """The error for an answer that did not come. A broker that is gone differs from a silent one by its port.
 
         began  since when the client has waited
         what   what could not be done

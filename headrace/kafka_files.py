@@ -30,7 +30,7 @@ def kafka_file(config: Mapping[str, str], home: Path) -> Iterator[str]:
 
 
 def discard_left(home: Path) -> None:
-    """Remove the files that nobody uses any more."""
+    """Remove the files that no process uses any more."""
     if (folder := _below(home)).is_dir():
         with _alone(folder):
             _discard(folder)

@@ -25,11 +25,11 @@ TABLES = [
     "task_reschedule",
     "xcom",
 ]
-"""Those that grow with the runs. Not `dag`: after a month without a parse, as on a machine that was off, all DAGs would be forgotten, and which
-were switched on. Nor `log`, of which only some goes."""
+"""The tables that grow with the runs. `dag` is not among them: on a machine that was off for a month Airflow would forget all DAGs, and which of
+them are switched on. Of `log` only some rows go."""
 
 SWITCHED = "patch_dag"
-"""The event by which somebody switched a DAG on or off: `headrace run` looks for it, however long ago it was."""
+"""The event of a user who switches a DAG on or off: `headrace run` looks for it, however long ago it was."""
 
 AT_ONCE = 500
 """Rows in one transaction: others wait for it, SQLite's all."""

@@ -90,7 +90,7 @@ def expire(folder: Folder, before: float, at_once: float, keep: Collection[str])
         folder: of the pipeline
         before: seconds since 1970
         at_once: nothing is done unless one was verified before this moment, so that most runs only list the folder
-        keep: runs whose receipts stay: those that are to be read again, or that the last stream names
+        keep: runs whose receipts stay, because verify reads them again or the last stream names them
     """
     if not folder.verified_receipts.exists():
         return 0

@@ -35,7 +35,7 @@ def main() -> None:
     while True:
         try:
             tidy(settings, os.environ, time.time())
-        except Exception:
+        except (OSError, subprocess.SubprocessError):
             log.exception("not all of it could be removed; the next round tries again")
         time.sleep(EVERY)
 

@@ -94,7 +94,7 @@ class Balance(Part, frozen=True, kw_only=True):
 
 
 class Accepted(Part, frozen=True, kw_only=True):
-    """What somebody accepted, on the record: offsets that were lost, or could not be proven any more."""
+    """An acceptance: offsets that were lost, or could not be proven any more."""
 
     entry: int
     """Number of the ledger's entry."""

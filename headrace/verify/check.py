@@ -547,15 +547,8 @@ class Verification:
         is_lost = sum(map(len, gaps)) <= entry.total("gaps")
         for each in removed:
             self.lost += [each] if is_lost else []
-            self.findings.add(
-                Invariant.BALANCE,
-                "removed by Kafka (compaction or damage): no transaction explains why there is no record",
-                topic=each.topic,
-                partition=each.partition,
-                from_offset=each.from_offset,
-                until_offset=each.until_offset,
-                micro_batch=entry.number,
-            )
+            message = "removed by Kafka (compaction or damage): no transaction explains why there is no record"
+            self.findings.add_range(Invariant.BALANCE, message, each, micro_batch=entry.number)
 
     def _leave_unjudged(self, entry: Entry) -> None:
         """An entry is judged by its own rules or not at all: proven once, it stays proven; else it can't be green."""
@@ -580,15 +573,8 @@ class Verification:
         """Kafka must not hold what was accepted as lost behind the ledger's end: no stream would ever read it. The chain (I5) has all else."""
         for each in self.accepted.moved(entry):
             if still := there.part(each).readable:
-                self.findings.add(
-                    Invariant.FRONTIER,
-                    "accepted as lost, and still in Kafka: no stream reads it",
-                    topic=each.topic,
-                    partition=each.partition,
-                    from_offset=still.from_offset,
-                    until_offset=still.until_offset,
-                    micro_batch=entry.number,
-                )
+                message = "accepted as lost, and still in Kafka: no stream reads it"
+                self.findings.add_range(Invariant.FRONTIER, message, still, micro_batch=entry.number)
 
     def _pass(self, count: int) -> None:
         self._done += count
@@ -670,14 +656,8 @@ class Verification:
             lost = [("", each) for each in left]
             lost += frontier.lost_of_receipts(self.receipts, cluster, ends, known=self.identity.topics)
         for run, each in lost:
-            self.findings.add(
-                Invariant.FRONTIER,
-                f"offsets {each.from_offset} to {each.until_offset - 1}{f' of run {run}' if run else ''} left Kafka before a stream read them: they are lost",
-                topic=each.topic,
-                partition=each.partition,
-                from_offset=each.from_offset,
-                until_offset=each.until_offset,
-            )
+            message = f"offsets {each.from_offset} to {each.until_offset - 1}{f' of run {run}' if run else ''} left Kafka before a stream read them: they are lost"
+            self.findings.add_range(Invariant.FRONTIER, message, each)
         last = None if self.folder.is_being_written() else unfinished(self.folder)
         return msgspec.structs.replace(
             frontier.waiting(self.kafka, cluster, found.waiting, self._waiting_since()),
@@ -745,16 +725,7 @@ class Verification:
         for each in ranges:
             if there.has_aged_out(each):
                 self.unproven.append(each)
-            self.findings.add(
-                invariant,
-                f"never verified and can't be any more: {why}",
-                unverifiable=True,
-                topic=each.topic,
-                partition=each.partition,
-                from_offset=each.from_offset,
-                until_offset=each.until_offset,
-                **where,
-            )
+            self.findings.add_range(invariant, f"never verified and can't be any more: {why}", each, unverifiable=True, **where)
 
 
 def _lengths(gaps: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
+from headrace.ledger.ranges import OffsetRange
 from headrace.report import model
 
 SHOWN = 20
@@ -86,6 +89,10 @@ class Findings:
         known = self.found_by_invariant.setdefault(invariant, [])
         if len(known) < SHOWN:
             known.append(model.Finding(message=_encodable(message), **where))
+
+    def add_range(self, invariant: Invariant, message: str, offset_range: OffsetRange, *, unverifiable: bool = False, **where: Any) -> None:
+        """One finding about an offset range."""
+        self.add(invariant, message, unverifiable=unverifiable, **msgspec.structs.asdict(offset_range), **where)
 
     def add_record(
         self,

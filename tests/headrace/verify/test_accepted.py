@@ -473,6 +473,23 @@ def test_one_acceptance_is_enough_after_a_roll_back(tmp_path: Path) -> None:
     assert one.verify() == {}
 
 
+def test_a_reason_may_hold_any_byte_and_line(tmp_path: Path) -> None:
+    """An argument that is not UTF-8 is written down readably; each report says it on one line."""
+    one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
+    entry = accepting.accept(
+        one.folder,
+        one.pipeline,
+        one.kafka,  # type: ignore[arg-type]
+        listed(one),
+        by="ada",
+        reason=b"off for\n two days \xff".decode("utf-8", "surrogateescape"),
+        run="accept",
+    )
+    assert entry.accepted
+    assert entry.accepted.reason == "off for two days \\udcff"
+    assert read_link(one.folder, 1).entry == entry
+
+
 def test_a_task_that_was_killed_after_it_accepted_may_be_tried_again(tmp_path: Path) -> None:
     """The second try finds what the first one wrote."""
     one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
