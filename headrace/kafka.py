@@ -1,5 +1,6 @@
 """The one place of `headrace` that talks to Kafka."""
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.record_batches import BatchReader, RecordBatch
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds for one answer of the broker."""
@@ -145,6 +148,7 @@ class Kafka:
     def _brokers(self) -> list[BrokerMetadata]:
         """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
         began = time.monotonic()
+        has_said = False
         while True:
             left = began + self.patience - time.monotonic()
             try:
@@ -159,6 +163,9 @@ class Kafka:
                     ) from None
                 if time.monotonic() - began >= self.patience:
                     raise self._failed(error.args[0], began) from None
+                if not has_said:
+                    has_said = True
+                    log.warning("Kafka at %s does not answer yet; it is asked for up to %.0f s.", self.servers, self.patience)
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:

@@ -7,24 +7,22 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-KEY = "headrace_reason"
+from headrace.airflow.names import INGEST, REASON, REPAIR, VERIFY
+
 LONGEST = 4_000
 """Characters. What an exception says may hold anything."""
-
-INGEST, VERIFY = "_ingest", "_verify"
-"""How the ids of a pipeline's DAGs end."""
 
 
 @hookimpl
 def on_task_instance_failed(task_instance: Any, error: object) -> None:
-    """Keep the exception of any task of a pipeline's DAG, a user's own included; called in the task's process, and only there with an exception."""
-    if isinstance(error, BaseException) and task_instance.dag_id.endswith((INGEST, VERIFY)):
+    """Keep the exception of any task of our DAGs, a user's own included; called in the task's process, and only there with an exception."""
+    if isinstance(error, BaseException) and task_instance.dag_id.endswith((INGEST, VERIFY, REPAIR)):
         keep(task_instance, text(error))
 
 
 def keep(task_instance: Any, reason: str) -> None:
     """Keep why a try failed."""
-    task_instance.xcom_push(KEY, {"try": task_instance.try_number, "reason": reason})
+    task_instance.xcom_push(REASON, {"try": task_instance.try_number, "reason": reason})
 
 
 def text(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from headrace.airflow.reasons import INGEST, VERIFY
+from headrace.airflow.names import INGEST, REPAIR, VERIFY
 from headrace.airflow.run_tasks import tasks_of
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
@@ -27,6 +27,8 @@ PREFIX = "/headrace"
 """Below which the plugin serves these pages."""
 
 REMOVED = "One that is older than the pipeline keeps its reports is removed ([retention], 30 days by default)."
+
+REPAIRED = "The log of its last task says what it did, and what to run now. Every later report of the pipeline names what was accepted."
 
 MOST_TASKS = 5
 """That a page names: a mapped task may fail a thousand times."""
@@ -76,6 +78,9 @@ def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.
     look       gives the tasks that failed, run or are about to
     published  whether to show the report even if a task of the ingest run failed
     """
+    if dag_id == REPAIR:
+        tasks = look() if run_id else []
+        return _tasks(tasks) if tasks else _notice("A repair has no report", REPAIRED)
     pipeline, suffix = _pipeline(dag_id)
     if not pipeline or not run_id:
         return _notice("No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports.")

@@ -10,7 +10,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from headrace.airflow.reasons import KEY
+from headrace.airflow.names import REASON
 from headrace.report.html import Task, TaskState
 
 STATES = {
@@ -56,7 +56,7 @@ def _reasons(session: Session, dag_id: str, run_id: str) -> dict[tuple[str, int,
     """Task, map index and try → why it failed."""
     kept: Iterable[Any] = session.execute(
         select(XComModel.task_id, XComModel.map_index, XComModel.value).where(
-            XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == KEY
+            XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == REASON
         )
     ).all()
     return {

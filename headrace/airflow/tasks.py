@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace.airflow import reasons
 from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
+from headrace.airflow.names import INGEST, REASON
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
@@ -126,7 +127,7 @@ class Outcome(BaseOperator):
         if not failed:  # such as one copy of a mapped task
             raise AirflowFailException("A task before this one failed; its log says why.")
         nearest = max(failed, key=lambda task: len(task.get_flat_relative_ids(upstream=True))).task_id
-        kept = ti.xcom_pull(task_ids=nearest, key=reasons.KEY)
+        kept = ti.xcom_pull(task_ids=nearest, key=REASON)
         reason = kept["reason"] if kept else None
         if reason and nearest in self.upstream_task_ids:
             raise AirflowFailException(reason)
@@ -389,7 +390,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
 
 def _is_ingesting(pipeline: Pipeline) -> bool:
     """Whether an ingest runs or is about to. One that is queued while its DAG is switched off does neither."""
-    ti, ingest = get_current_context()["ti"], f"{pipeline.name}_ingest"
+    ti, ingest = get_current_context()["ti"], f"{pipeline.name}{INGEST}"
     if ti.get_dr_count(dag_id=ingest, states=["running"]):
         return True
     return ti.get_dr_count(dag_id=ingest, states=["queued"]) > 0 and not ti.get_dag(ingest).is_paused

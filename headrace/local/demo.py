@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import documents
+from headrace.airflow.names import INGEST, VERIFY
 from headrace.errors import HeadraceError, MistakeError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
@@ -81,8 +82,8 @@ class _Demo:
         self.settings = settings
         self.folder = Folder(settings.data / pipeline)
         self.say = say
-        self.ingest = f"{pipeline}_ingest"
-        self.verify = f"{pipeline}_verify"
+        self.ingest = pipeline + INGEST
+        self.verify = pipeline + VERIFY
 
     def run(self, conf: Mapping[str, Any], *, wait: bool, unpause: bool) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
@@ -153,6 +154,7 @@ class _Demo:
     def _follow(self, run: Run) -> Run:
         """Print each change of a task's state until the run is over."""
         seen: dict[str, str] = {}
+        explained: set[tuple[str, int]] = set()
         since = time.monotonic()
         began = since
         said_queued = False
@@ -166,6 +168,15 @@ class _Demo:
                         since = time.monotonic()
                         if not task.repeats_another:
                             self._say_task(task)
+                    # The reason comes a moment after the state.
+                    if (
+                        task.state == "up_for_retry"
+                        and (task.name, task.tries) not in explained
+                        and (why := self.airflow.reason(run, task))
+                    ):
+                        explained.add((task.name, task.tries))
+                        for line in why.splitlines():
+                            self.say.line(f"    {line}")
                 if run.is_over:
                     return run
                 if run.state == "queued" and time.monotonic() - began > 5 and not said_queued:  # noqa: PLR2004  seconds

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from headrace.airflow.names import REASON
 from headrace.errors import SurroundingsError
 from headrace.settings import Settings
 
@@ -160,6 +161,14 @@ class Airflow:
         answer = self.ask("GET", f"{_path(run)}/taskInstances?limit=100")
         ordered = sorted(answer["task_instances"], key=lambda task: task["start_date"] or "9")
         return [Task.of(one) for one in ordered]
+
+    def reason(self, run: Run, task: Task) -> str | None:
+        """Return why the latest try of a task failed, if that is known; it is forgotten when the next try starts."""
+        answer = self._send("GET", f"{_path(run)}/taskInstances/{task.name}/xcomEntries/{REASON}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        value = self._content(answer)["value"]
+        return str(value["reason"]) if value["try"] == task.tries else None
 
     def log(self, run: Run, task: Task) -> list[str]:
         """Return what the task itself said in its latest try: its lines and errors without Airflow's own folded groups."""

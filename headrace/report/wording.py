@@ -240,9 +240,8 @@ def commands(events: str) -> list[str]:
 def _offsets(finding: Finding) -> str:
     if finding.from_offset is None:
         return ""
-    if finding.until_offset in (None, finding.from_offset + 1):
-        return f"offset {number(finding.from_offset)}"
-    return f"offsets {number(finding.from_offset)} until {number(finding.until_offset or 0)}"
+    last = finding.from_offset if finding.until_offset is None else finding.until_offset - 1
+    return f"offset {number(last)}" if last == finding.from_offset else f"offsets {number(finding.from_offset)} to {number(last)}"
 
 
 def _python(code: str) -> str:

@@ -1,4 +1,4 @@
-"""A driver in little memory: large records fit into it, and one that runs out of it says what helps."""
+"""A driver in little memory: large records and many partitions fit into it, and one that runs out of it says what helps."""
 
 import os
 import subprocess
@@ -15,6 +15,8 @@ from slices import TEXT, Slice, broken
 LARGE = 2_500_000
 SETTINGS = '[topics.config]\n"max.message.bytes" = "20971520"\n'
 ONE_PARTITION = TEXT.replace("partitions = 3\nreplication_factor = 1\n", f"partitions = 1\nreplication_factor = 1\n{SETTINGS}")
+MANY = 300
+MANY_PARTITIONS = TEXT.replace("partitions = 3\n", f"partitions = {MANY}\n")
 
 
 def write(one: Slice, count: int, size: int) -> None:
@@ -61,4 +63,19 @@ def test_a_driver_that_runs_out_of_memory_says_what_helps_and_a_smaller_plan_doe
     ended = submit(one, archived, "480m")
     assert ended.returncode == 0, ended.stdout[-3000:]
     assert one.ledger[-1].totals.kept == 16
+    assert broken(one.verify()) == {}
+
+
+def test_three_hundred_partitions_leave_a_log_of_a_few_lines(new_slice: Callable[..., Slice], archived: Layout) -> None:
+    """Spark keeps a consumer for each of them; for more than it expects, it would warn once for each."""
+    one = new_slice(MANY_PARTITIONS)
+    producer = Producer({"bootstrap.servers": one.servers})
+    for partition in range(MANY):
+        producer.produce(one.topic, b"important", partition=partition)
+    assert producer.flush(60) == 0
+    ended = submit(one, archived, "1g")
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert one.ledger[-1].totals.kept == MANY
+    said = ended.stdout + ended.stderr
+    assert len(said.splitlines()) < 30, said
     assert broken(one.verify()) == {}

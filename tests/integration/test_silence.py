@@ -48,6 +48,13 @@ def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch)
         assert abs(time.monotonic() - began - int(str(raised.value).split(" within ")[1].split()[0])) < 2
 
 
+def test_while_it_is_silent_that_is_said_once(silent: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Half a minute without a word looks like a command that hangs."""
+    with pytest.raises(BrokerError):
+        Kafka({"bootstrap.servers": silent}, 3 * PATIENCE).topics()
+    assert [record.getMessage() for record in caplog.records] == [f"Kafka at {silent} does not answer yet; it is asked for up to 9 s."]
+
+
 @pytest.fixture
 def own(layout: Layout, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A broker with one record, and its process."""

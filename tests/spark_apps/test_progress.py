@@ -7,8 +7,8 @@ from spark_apps.progress import reading
 def test_a_line_says_from_where_to_where_and_how_far() -> None:
     """Of many partitions it names the first."""
     ranges = [OffsetRange("t", number, 10, 1_000_010) for number in range(5)]
-    assert reading(7, ranges[:1], 0) == "micro-batch 7: reading 1,000,000 offsets (t-0 10 to 1000010)"
+    assert reading(7, ranges[:1], 0) == "micro-batch 7: reading 1,000,000 offsets (t-0 10 to 1000009)"
     assert reading(7, ranges, 1_234_567) == (
-        "micro-batch 7: reading 5,000,000 offsets (t-0 10 to 1000010, t-1 10 to 1000010, t-2 10 to 1000010, 2 more partitions); "
+        "micro-batch 7: reading 5,000,000 offsets (t-0 10 to 1000009, t-1 10 to 1000009, t-2 10 to 1000009, 2 more partitions); "
         "at least 1,234,567 records read so far"
     )

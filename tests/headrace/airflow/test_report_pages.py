@@ -120,6 +120,15 @@ def test_a_run_without_report_says_what_it_is_at(folder: Folder, suffix: str, st
     assert f"No report yet {words}" in said(show(folder, f"important_messages_{suffix}", "manual__x", tasks))
 
 
+def test_a_repair_says_what_it_is_at_or_where_to_look(folder: Folder) -> None:
+    """It has no report of its own."""
+    assert "ask waits for an answer" in said(show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)]))
+    assert "survey failed Reason is empty" in said(
+        show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")])
+    )
+    assert "Every later report of the pipeline names what was accepted" in said(show(folder, "headrace_repair", "manual__x"))
+
+
 def test_a_failed_ingest_run_with_a_report_says_first_that_it_failed(folder: Folder) -> None:
     """What it published before it failed may be green; that is a click away, and all there is once the task has succeeded."""
     failed = [task("stream_to_parquet", TaskState.FAILED, "no memory")]

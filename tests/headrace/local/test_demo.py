@@ -36,6 +36,10 @@ class FakeAirflow:
         self.unpaused: list[str] = []
         self.triggered = ""
         self.switched_off: list[str] = []
+        self.looks = 0
+        """How often our run was looked at."""
+        self.tries: list[tuple[int, str, str | None]] = []
+        """What each look at our run finds before it is over: which try of its task, the state, why it failed."""
 
     @contextmanager
     def connected(self, _: Settings) -> Iterator[Self]:
@@ -66,7 +70,9 @@ class FakeAirflow:
     def run(self, dag: str, run: str) -> Run:
         """Our run, or one of verify."""
         if run == self.triggered:
-            return Run(dag, run, self.ingest_state, NOON, NOON + timedelta(minutes=1))
+            self.looks += 1
+            is_over = self.looks > len(self.tries)
+            return Run(dag, run, self.ingest_state if is_over else "running", NOON, NOON + timedelta(minutes=1) if is_over else None)
         return next(one for one in self.verify_runs if one.id == run)
 
     def runs(self, _: str) -> list[Run]:
@@ -76,7 +82,14 @@ class FakeAirflow:
     def tasks(self, run: Run) -> list[Task]:
         """The one that the run takes its state from, and what it was told."""
         last = "report" if run.dag == "tiny_verify" else "stream_to_parquet"
+        if not run.is_over:
+            tries, state, _ = self.tries[self.looks - 1]
+            return [Task(last, state, tries, 1.5)]
         return [Task(name, state, 1, 1.5) for name, state in {last: run.state, **self.states[run.dag]}.items()]
+
+    def reason(self, _: Run, __: Task) -> str | None:
+        """Why the try failed that is looked at."""
+        return self.tries[self.looks - 1][2]
 
     def log(self, run: Run, task: Task) -> list[str]:
         """One line."""
@@ -214,6 +227,22 @@ def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
     assert not green
     assert "stream_to_parquet of tiny_ingest is red" in output
     assert "log of stream_to_parquet in tiny_ingest" in output
+
+
+def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any) -> None:
+    """Nobody should wait for the last try to know what to mend. Airflow has the reason a moment after the state."""
+    airflow = FakeAirflow([], ingest_state="failed")
+    again = "up_for_retry"
+    airflow.tries = [
+        (1, "running", None),
+        (1, again, None),
+        (1, again, "The disk is full.\nMake room."),
+        (1, again, "The disk is full.\nMake room."),
+    ]
+    airflow.tries += [(2, "running", None), (2, again, "It is full still.")]
+    _, _, output = play(airflow, {})
+    lines = [line.strip() for line in output.splitlines()]
+    assert [lines.count(each) for each in ("The disk is full.", "Make room.", "It is full still.")] == [1, 1, 1]
 
 
 def test_a_red_report_is_red_whatever_the_run_is(play: Any) -> None:

@@ -102,7 +102,7 @@ def test_broken_invariant_says_where_and_what_to_do() -> None:
     broken = invariant(6, InvariantState.BROKEN, [finding()])
     text = " ".join(shown(report(state=State.RED, invariants=[broken])).split())
     assert "I6 BROKEN title of 6" in text
-    assert "[test-topic-1 offsets 120 until 123]" in text
+    assert "[test-topic-1 offsets 120 to 122]" in text
     assert "Do: " in text
     assert "headrace reset important_messages" in text
     assert text.index("I6 BROKEN") < text.index("partition offsets records")
