@@ -59,6 +59,11 @@ KNOWN = (
         "The disk is full. Nothing half-written is published; make room and run this again.",
     ),
     Known(
+        r"executor \d+\b[\s\S]*?(?:OutOfMemoryError|exited with code 52\b)",
+        "A Spark executor ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.executor.memory in "
+        "spark_apps/conf/spark-defaults.conf, and what a worker may give (in docker-compose.yml --memory of spark-worker).",
+    ),
+    Known(
         r"OutOfMemoryError|GC overhead limit|[Ee]rror code is: 52\b",
         "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory in "
         "spark_apps/conf/spark-defaults.conf.",

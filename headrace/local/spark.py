@@ -51,12 +51,6 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     prepare_python(folder)
 
 
-SHORT_OF_MEMORY = (
-    '-XX:+ExitOnOutOfMemoryError "-XX:OnOutOfMemoryError=echo Out of memory: raise spark.driver.memory in spark_apps/conf/spark-defaults.conf, '
-    'or lower max_records_per_micro_batch in the pipeline file."'
-)
-"""Java's options to end at once and say what helps: Spark would go on for a while, and print four hundred lines of traces."""
-
 JOINED = {"spark.driver.extraJavaOptions": " ", "spark.driver.extraClassPath": os.pathsep, "spark.executor.extraClassPath": os.pathsep}
 """Settings that are lists: a value of the user's own is added to this machine's. Of all others the user's own counts."""
 
@@ -102,7 +96,7 @@ def scratch(folder: Path) -> Path:
 def java_options(folder: Path, archiving: str) -> str:
     """Return options for the driver's Java: where its log settings and its temporary files are, and what to do about archived classes."""
     # In quotes: there may be spaces in a path.
-    places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}" {SHORT_OF_MEMORY}'
+    places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}"'
     return f'{places} "{archiving}" -Xlog:disable' if archiving else places
 
 
