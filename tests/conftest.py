@@ -18,6 +18,9 @@ from headrace.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"
 
+REAL = "real parts"
+"""The tests that share a broker and a Spark session: one process runs them, while another runs the others."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Importing Airflow makes its home; let that be a folder that goes with the tests."""
@@ -31,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
+        if INTEGRATION in item.path.parents or "layout" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(REAL))
 
     def place(item: pytest.Item) -> tuple[bool, ...]:
         is_beside = "random_runs" in getattr(item, "fixturenames", ())
