@@ -23,8 +23,7 @@ from headrace.diagnosis import diagnose
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
         ("Lost task 0.3 in stage 0.0 (TID 3) (10.0.0.5 executor driver): java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
         (
-            "Lost task 0.6 in stage 0.0 (TID 6) (10.0.0.5 executor 3): org.apache.spark.SparkException: [TASK_WRITE_FAILED] Task failed while writing\n"
-            "Caused by: java.lang.OutOfMemoryError: Java heap space",
+            "Lost task 0.6 in stage 0.0 (TID 6) (10.0.0.5 executor 3): org.apache.spark.SparkException: Task failed\nCaused by: java.lang.OutOfMemoryError: Java heap",
             "spark.executor.memory",
         ),
         ("Lost task 0.3 (10.0.0.5 executor 2): ExecutorLostFailure Reason: Command exited with code 52", "spark.executor.memory"),
