@@ -21,7 +21,10 @@ from headrace.diagnosis import diagnose
         ("TopicAuthorizationException: Not authorized to access topics: [orders]", "may not Read topic orders. Grant it: kafka-acls.sh"),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
-        ("Lost task 0.3 in stage 0.0 (TID 3) (10.0.0.5 executor driver): java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
+        (
+            "Lost task 0.3 in stage 0.0 (TID 3) (10.0.0.5 executor driver): java.lang.OutOfMemoryError: Java heap space",
+            "spark.driver.memory",
+        ),
         (
             "Lost task 0.6 in stage 0.0 (TID 6) (10.0.0.5 executor 3): org.apache.spark.SparkException: Task failed\nCaused by: java.lang.OutOfMemoryError: Java heap",
             "spark.executor.memory",
