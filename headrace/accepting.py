@@ -7,14 +7,14 @@ import msgspec
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.offsets import OffsetRange, merged, without
 from headrace.ledger import accept as accepting
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import roll_back, stored_verified
-from headrace.ledger.ranges import OffsetRange, merged, without
 from headrace.report.display import plural
 from headrace.verify.check import Verification
 from headrace.verify.scope import since_verified

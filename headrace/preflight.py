@@ -13,7 +13,7 @@ from pathlib import Path
 from headrace.contract.limits import written
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import MistakeError, ResourceError, SurroundingsError, UnwritableError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_pipeline, check_starting
 from headrace.ledger.identity import read_identity

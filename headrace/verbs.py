@@ -80,7 +80,8 @@ def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: smal
 
 def check(name: Name, bootstrap_servers: Servers = None) -> None:
     """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start. Changes nothing."""
-    from headrace.kafka import Kafka, wider
+    from headrace.kafka.admin import wider
+    from headrace.kafka.client import Kafka
     from headrace.ledger.opening import foresee
     from headrace.preflight import check_against_ledger, check_file
 
@@ -145,7 +146,7 @@ def verify(
     """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
     from datetime import UTC, datetime
 
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
     from headrace.local.console import Say
     from headrace.report import console
     from headrace.report.model import State
@@ -215,7 +216,7 @@ def accept(
     from datetime import UTC, datetime
 
     from headrace import accepting
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
 
     if not reason.strip():
         raise MistakeError("--reason is empty. Every later report says why this was accepted.")
@@ -263,8 +264,8 @@ def produce(
 
 def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
-    from headrace.kafka import Kafka
-    from headrace.kafka_files import kafka_file
+    from headrace.kafka.client import Kafka
+    from headrace.kafka.settings_file import kafka_file
     from headrace.local import current, spark, stack
     from headrace.local.console import Say
     from headrace.local.layout import Layout
@@ -287,7 +288,7 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
 @topics.command("list")
 def list_topics(bootstrap_servers: Servers = None) -> None:
     """Name every topic."""
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
 
     for topic in Kafka(kafka_config(bootstrap_servers)).topics():
         typer.echo(topic)
@@ -298,9 +299,9 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     """Partitions, offsets and settings of a topic."""
     from datetime import UTC, datetime
 
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
+    from headrace.kafka.transactions import open_transactions
     from headrace.report.display import clock
-    from headrace.transactions import open_transactions
 
     kafka = Kafka(kafka_config(bootstrap_servers))
     facts = kafka.describe([topic]).get(topic)
@@ -328,7 +329,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
 @topics.command()
 def create(name: Name, bootstrap_servers: Servers = None) -> None:
     """Create the topics of a pipeline that don't exist."""
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
     from headrace.ledger.opening import require_known_topics
 
     pipeline, folder = load(name)
@@ -346,7 +347,7 @@ def extend(
     bootstrap_servers: Servers = None,
 ) -> None:
     """Add partitions to a topic; they can't be taken away again."""
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
 
     Kafka(kafka_config(bootstrap_servers)).extend(topic, partitions)
     typer.echo(f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it.")
@@ -355,7 +356,7 @@ def extend(
 @topics.command()
 def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, bootstrap_servers: Servers = None) -> None:
     """Delete a topic and all of its records."""
-    from headrace.kafka import Kafka
+    from headrace.kafka.client import Kafka
 
     typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
     agree(yes)

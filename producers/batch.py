@@ -16,9 +16,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headrace import documents
 from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
-from headrace.kafka import UNANSWERED, Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.connection import UNANSWERED
+from headrace.kafka.offsets import Positions, between
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import Positions, between
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
 from headrace.ledger.verified_receipts import has_expired
 from producers.samples import payload

@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, MistakeError
-from headrace.kafka import UNANSWERED, Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.connection import UNANSWERED
 from producers.samples import payload
 
 

@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
-from headrace.kafka import Kafka
-from headrace.ledger.ranges import Positions
+from headrace.kafka.client import Kafka
+from headrace.kafka.offsets import Positions
 from spark_apps.judge import judge
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream

@@ -22,7 +22,7 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.offsets import OffsetRange
 from headrace.report.display import plural
 
 PLACES = 3

@@ -11,13 +11,13 @@ from pyspark.sql import functions as F
 from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError, SurroundingsError
+from headrace.kafka.offsets import OffsetRange, between, new_partitions
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import checkpoint_id, planned_positions
 from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_path, read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following
 from headrace.ledger.identity import Identity, read_identity
-from headrace.ledger.ranges import OffsetRange, between, new_partitions
 from headrace.report.display import plural
 from spark_apps.judge import POSITION, judge
 

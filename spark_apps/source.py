@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from headrace.contract.pipeline import Pipeline
-from headrace.ledger.ranges import Positions
+from headrace.kafka.offsets import Positions
 from headrace.settings import read_kafka_config
 from spark_apps.java_client import java_client
 

@@ -20,8 +20,8 @@ SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") fo
 MAY_IMPORT = {
     "airflow": ("dags/", "headrace/airflow/"),
     "pyspark": ("spark_apps/",),
-    "confluent_kafka": ("producers/", "headrace/kafka.py"),
-    "kafka": ("headrace/kafka_protocol.py",),
+    "confluent_kafka": ("producers/", "headrace/kafka/"),
+    "kafka": ("headrace/kafka/protocol.py",),
 }
 HEAVY = {"pyspark", "duckdb", "pyarrow", "pandas", "confluent_kafka", "kafka", "jinja2", "rich", "supervisor"}
 

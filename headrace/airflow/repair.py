@@ -49,7 +49,7 @@ def survey() -> Any:
         import msgspec
 
         from headrace import accepting
-        from headrace.kafka import Kafka
+        from headrace.kafka.client import Kafka
 
         params = get_current_context()["params"]
         with plainly():
@@ -95,7 +95,7 @@ def write(found: Any) -> Any:
         import msgspec
 
         from headrace import accepting
-        from headrace.kafka import Kafka
+        from headrace.kafka.client import Kafka
         from headrace.ledger.accept import Unprovable
 
         context = get_current_context()

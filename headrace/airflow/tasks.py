@@ -26,7 +26,7 @@ from headrace.airflow.names import INGEST, REASON
 from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
-from headrace.kafka_files import kafka_file
+from headrace.kafka.settings_file import kafka_file
 from headrace.progress import Progress
 from headrace.report.display import in_lines
 from headrace.settings import ROOT, Settings
@@ -145,7 +145,7 @@ def preflight(pipeline: Pipeline) -> Any:
 
     @task(task_id="preflight", doc_md=preflight.__doc__)
     def run() -> None:
-        from headrace.kafka import Kafka
+        from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.ledger.opening import foresee
         from headrace.preflight import check_against_ledger, check_file, checks
@@ -169,7 +169,8 @@ def create_topics(pipeline: Pipeline) -> Any:
 
     @task(task_id="create_topics", doc_md=create_topics.__doc__)
     def run() -> list[str]:
-        from headrace.kafka import Kafka, wider
+        from headrace.kafka.admin import wider
+        from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.ledger.opening import require_known_topics
         from headrace.report.display import plural
@@ -357,7 +358,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
-        from headrace.kafka import Kafka
+        from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
         from headrace.report.display import plural

@@ -20,6 +20,7 @@ from headrace.contract.retention import Retention, retention
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import MistakeError, PipelineFileError
+from headrace.kafka.cluster import Topic
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 """A DAG id with room for a suffix, a Python identifier and a folder name."""
@@ -27,16 +28,6 @@ _TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
 """https://github.com/apache/kafka, class org.apache.kafka.common.internals.Topic."""
 _RESERVED = {"micro_batch"}
 """The column that readers make of the folders' names. All others of ours start with an underscore."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic as it must be; `config` holds the broker's topic settings."""
-
-    name: str
-    partitions: int
-    replication_factor: int
-    config: Mapping[str, str]
 
 
 SAMPLES = ("This is an important message", "Just a normal event")

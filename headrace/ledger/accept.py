@@ -9,13 +9,13 @@ import msgspec
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
+from headrace.kafka.offsets import OffsetRange, Positions, advance, new_partitions
 from headrace.ledger import checkpoint, publish
 from headrace.ledger.entries import RULES, Acceptance, Entry, Kind, Link, Sha256, Totals, newest_link, split_lost
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_checkpoint, check_pipeline, following
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import roll_back
-from headrace.ledger.ranges import OffsetRange, Positions, advance, new_partitions
 
 
 class Unprovable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

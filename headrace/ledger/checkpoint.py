@@ -18,9 +18,9 @@ import msgspec
 
 from headrace import documents
 from headrace.errors import LedgerError
+from headrace.kafka.offsets import Positions, flat
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
-from headrace.ledger.ranges import Positions, flat
 
 log = logging.getLogger("headrace")
 

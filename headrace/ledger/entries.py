@@ -18,8 +18,8 @@ from headrace import documents
 from headrace.contract.verdicts import Contract
 from headrace.documents import Document
 from headrace.errors import LedgerError
+from headrace.kafka.offsets import OffsetRange, Positions, advance
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
-from headrace.ledger.ranges import OffsetRange, Positions, advance
 
 RULES = 1
 """Version of the written rules (`docs/contract.md`) by which records are judged now."""

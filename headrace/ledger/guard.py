@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HiddenError, LedgerError, MistakeError, RefusedError
+from headrace.kafka.offsets import Positions, flat
 from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
 from headrace.ledger.entries import Link
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
-from headrace.ledger.ranges import Positions, flat
 
 
 @dataclass(frozen=True)

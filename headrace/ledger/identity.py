@@ -5,8 +5,8 @@ from typing import Literal
 from headrace import documents
 from headrace.contract.verdicts import Contract
 from headrace.documents import Document
+from headrace.kafka.offsets import Positions
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import Positions
 
 
 class Identity(Document, frozen=True, kw_only=True):

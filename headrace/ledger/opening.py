@@ -7,15 +7,16 @@ from datetime import datetime
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HiddenError, LedgerError, RefusedError, SurroundingsError, UnsupportedLoginError
-from headrace.gaps import unexplained
-from headrace.kafka import Block, Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Block
+from headrace.kafka.gaps import unexplained
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger import checkpoint, publish
 from headrace.ledger.entries import Kind, Link, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, check_starting, following, joined
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
-from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import Receipt
 
 

@@ -17,10 +17,10 @@ from headrace import documents
 from headrace.contract.arrow import ARROW
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger import checkpoint
 from headrace.ledger.entries import Account, DataFile, Entry, Span
 from headrace.ledger.folder import ENTRY, Folder
-from headrace.ledger.ranges import OffsetRange
 
 Counts = Mapping[tuple[str, int, Verdict], int]
 """Records per topic, partition and verdict."""

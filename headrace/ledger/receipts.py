@@ -12,9 +12,9 @@ import msgspec
 
 from headrace import documents
 from headrace.documents import Document
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import PREFIX_DIGITS, run_digits
-from headrace.ledger.ranges import OffsetRange, Positions
 
 DIGEST_MODULUS = 1 << 128
 SEQUENCE_DIGITS = 10

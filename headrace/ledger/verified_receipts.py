@@ -14,9 +14,9 @@ import msgspec
 
 from headrace import documents
 from headrace.errors import LedgerError
+from headrace.kafka.offsets import Positions
 from headrace.ledger.entries import Sha256
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import Positions
 from headrace.ledger.receipts import Receipt, receipts
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from headrace.errors import SurroundingsError
-from headrace.kafka_files import kafka_file
+from headrace.kafka.settings_file import kafka_file
 from headrace.local import connections, jars, spark
 from headrace.local.layout import Layout
 from headrace.local.services import Supervisor

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.errors import SurroundingsError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.local import ports
 from headrace.settings import ROOT, Settings
 
@@ -37,7 +37,7 @@ INTERNAL = "kafka:29092"
 REACH_EACH = """
 import sys
 from headrace.errors import HeadraceError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.local.connections import kafka_config
 from headrace.settings import Settings
 try:

@@ -17,9 +17,9 @@ from importlib.metadata import version
 
 import httpx
 
-from headrace import kafka_files
 from headrace.errors import BrokerError, SurroundingsError
-from headrace.kafka import Kafka
+from headrace.kafka import settings_file
+from headrace.kafka.client import Kafka
 from headrace.local import airflow, archive, connections, jars, java, kafka, ports, spark
 from headrace.local.console import Say
 from headrace.local.layout import Layout
@@ -71,7 +71,7 @@ def up(settings: Settings, say: Say) -> None:
     layout = Layout.of(settings)
     claim(layout)
     with _locked(layout, say):
-        kafka_files.discard_left(layout.home)
+        settings_file.discard_left(layout.home)
         supervisor = Supervisor(layout.services)
         if supervisor.is_running():
             _require_same(settings, supervisor)
@@ -106,13 +106,13 @@ def down(settings: Settings, say: Say) -> None:
         return
     with _locked(layout, say):
         if not supervisor.is_running() and not supervisor.processes():
-            kafka_files.discard_left(layout.home)
+            settings_file.discard_left(layout.home)
             say.line("The stack is not running.")
             return
         with say.waiting("Stopping the stack ..."), _uninterrupted():
             supervisor.stop()
             spark.tidy(layout.spark_conf)
-            kafka_files.discard_left(layout.home)
+            settings_file.discard_left(layout.home)
         say.line("The stack is down.")
 
 

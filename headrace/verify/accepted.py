@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
+from headrace.kafka.offsets import OffsetRange, merged, overlap, without
 from headrace.ledger.entries import Entry, Link, split_lost
-from headrace.ledger.ranges import OffsetRange, merged, overlap, without
 from headrace.report import model
 
 

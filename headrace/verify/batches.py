@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from headrace.kafka import Block
-from headrace.ledger.ranges import OffsetRange, Positions
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, fingerprint, key_prefix, sequence_of
 from headrace.report import model
 from headrace.verify.findings import Findings, Invariant

@@ -14,8 +14,10 @@ import msgspec
 from headrace import __version__
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
-from headrace.gaps import unexplained
-from headrace.kafka import Block, Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Block
+from headrace.kafka.gaps import unexplained
+from headrace.kafka.offsets import OffsetRange, Positions, merged, without
 from headrace.ledger import verified_receipts
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Totals, entry_path, newest_link, newest_number, read_link
@@ -33,7 +35,6 @@ from headrace.ledger.progress import (
     stored_verified,
     unfinished,
 )
-from headrace.ledger.ranges import OffsetRange, Positions, merged, without
 from headrace.ledger.receipts import Receipt, ReceiptState, receipt_by_prefix, receipt_of, receipt_sha256, receipts
 from headrace.report import model
 from headrace.report.model import Hashes, Recheck, Report, State

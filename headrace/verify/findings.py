@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.offsets import OffsetRange
 from headrace.report import model
 
 SHOWN = 20

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
+from headrace.kafka.offsets import OffsetRange, Positions, flat
+from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
 from headrace.ledger.guard import Cluster
-from headrace.ledger.ranges import OffsetRange, Positions, flat
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Hidden, Waiting, WaitingPartition
-from headrace.transactions import OpenTransaction, moment, open_transactions
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much a producer's clock may be ahead of this one."""

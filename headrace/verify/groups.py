@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.kafka import Block
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange, merged, overlap
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.ledger.ranges import OffsetRange, merged, overlap
 from headrace.verify.files import WrongFileError, read_rows
 from headrace.verify.findings import Findings, Invariant
 from headrace.verify.judge import Judge

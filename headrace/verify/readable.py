@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import Identity
-from headrace.ledger.ranges import OffsetRange
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from headrace.contract.verdicts import Verdict
-from headrace.kafka import Block
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.entries import COLUMNS, Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.ledger.ranges import OffsetRange
 from headrace.verify import engine
 from headrace.verify.files import WrongFileError, read_footer
 from headrace.verify.findings import Findings, Invariant

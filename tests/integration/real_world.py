@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from histories import PARTITIONS
 from oracle import Broker, Log, Record
 

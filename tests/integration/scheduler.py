@@ -14,7 +14,7 @@ from unittest.mock import patch
 from urllib.parse import quote
 
 from headrace import documents
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import stack

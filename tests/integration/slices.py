@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt

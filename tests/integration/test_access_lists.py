@@ -24,7 +24,8 @@ from guarded import RULED, Guarded
 from headrace import verbs
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import AccessError
-from headrace.kafka import Kafka, wider
+from headrace.kafka.admin import wider
+from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import foresee
 from headrace.settings import ROOT

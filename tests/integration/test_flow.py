@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from headrace import progress
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.offsets import OffsetRange
 from producers.samples import payload
 from readers import READERS
 from slices import JSON, Slice, broken

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.kafka import Block, Kafka
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange
 from slices import JSON, TEXT, Slice, broken
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace import documents
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
 from headrace.local import spark
 from headrace.local.layout import Layout

@@ -14,12 +14,13 @@ from confluent_kafka import Producer
 
 import brokers
 from brokers import free_port
-from headrace import record_batches
-from headrace.contract.pipeline import Pipeline, Topic
+from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError
-from headrace.kafka import Kafka
+from headrace.kafka import batches
+from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Topic
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import OffsetRange
 from headrace.local import stack
 from headrace.local.layout import Layout
 from headrace.settings import ROOT, Settings
@@ -39,7 +40,7 @@ def silent() -> Iterator[str]:
 
 def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both clients call it silent, and say how long they waited."""
-    monkeypatch.setattr(record_batches, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(batches, "TIMEOUT", PATIENCE)
     cluster = Kafka({"bootstrap.servers": silent}, PATIENCE)
     for question in (cluster.check_listeners, lambda: cluster.describe(["t"]), lambda: next(cluster.record_batches("t", 0, 0))):
         began = time.monotonic()
@@ -76,7 +77,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
     address, process = own
     config = {"bootstrap.servers": address}
     settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": address.rpartition(":")[2]})
-    monkeypatch.setattr(record_batches, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(batches, "TIMEOUT", PATIENCE)
     monkeypatch.setitem(batch.SETTINGS, "message.timeout.ms", 3000)
     assert stack._broker_answers(settings)  # noqa: SLF001
 

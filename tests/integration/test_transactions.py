@@ -1,8 +1,9 @@
 """Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -10,6 +11,9 @@ from confluent_kafka import Producer
 
 from headrace import documents, verbs
 from headrace.errors import HiddenError
+from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange
 from slices import Slice, broken
 
 
@@ -96,7 +100,13 @@ def test_a_long_aborted_transaction_is_passed_over(new_slice: Callable[..., Slic
     transaction(one, "long", [bytes(200_000)] * 300).abort_transaction(30)
     one.write([(b"k", b"important")], partition=0)
     one.stream("run")
-    monkeypatch.setattr("headrace.kafka.PATIENCE", 0.05)
+    read = Kafka.read
+
+    def impatiently(self: Kafka, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
+        with patch.object(self, "patience", 0.05):
+            yield from read(self, offset_range, committed=committed)
+
+    monkeypatch.setattr(Kafka, "read", impatiently)
     assert broken(one.verify()) == {}
 
 

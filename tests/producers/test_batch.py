@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, BusyError, DeliveryError, MistakeError
-from headrace.kafka import Block
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint, receipt_sha256
 from headrace.settings import ROOT
 from producers import batch

@@ -1,6 +1,6 @@
 """How far Spark is with a micro-batch."""
 
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.offsets import OffsetRange
 from spark_apps.progress import reading
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.contract.pipeline import Pipeline, Topic
+from headrace.contract.pipeline import Pipeline
 from headrace.contract.retention import Retention
 from headrace.contract.verdicts import TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import PipelineFileError
+from headrace.kafka.cluster import Topic
 from headrace.report.display import in_lines
 from headrace.settings import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 from headrace import documents, verbs
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
-from headrace.kafka import TopicFacts
+from headrace.kafka.cluster import TopicFacts
 from headrace.ledger.identity import Identity
 from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
 from ledgers import Ledger, others
@@ -153,7 +153,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             monkeypatch.setenv(f"HEADRACE_{name}", str(place))
         for name in ("describe", "require_rights", "earliest", "end", "read", "record_batches", "at"):
             monkeypatch.setattr(
-                f"headrace.kafka.Kafka.{name}", lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named)
+                f"headrace.kafka.client.Kafka.{name}", lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named)
             )
         verbs.check("p")
         return capsys.readouterr().out

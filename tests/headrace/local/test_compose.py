@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import BrokerMetadata
 
 from headrace.errors import BrokerError, SurroundingsError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.local import compose, ports
 from headrace.settings import Settings
 

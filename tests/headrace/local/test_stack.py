@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from headrace.errors import SurroundingsError
-from headrace.kafka_files import kafka_file
+from headrace.kafka.settings_file import kafka_file
 from headrace.local import airflow, connections, files, kafka, ports, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from headrace.errors import BrokerError, SurroundingsError
-from headrace.kafka import Kafka
+from headrace.kafka.client import Kafka
 from headrace.local import airflow, doctor, ports, stack, status
 from headrace.local.console import Say
 from headrace.local.services import State, Supervisor

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from headrace.errors import BrokerError
-from headrace.kafka import Block, TopicFacts
-from headrace.ledger.ranges import OffsetRange, Positions
-from headrace.record_batches import RecordBatch
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.cluster import Block, TopicFacts
+from headrace.kafka.offsets import OffsetRange, Positions
 
 FIRST_TIMESTAMP = 1_767_225_600_000
 """Of the first record, in milliseconds since 1970; each later one is a millisecond younger."""
@@ -153,7 +153,7 @@ class Topic:
 
 
 class FakeCluster:
-    """What opening and verify use of `headrace.kafka.Kafka`, and what producers, brokers and administrators do."""
+    """What opening and verify use of `headrace.kafka.client.Kafka`, and what producers, brokers and administrators do."""
 
     servers = "nowhere:9092"
 
@@ -188,7 +188,7 @@ class FakeCluster:
             for partition in topic.partitions:
                 partition.end_transaction(self._ids.get(transactional_id, NO_PRODUCER), marker, self._clock)
 
-    # What follows is the part of `headrace.kafka.Kafka`.
+    # What follows is the part of `headrace.kafka.client.Kafka`.
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
         """Facts of those topics that exist."""

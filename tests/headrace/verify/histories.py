@@ -26,12 +26,12 @@ from headrace import accepting
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import BrokenInvariantError, HeadraceError
-from headrace.kafka import Block
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
-from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.report import wording
 from headrace.report.model import Report
 from headrace.report.stored import store

@@ -17,16 +17,16 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.errors import BrokenInvariantError
-from headrace.kafka import Block, TopicFacts
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.cluster import Block, TopicFacts
+from headrace.kafka.offsets import OffsetRange, Positions
 from headrace.ledger import publish
 from headrace.ledger.entries import RULES, Entry, Totals, read_link
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.guard import Cluster
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
-from headrace.ledger.ranges import OffsetRange, Positions
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
-from headrace.record_batches import RecordBatch
 from headrace.report.model import Report
 from headrace.report.stored import store
 from headrace.report.wording import RED

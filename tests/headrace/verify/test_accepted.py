@@ -9,6 +9,8 @@ import pytest
 from headrace import accepting, documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger import checkpoint
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, Kind, Link, entry_path, newest_link, read_link
@@ -16,8 +18,6 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import read_verified
-from headrace.ledger.ranges import OffsetRange
-from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.console import show, task_log
 from headrace.report.html import render

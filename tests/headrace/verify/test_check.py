@@ -327,7 +327,7 @@ def test_a_pipeline_file_is_held_against_what_is_published(
     monkeypatch.setenv("HEADRACE_DAGS", str(one.pipeline.path.parent))
     monkeypatch.setenv("HEADRACE_DATA", str(one.folder.root.parent))
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("headrace.kafka.Kafka.describe", lambda *_: one.kafka.describe(["t"]))
+    monkeypatch.setattr("headrace.kafka.client.Kafka.describe", lambda *_: one.kafka.describe(["t"]))
     monkeypatch.setattr("headrace.ledger.opening.foresee", lambda *_: [])
     verbs.check("p")
     assert "keeps     contains(value, 'important')" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """The test double of a Kafka cluster behaves as a broker does."""
 
 from cluster import FakeCluster, Marker
-from headrace.gaps import unexplained
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka.gaps import unexplained
+from headrace.kafka.offsets import OffsetRange
 from oracle import log_of
 
 

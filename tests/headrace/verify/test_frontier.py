@@ -11,12 +11,12 @@ import pytest
 
 from headrace import documents
 from headrace.errors import BrokerError, HiddenError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.offsets import Positions
 from headrace.ledger.guard import check_starting
 from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified
-from headrace.ledger.ranges import Positions
 from headrace.ledger.receipts import ReceiptState
-from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.model import Finding, Report
 from headrace.verify.frontier import age

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from headrace import documents
 from headrace.contract.verdicts import Contract, Field, FieldType, Format
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.entries import COLUMNS, DataFile, Span, entries, entry_path, read_link
 from headrace.ledger.publish import schemas
-from headrace.ledger.ranges import OffsetRange
 from headrace.ledger.receipts import key, key_prefix
-from headrace.record_batches import RecordBatch
 from headrace.report.model import Report
 from headrace.verify import engine, groups
 from headrace.verify.groups import Group, grouped

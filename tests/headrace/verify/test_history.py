@@ -12,16 +12,16 @@ import pytest
 
 from headrace import documents
 from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, OutdatedError, RefusedError
-from headrace.kafka import Block
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.cluster import Block
+from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.folder import ENTRY
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_last_records, check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
 from headrace.ledger.publish import EMPTY
-from headrace.ledger.ranges import OffsetRange
 from headrace.ledger.receipts import Receipt, ReceiptState
-from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.stored import find
 from headrace.verify.scope import Scope, of_run, since_verified

@@ -13,10 +13,10 @@ import pytest
 from headrace import documents
 from headrace.contract.limits import Limits
 from headrace.errors import BrokerError, LedgerError, UnsupportedLoginError
+from headrace.kafka.batches import RecordBatch
 from headrace.ledger.entries import Entry, entry_path, newest_link
 from headrace.ledger.progress import Streamed, read_verified, roll_back
 from headrace.ledger.receipts import ReceiptState
-from headrace.record_batches import RecordBatch
 from headrace.report import wording
 from headrace.report.model import Report
 from headrace.report.stored import Of, find, of_run, store

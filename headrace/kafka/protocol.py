@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headrace.errors import AccessError, BrokerError, UnsupportedLoginError
-from headrace.record_batches import Answer, OutOfRangeError, PassingError, SilentError
+from headrace.kafka.batches import Answer, OutOfRangeError, PassingError, SilentError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
@@ -56,7 +56,7 @@ UNKNOWN_TRANSACTION = {53, 105}
 """This client may not describe it, or it is over by now."""
 
 
-class Cluster:
+class Brokers:
     """A cluster, reached with librdkafka's settings.
 
     Raises `UnsupportedLoginError` for a setting about security that has no counterpart here, and for a login that is refused.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import UnsupportedLoginError
-from headrace.kafka_protocol import Login
+from headrace.kafka.protocol import Login
 from headrace.settings import ROOT
 
 SERVER = {"bootstrap.servers": "k:9092", "log_level": 0}
@@ -104,9 +104,9 @@ def test_the_client_is_imported_with_the_first_batch_and_warns_of_nothing() -> N
     """It takes 0.3 s, and most runs have no gap."""
     code = """
 import sys
-import headrace.gaps, headrace.kafka, headrace.record_batches
+import headrace.kafka.gaps, headrace.kafka, headrace.kafka.batches
 assert "kafka" not in sys.modules
-import headrace.kafka_protocol
+import headrace.kafka.protocol
 assert "kafka" in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from headrace.errors import BrokerError, UnsupportedLoginError
-from headrace.ledger.ranges import Positions, flat
+from headrace.kafka.offsets import Positions, flat
 
 
 class Timestamps(Protocol):

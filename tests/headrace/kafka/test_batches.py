@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from headrace import record_batches
 from headrace.errors import BrokerError, UnsupportedLoginError
-from headrace.record_batches import Answer, BatchReader, OutOfRangeError, PassingError, RecordBatch, parse
+from headrace.kafka import batches
+from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, PassingError, RecordBatch, parse
 
 PLAIN = RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False)
 RECORDS = replace(PLAIN, base_offset=10, last_offset=12, is_transactional=True, producer_id=2**40, records=3)
@@ -193,7 +193,7 @@ def test_what_was_read_is_used_for_seconds_only(monkeypatch: pytest.MonkeyPatch)
     log = Log(plain(50))
     read = reader(log).read
     next(read("t", 0, 0))
-    later = time.monotonic() + record_batches.HELD_FOR + 1
+    later = time.monotonic() + batches.HELD_FOR + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     next(read("t", 0, 20))
     assert [offset for offset, _ in log.asked] == [0, 20]
@@ -205,13 +205,13 @@ def test_a_jump_asks_for_little_and_reading_on_for_more() -> None:
     read = reader(log).read
     for offset in (0, 200_000, 100_000):
         next(read("t", 0, offset))
-    assert [size for _, size in log.asked] == [record_batches.FIRST_BYTES] * 3
+    assert [size for _, size in log.asked] == [batches.FIRST_BYTES] * 3
     log.asked.clear()
     list(read("t", 0, 300_000))
     sizes = [size for _, size in log.asked]
     assert sizes == sorted(sizes)
-    assert sizes[0] == record_batches.FIRST_BYTES
-    assert sizes[-1] == record_batches.MAX_BYTES
+    assert sizes[0] == batches.FIRST_BYTES
+    assert sizes[-1] == batches.MAX_BYTES
 
 
 def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     log = Log(plain(1_000))
     assert len(list(reader(log).read("t", 0, 0))) == 1_000
-    assert {size for _, size in log.asked} == {record_batches.FIRST_BYTES}
+    assert {size for _, size in log.asked} == {batches.FIRST_BYTES}
 
 
 def test_a_topic_that_grows_is_read_to_where_it_ended() -> None:

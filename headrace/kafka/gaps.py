@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from headrace.ledger.ranges import OffsetRange, merged
-from headrace.record_batches import RecordBatch
+from headrace.kafka.batches import RecordBatch
+from headrace.kafka.offsets import OffsetRange, merged
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from headrace import kafka
 from headrace.errors import AccessError, BrokerError, MistakeError
-from headrace.ledger.ranges import OffsetRange
+from headrace.kafka import admin, connection, reader
+from headrace.kafka.client import Kafka
+from headrace.kafka.offsets import OffsetRange
 
 
 class Record:
@@ -53,12 +54,12 @@ class Record:
 ])  # fmt: skip
 def test_headers_that_the_client_can_not_tell_stop_nothing(headers: Any, told: Any) -> None:
     """Producers may write any bytes as a header's name, and the client takes only text."""
-    assert kafka._headers(Record(headers)) == told  # noqa: SLF001
+    assert reader._headers(Record(headers)) == told  # noqa: SLF001
 
 
 def test_a_setting_that_the_client_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen in the connection, not something to be tried again."""
-    cluster = kafka.Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
+    cluster = Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
     monkeypatch.setattr(cluster, "_knock", lambda *_: None)
     with pytest.raises(MistakeError, match=r'"sasl.usrname".*kafka_default'):
         cluster.check_listeners()
@@ -86,12 +87,12 @@ class PlayedConsumer:
 def test_who_takes_long_with_a_block_is_not_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the time between asking and answer is the broker's silence."""
     clock = [0.0]
-    monkeypatch.setattr(kafka, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(kafka, "Consumer", PlayedConsumer)
+    monkeypatch.setattr(reader, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(reader, "Consumer", PlayedConsumer)
     read = []
-    for block in kafka.Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3)):
+    for block in Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3)):
         read += block.offsets
-        clock[0] += 2 * kafka.PATIENCE
+        clock[0] += 2 * connection.PATIENCE
     assert read == [0, 1, 2]
 
 
@@ -136,18 +137,19 @@ class PlayedAdmin:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., kafka.Kafka]:
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kafka]:
     """A cluster whose admin client fails with an error; its clock stands still but for waiting, and its port is as is said."""
-    monkeypatch.setattr(kafka, "time", CLOCK)
+    for module in (admin, connection, reader):
+        monkeypatch.setattr(module, "time", CLOCK)
 
-    def play(code: int, port: Exception | None = None, **config: str) -> kafka.Kafka:
+    def play(code: int, port: Exception | None = None, **config: str) -> Kafka:
         def connect(*_: Any) -> SimpleNamespace:
             if port:
                 raise port
             return SimpleNamespace(close=lambda: None)
 
         monkeypatch.setattr("socket.create_connection", connect)
-        cluster = kafka.Kafka({"bootstrap.servers": "broker:9092", **config})
+        cluster = Kafka({"bootstrap.servers": "broker:9092", **config})
         cluster._admin = PlayedAdmin(code)  # noqa: SLF001
         return cluster
 
@@ -158,7 +160,7 @@ UNANSWERED = [KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROK
 
 
 @pytest.mark.parametrize("code", UNANSWERED)
-def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play: Callable[..., kafka.Kafka], code: int) -> None:
+def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play: Callable[..., Kafka], code: int) -> None:
     """The client calls it a transport failure, which reads like an answer."""
     with pytest.raises(BrokerError, match=r"^Kafka at broker:9092 did not answer within 30 s") as raised:
         play(code).check_listeners()
@@ -173,7 +175,7 @@ def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play
         (TimeoutError(), "no connection within 3 s"),
     ],
 )
-def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., kafka.Kafka], port: Exception, what: str) -> None:
+def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., Kafka], port: Exception, what: str) -> None:
     """Its port tells the two apart, before the first question and after it."""
     cluster = play(KafkaError._TRANSPORT, port)  # noqa: SLF001
     with pytest.raises(BrokerError, match=rf"^Kafka at broker:9092 is gone: it was reached 30 s ago.*broker:9092 \(.*{what}"):
@@ -183,7 +185,7 @@ def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., k
         cluster.check_listeners()
 
 
-def test_what_access_lists_refuse_is_named(play: Callable[..., kafka.Kafka]) -> None:
+def test_what_access_lists_refuse_is_named(play: Callable[..., Kafka]) -> None:
     """Operation, resource and user, as attributes too, and the command that grants it."""
     with pytest.raises(
         AccessError, match=r"^User app may not Describe topic orders: .*--allow-principal User:app --operation Describe --topic orders$"
@@ -207,10 +209,10 @@ class SilentConsumer(PlayedConsumer):
 
 
 def test_a_broker_that_falls_silent_while_it_is_read_is_named_with_the_place(
-    play: Callable[..., kafka.Kafka], monkeypatch: pytest.MonkeyPatch
+    play: Callable[..., Kafka], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leader gets a last chance to say where its log ends, and that time counts."""
-    monkeypatch.setattr(kafka, "Consumer", SilentConsumer)
+    monkeypatch.setattr(reader, "Consumer", SilentConsumer)
     cluster = play(KafkaError._TRANSPORT)  # noqa: SLF001
     with pytest.raises(BrokerError, match=r"^t-0 .*can't be read at offset 5: Kafka at broker:9092 did not answer within 40 s"):
         list(cluster.read(OffsetRange("t", 0, 5, 9)))
@@ -234,6 +236,6 @@ class RefusedConsumer(PlayedConsumer):
 
 def test_no_right_on_a_group_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read or committed by way of the group, and the refusal comes now and then only: a slow answer would make a run red."""
-    monkeypatch.setattr(kafka, "Consumer", RefusedConsumer)
-    blocks = kafka.Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3))
+    monkeypatch.setattr(reader, "Consumer", RefusedConsumer)
+    blocks = Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3))
     assert [offset for block in blocks for offset in block.offsets] == [0, 1, 2]

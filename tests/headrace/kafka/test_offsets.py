@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ledger.ranges import OffsetRange, advance, between, merged, without
+from headrace.kafka.offsets import OffsetRange, advance, between, merged, without
 
 POSITIONS = st.dictionaries(st.sampled_from(["a", "b"]), st.dictionaries(st.integers(0, 3), st.integers(0, 50), min_size=1), min_size=1)
 

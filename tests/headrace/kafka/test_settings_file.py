@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.kafka_files import discard_left, kafka_file
+from headrace.kafka.settings_file import discard_left, kafka_file
 from headrace.settings import ROOT, read_kafka_config
 
 LOGIN = {"bootstrap.servers": "kafka:29092", "sasl.password": "secret"}
@@ -18,7 +18,7 @@ LOGIN = {"bootstrap.servers": "kafka:29092", "sasl.password": "secret"}
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from headrace.kafka_files import kafka_file
+from headrace.kafka.settings_file import kafka_file
 with kafka_file({"sasl.password": "secret"}, Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -121,7 +121,7 @@ class SilentError(PassingError):
 
 
 class Leaders(Protocol):
-    """What `BatchReader` needs of a cluster; `kafka_protocol.Cluster` is the real one.
+    """What `BatchReader` needs of a cluster; `protocol.Brokers` is the real one.
 
     All raise `PassingError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
     seconds of `time.monotonic`.
@@ -164,7 +164,7 @@ class BatchReader:
 
     def __init__(self, config: Mapping[str, object], connect: Callable[[Mapping[str, object]], Leaders] | None = None) -> None:
         self._config = config
-        self._connect = connect or _cluster
+        self._connect = connect or _brokers
         self._leaders: Leaders | None = None
         self._held: _Held | None = None
         self._max_bytes = FIRST_BYTES
@@ -259,7 +259,7 @@ class BatchReader:
             time.sleep(PAUSE)
 
 
-def _cluster(config: Mapping[str, object]) -> Leaders:
-    from headrace.kafka_protocol import Cluster  # noqa: PLC0415, it takes 0.3 s to import, and most runs have no gap
+def _brokers(config: Mapping[str, object]) -> Leaders:
+    from headrace.kafka.protocol import Brokers  # noqa: PLC0415, it takes 0.3 s to import, and most runs have no gap
 
-    return Cluster(config)
+    return Brokers(config)

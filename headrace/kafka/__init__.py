@@ -1,0 +1,1 @@
+"""Kafka: offsets, and everything that talks to a cluster. Nothing here knows pipelines, ledgers or verify."""

@@ -1,0 +1,179 @@
+"""The connection to a cluster: getting in, waiting, and what errors mean to people."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, BrokerMetadata
+
+from headrace.errors import AccessError, BrokerError, HeadraceError, MistakeError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds for one answer of the broker."""
+LOGIN_PATIENCE = 3.0
+"""Seconds for one try to get in, after which a refusal is looked for."""
+UNANSWERED = {
+    KafkaError._TRANSPORT,  # noqa: SLF001, that is their public name
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+}
+"""Errors of the client's own: no broker has answered, whatever the reason."""
+LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
+PORT_PATIENCE = 3.0
+"""Seconds for a listener's port to accept."""
+PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+"""Errors that a broker answers while a topic, its leader or the broker itself is new."""
+
+
+class Connection:
+    """A cluster, reached with librdkafka's settings (`bootstrap.servers` and, where needed, security).
+
+    Every method raises `BrokerError` if the cluster does not answer within `patience` seconds.
+    """
+
+    def __init__(self, config: Mapping[str, str], patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self.config = {**config, "log_level": 0}
+        self.servers = config["bootstrap.servers"]
+        self._user = config.get("sasl.username")
+        self._admin: AdminClient | None = None
+        self._refusal: str | None = None
+
+    @property
+    def admin(self) -> AdminClient:
+        """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
+        if self._admin is None:
+            self._knock(self.servers.split(","), "bootstrap.servers")
+            try:
+                self._admin = AdminClient({**self.config, "error_cb": self._hear})
+            except KafkaException as error:
+                raise MistakeError(
+                    f"Kafka's client does not take its settings: {error.args[0].str()}. They are in the extra of the connection kafka_default "
+                    "(or in the file that HEADRACE_KAFKA names)."
+                ) from None
+            self._brokers()
+        return self._admin
+
+    def check_listeners(self) -> int:
+        """Reach every broker at the address it advertises; returns how many there are.
+
+        A broker that answers at the bootstrap address and advertises another one (a container's name, say) fails every
+        client later, with a time-out that does not say why.
+        """
+        brokers = self._brokers()
+        for broker in brokers:
+            self._knock([f"{broker.host}:{broker.port}"], f"what the broker at {self.servers} advertises (advertised.listeners)")
+        return len(brokers)
+
+    def _brokers(self) -> list[BrokerMetadata]:
+        """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
+        began = time.monotonic()
+        has_said = False
+        while True:
+            left = began + self.patience - time.monotonic()
+            try:
+                return list(self.admin.list_topics(timeout=min(LOGIN_PATIENCE, max(left, 0.1))).brokers.values())
+            except KafkaException as error:
+                self.admin.poll(0)
+                if self._refusal:
+                    user = f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
+                    raise MistakeError(
+                        f"Kafka at {self.servers} refuses the login{user}: {self._refusal}. Check security.protocol, sasl.mechanism, sasl.username, "
+                        "sasl.password and the ssl settings in the extra of the connection kafka_default (or in the file that HEADRACE_KAFKA names)."
+                    ) from None
+                if time.monotonic() - began >= self.patience:
+                    raise self._failed(error.args[0], began) from None
+                if not has_said:
+                    has_said = True
+                    log.warning("Kafka at %s does not answer yet; it is asked for up to %.0f s.", self.servers, self.patience)
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() in LOGIN_REFUSED:
+            self._refusal = error.str()
+
+    def _knock(self, addresses: Iterable[str], what: str) -> None:
+        failures = []
+        for address in addresses:
+            host, _, port = address.strip().rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+            except socket.gaierror:
+                failures.append(f"{address} (this machine can't resolve the name {host})")
+            except ConnectionRefusedError:
+                failures.append(f"{address} (connection refused: nothing listens there)")
+            except TimeoutError:
+                failures.append(
+                    f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
+                )
+            except (OSError, ValueError) as error:
+                failures.append(f"{address} ({error})")
+            else:
+                return
+        raise BrokerError(
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this address is for clients elsewhere, such as those in its containers."
+        )
+
+    def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
+        """Ask until there is an answer that will not pass.
+
+        operation, topic  the right that the question needs
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if error.args[0].code() not in PASSING or time.monotonic() - began > self.patience:
+                    raise self._failed(error.args[0], began, operation, topic) from None
+            except TimeoutError:
+                raise self._silent(began) from None
+            time.sleep(0.1)
+
+    def _silent(self, began: float, what: str = "") -> BrokerError:
+        """The error for an answer that did not come. A broker that is gone differs from a silent one by its port.
+
+        began  since when the client has waited
+        what   what could not be done
+        """
+        waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
+        try:
+            self._knock(self.servers.split(","), "bootstrap.servers")
+        except BrokerError as error:
+            return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
+        return BrokerError(
+            f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
+            "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
+        )
+
+    def _failed(self, error: KafkaError, began: float, operation: str = "Describe", topic: str | None = None) -> HeadraceError:
+        """What an error means to people.
+
+        began             since when the client has waited
+        operation, topic  the right that was needed
+        """
+        match error.code():
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
+                return self._refused(operation, topic)
+            case code if code in UNANSWERED:
+                return self._silent(began)
+            case code:
+                return BrokerError(f"Kafka at {self.servers} answered: {error.str()}" if code > 0 else f"Kafka's client: {error.str()}")
+
+    def _refused(self, operation: str, topic: str) -> AccessError:
+        return AccessError(self.servers, operation, topic, self._user)

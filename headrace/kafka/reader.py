@@ -1,0 +1,142 @@
+"""The records of a cluster, read as a consumer does."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from headrace.errors import AccessError, BrokerError, HeadraceError
+from headrace.kafka.cluster import Block
+from headrace.kafka.connection import Connection
+from headrace.kafka.offsets import OffsetRange, Positions
+
+LONGEST_SILENCE = 1800.0
+"""Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted transaction in silence."""
+ANSWER_PATIENCE = 10.0
+"""Seconds in which a leader that sends nothing must say where its log ends."""
+BLOCK_RECORDS = 50_000
+BLOCK_BYTES = 64 << 20
+"""A block holds at most this many records, and about this many bytes."""
+
+
+class Reader(Connection):
+    """A cluster's records."""
+
+    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
+        """The timestamp of the first record at or after a position, aborted and open ones included, in milliseconds since 1970 (UTC).
+
+        A partition without such a record is absent. One consumer asks for all of them.
+        """
+        found: dict[tuple[str, int], int] = {}
+        missing = {(topic, partition) for topic, partitions in positions.items() for partition in partitions}
+        if not missing:
+            return found
+        consumer = Consumer(
+            self._reading(committed=False)
+            | {
+                "auto.offset.reset": "earliest",  # retention may have removed a position meanwhile
+                "fetch.message.max.bytes": 64 << 10,
+                "queued.min.messages": 1,
+            }
+        )
+        try:
+            consumer.assign([TopicPartition(topic, partition, positions[topic][partition]) for topic, partition in sorted(missing)])
+            silent_since = time.monotonic()
+            while missing:
+                for message in _of_topics(consumer.consume(1_000, timeout=0.1)):
+                    place = (str(message.topic()), int(message.partition() or 0))
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
+                        raise self._unreadable(error, f"{place[0]}-{place[1]} can't be read", silent_since, message.topic())
+                    if place in missing:
+                        silent_since = time.monotonic()
+                        missing.discard(place)
+                        consumer.pause([TopicPartition(*place)])
+                        if error is None:
+                            found[place] = message.timestamp()[1]
+                if time.monotonic() - silent_since > self.patience:
+                    raise self._silent(silent_since)
+        finally:
+            consumer.close()
+        return found
+
+    def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
+        """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over.
+
+        Raises `BrokerError` if the range is not there to be read to its end.
+        """
+        at, until = offset_range.from_offset, offset_range.until_offset
+        consumer = Consumer(self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10})
+        try:
+            consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
+            silent_since = heard_at = time.monotonic()
+            while at < until:
+                records: list[Message] = []
+                for message in _of_topics(consumer.consume(min(BLOCK_RECORDS, until - at), timeout=0.1)):
+                    silent_since = heard_at = time.monotonic()
+                    error = message.error()
+                    if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
+                        at = message.offset() + (error is None)
+                        if error is None and message.offset() < until:
+                            records.append(message)
+                    else:
+                        raise self._unreadable(error, f"{offset_range} can't be read at offset {at}", silent_since, offset_range.topic)
+                if records:
+                    yield _block(offset_range.topic, offset_range.partition, records)
+                    silent_since = heard_at = time.monotonic()  # the caller may have taken its time
+                if time.monotonic() - heard_at > self.patience:
+                    what = f"{offset_range} can't be read at offset {at}"
+                    if not _answers(consumer, offset_range):
+                        raise self._silent(silent_since, what)
+                    if (waited := time.monotonic() - silent_since) > LONGEST_SILENCE:
+                        raise BrokerError(f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.")
+                    heard_at = time.monotonic()
+        finally:
+            consumer.close()
+
+    def _reading(self, *, committed: bool) -> dict[str, object]:
+        return {
+            "group.id": "headrace-reader",  # the client wants one; it is not joined, and nothing is committed under it
+            **self.config,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+        }
+
+    def _unreadable(self, error: KafkaError, what: str, began: float, topic: str | None) -> HeadraceError:
+        known = self._failed(error, began, "Read", topic)
+        return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}")
+
+
+def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
+    """Leave out what the client says of its group, which is not used: that it may not even be looked at, where access lists rule."""
+    return (message for message in messages if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+def _answers(consumer: Consumer, offset_range: OffsetRange) -> bool:
+    """Whether a partition's leader answers at all."""
+    try:
+        consumer.get_watermark_offsets(TopicPartition(offset_range.topic, offset_range.partition), timeout=ANSWER_PATIENCE)
+    except KafkaException:
+        return False
+    return True
+
+
+def _block(topic: str, partition: int, records: list[Message]) -> Block:
+    return Block(
+        topic=topic,
+        partition=partition,
+        offsets=[record.offset() for record in records],
+        timestamps=[record.timestamp()[1] for record in records],
+        keys=[record.key() for record in records],
+        values=[record.value() for record in records],
+        headers=[_headers(record) for record in records],
+    )
+
+
+def _headers(record: Message) -> list[tuple[str, bytes | None]] | None:
+    try:
+        return record.headers() or []
+    except (UnicodeError, SystemError):
+        return None
