@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
-from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, merged, without
 from headrace.ledger import accept as accepting
 from headrace.ledger.accept import Unprovable
@@ -23,7 +24,7 @@ MOST_RANGES = 200
 """Ranges of each kind that are listed one by one: a topic that was compacted may have one for each record."""
 
 
-def unprovable(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Unprovable:
+def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable:
     """Judge all that is not proven yet, as a verify run does, and list what can't be. Changes nothing that the opening of the ledger would not.
 
     Raises `RefusedError` where the list would mean nothing: no stream has run, the topics are others, the checkpoint is gone.
@@ -62,7 +63,7 @@ def explain(listed: Unprovable) -> Iterator[str]:
 
 
 def accept(
-    folder: Folder, pipeline: Pipeline, kafka: Kafka, listed: Unprovable, *, by: str, reason: str, run: str, shown: str | None = None
+    folder: Folder, pipeline: Pipeline, kafka: Cluster, listed: Unprovable, *, by: str, reason: str, run: str, shown: str | None = None
 ) -> Entry:
     """Accept just what is listed; see `headrace.ledger.accept.accept`.
 
@@ -94,11 +95,11 @@ def _count(ranges: Iterable[OffsetRange]) -> int:
 
 def _places(ranges: Sequence[OffsetRange]) -> Iterator[str]:
     for each in ranges[:MOST_RANGES]:
-        yield f"  {each.topic}-{each.partition}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
+        yield f"  {each.place}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
     if len(ranges) > MOST_RANGES:
         yield f"  and {plural(len(ranges) - MOST_RANGES, 'more range')}"
 
 
 def _joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    by_place = groupby(sorted(ranges), key=lambda each: (each.topic, each.partition))
+    by_place = groupby(sorted(ranges), key=attrgetter("place"))
     return [each for _, of_place in by_place for each in merged(of_place)]

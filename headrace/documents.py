@@ -4,11 +4,12 @@ import itertools
 import os
 import stat
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from headrace.errors import LedgerError, OutdatedError
+from headrace.kafka.offsets import Nested, Offsets
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,9 +27,28 @@ DocumentT = TypeVar("DocumentT", bound=Document)
 
 def write(path: Path, document: Document) -> None:
     """Replace `path` by the document, as a whole."""
-    data = msgspec.json.format(msgspec.json.encode(document), indent=1)
-    msgspec.json.decode(data, type=type(document))  # structs don't validate when they are made
+    data = msgspec.json.format(encode(document), indent=1)
+    msgspec.json.decode(data, type=type(document), dec_hook=decode_other)  # structs don't validate when they are made
     replace(path, data)
+
+
+def encode(value: object) -> bytes:
+    """A value as JSON."""
+    return msgspec.json.encode(value, enc_hook=encode_other)
+
+
+def encode_other(value: object) -> object:
+    """What msgspec does not know, in types that it does."""
+    if isinstance(value, Offsets):
+        return value.by_topic()
+    raise NotImplementedError(f"{type(value).__name__} can't be written as JSON")
+
+
+def decode_other(kind: type, value: Any) -> object:
+    """The reverse of `encode_other`."""
+    if kind is Offsets:
+        return Offsets.nested(msgspec.convert(value, Nested, str_keys=True))
+    raise NotImplementedError(f"{kind.__name__} can't be read from JSON")
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -62,7 +82,7 @@ def content(path: Path) -> bytes:
 def decode(path: Path, data: bytes, kind: type[DocumentT]) -> DocumentT:
     """The document in a file's content. Raises like `read`."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data, type=kind, dec_hook=decode_other)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if (version := _version(data)) and version < _written_version(kind):
             raise OutdatedError(

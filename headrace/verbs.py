@@ -309,11 +309,11 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
         raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
     typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
     # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
-    ends, stable, earliest = kafka.end([topic], committed=False)[topic], kafka.end([topic])[topic], kafka.earliest([topic])[topic]
-    hiding = {each.partition: each for each in open_transactions(kafka, {topic: stable}, {topic: ends}, datetime.now(UTC))}
-    for partition in sorted(ends):
-        typer.echo(f"  partition {partition}: first offset {earliest[partition]}, next offset {ends[partition]}")
-        if one := hiding.get(partition):
+    ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])
+    hiding = {each.place: each for each in open_transactions(kafka, stable, ends, datetime.now(UTC))}
+    for place, end in ends.items():
+        typer.echo(f"  partition {place.partition}: first offset {earliest[place]}, next offset {end}")
+        if one := hiding.get(place):
             since = f"since {clock(one.began_at)}" if one.began_at else "since an unknown time"
             typer.echo(
                 f"    committed readers see only what lies before offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"

@@ -18,7 +18,7 @@ from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, DeliveryError, MistakeError
 from headrace.kafka.client import Kafka
 from headrace.kafka.connection import UNANSWERED
-from headrace.kafka.offsets import Positions, between
+from headrace.kafka.offsets import Extent, Offsets, TopicPartition, between
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
 from headrace.ledger.verified_receipts import has_expired
@@ -45,7 +45,7 @@ class Acknowledgements:
     waited    seconds that a record has waited in vain for an answer; 0 if all got one
     """
 
-    landings: dict[tuple[str, int], Landing] = field(default_factory=dict)
+    landings: dict[TopicPartition, Extent] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     terminal: bool = False
     waited: float = 0.0
@@ -53,18 +53,11 @@ class Acknowledgements:
     @property
     def count(self) -> int:
         """Records that landed."""
-        return sum(landing.count for landing in self.landings.values())
+        return sum(extent.count for extent in self.landings.values())
 
-    def landed(self, topic: str, partition: int, offset: int) -> None:
-        """One record is at this position."""
-        known = self.landings.get((topic, partition))
-        self.landings[topic, partition] = Landing(
-            topic=topic,
-            partition=partition,
-            lowest_offset=min(offset, known.lowest_offset) if known else offset,
-            highest_offset=max(offset, known.highest_offset) if known else offset,
-            count=known.count + 1 if known else 1,
-        )
+    def landed(self, place: TopicPartition, offset: int) -> None:
+        """One record is at this offset."""
+        self.landings[place] = Extent(offset, offset, 1).joined(self.landings.get(place))
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
         """Delivery report of one record."""
@@ -72,7 +65,7 @@ class Acknowledgements:
         if error is None and offset is None:
             self.refusals[f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"] += 1
         elif error is None:
-            self.landed(message.topic() or "", message.partition() or 0, offset)
+            self.landed(TopicPartition(message.topic() or "", message.partition() or 0), offset)
         elif error.code() in UNANSWERED:
             self.refusals[f"{message.topic()}-{message.partition()}: no answer"] += 1
             self.waited = max(self.waited, message.latency() or 0.0)
@@ -146,7 +139,7 @@ def _produce(
         receipt,
         state=ReceiptState.COMPLETE,
         completed_at=datetime.now(UTC),
-        landings=[acknowledgements.landings[place] for place in sorted(acknowledgements.landings)],
+        landings=[Landing.of(*landed) for landed in sorted(acknowledgements.landings.items())],
         digest=f"{digest % DIGEST_MODULUS:032x}",
     )
     documents.write(path, receipt)
@@ -162,8 +155,8 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
     """
     prefix = key_prefix(receipt.pipeline, receipt.run)
     landed, digest = bytearray(receipt.records), 0
-    end = _ends(kafka, {*receipt.start, *topics})
-    start = {topic: {partition: receipt.start.get(topic, {}).get(partition, 0) for partition in ends} for topic, ends in end.items()}
+    end = _ends(kafka, {*receipt.start.topics, *topics})
+    start = Offsets(dict.fromkeys(end, 0)) | receipt.start
     try:
         ranges = between(start, end)
     except ValueError as error:
@@ -177,19 +170,19 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
                 if record_key and parts and parts[0] == prefix and parts[1] < receipt.records:
                     if landed[parts[1]]:
                         raise DeliveryError(
-                            f"Run {receipt.run} can't be completed: its record {parts[1]} is in Kafka twice, the second time at {block.topic}-"
-                            f"{block.partition}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run."
+                            f"Run {receipt.run} can't be completed: its record {parts[1]} is in Kafka twice, the second time at "
+                            f"{block.place}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run."
                         )
-                    acknowledgements.landed(block.topic, block.partition, offset)
+                    acknowledgements.landed(block.place, offset)
                     landed[parts[1]] = True
                     digest += fingerprint(record_key, value)
     return landed, digest
 
 
-def _ends(kafka: Kafka, topics: Iterable[str]) -> Positions:
+def _ends(kafka: Kafka, topics: Iterable[str]) -> Offsets:
     """Where the topics end. Raises `BrokerError` if one of them is not known: nobody could say what of a batch lies in it."""
     ends = kafka.end(topics, committed=False)
-    if missing := sorted(set(topics) - ends.keys()):
+    if missing := sorted(set(topics) - ends.topics):
         raise BrokerError(
             f"Kafka at {kafka.servers} does not know {', '.join(missing)}. The task create_topics makes what the pipeline file names."
         )

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.client import Kafka
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets
 from spark_apps.judge import judge
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
@@ -42,10 +42,10 @@ def main(arguments: Sequence[str]) -> None:
     kept.writeStream.format("console").outputMode("append").option("truncate", value=False).start().awaitTermination()
 
 
-def recent(kafka: Kafka, topics: Sequence[str]) -> Positions:
+def recent(kafka: Kafka, topics: Sequence[str]) -> Offsets:
     """Where the last of the records begin that are there already."""
-    earliest, end = kafka.earliest(topics), kafka.end(topics)
-    return {topic: {partition: max(at, end[topic][partition] - BACK) for partition, at in earliest[topic].items()} for topic in topics}
+    end = kafka.end(topics)
+    return Offsets({place: max(earliest, end[place] - BACK) for place, earliest in kafka.earliest(topics).items()})
 
 
 if __name__ == "__main__":

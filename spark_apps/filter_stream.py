@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         documents.write(folder.started, Started(run=options.run, started_at=started_at))
         owed = completed_receipts(folder)
         progress.now("starting Spark")
-        spark = spark_session(f"{pipeline.name} {options.run}", sum(map(len, identity.start.values())))
+        spark = spark_session(f"{pipeline.name} {options.run}", len(identity.start))
         publisher = Publisher(folder, pipeline.contract, options.run)
         progress.doing = lambda: reading(*at_work, records_read(spark)) if (at_work := publisher.at_work) else PLANNING
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)

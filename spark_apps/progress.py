@@ -13,7 +13,7 @@ PLACES = 3
 
 def reading(micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:
     """From where to where a micro-batch reads, and how much has been counted."""
-    places = [f"{each.topic}-{each.partition} {each.from_offset} to {each.until_offset - 1}" for each in ranges[:PLACES]]
+    places = [f"{each.place} {each.from_offset} to {each.until_offset - 1}" for each in ranges[:PLACES]]
     if len(ranges) > PLACES:
         places.append(plural(len(ranges) - PLACES, "more partition"))
     so_far = f"; at least {plural(read, 'record')} read so far" if read else ""

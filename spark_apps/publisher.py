@@ -11,12 +11,12 @@ from pyspark.sql import functions as F
 from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError, SurroundingsError
-from headrace.kafka.offsets import OffsetRange, between, new_partitions
+from headrace.kafka.offsets import OffsetRange, Offsets, between
 from headrace.ledger import publish
-from headrace.ledger.checkpoint import checkpoint_id, planned_positions
+from headrace.ledger.checkpoint import checkpoint_id, planned_offsets
 from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_path, read_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import following
+from headrace.ledger.guard import following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
 from headrace.report.display import plural
 from spark_apps.judge import POSITION, judge
@@ -81,8 +81,7 @@ class Publisher:
         counts = write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch)) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         accounts = publish.audit(ranges, counts, events, quarantine)
-        known = before.entry.offsets if before else {}
-        ends = planned_positions(self.folder.checkpoint, micro_batch)
+        ends = planned_offsets(self.folder.checkpoint, micro_batch)
         entry = Entry(
             number=micro_batch,
             previous=before.sha256 if before else None,
@@ -92,8 +91,8 @@ class Publisher:
             contract=self.contract,
             planned_at=planned_at,
             published_at=datetime.now(UTC),
-            starts=new_partitions(known, ends, identity.start),
-            offsets={topic: {**known.get(topic, {}), **ends.get(topic, {})} for topic in {**known, **ends}},
+            starts=starts_of_new(before, ends, identity.start),
+            offsets=(before.entry.offsets if before else Offsets()) | ends,
             accounts=accounts,
             totals=(before.entry.totals if before else Totals()).plus(accounts),
             events=events,
@@ -132,7 +131,7 @@ def write(
     rows_of_kept = tally.records.where(kept).select(*POSITION, *contract.columns)
     rows_of_kept.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.events))
     counts = tally.counts()
-    if any(verdict == Verdict.QUARANTINED for _, _, verdict in counts):
+    if any(verdict == Verdict.QUARANTINED for _, verdict in counts):
         unusable = judged.where(F.col("_reason").isNotNull())
         whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field"))
         rows = rows_per_file([file for entry in before for file in entry.quarantine])
@@ -156,9 +155,9 @@ class Tally:
     _VERDICTS = tuple(Verdict)
 
     def __init__(self, judged: DataFrame, ranges: Sequence[OffsetRange]) -> None:
-        self._places = [(offset_range.topic, offset_range.partition) for offset_range in ranges]
+        self._places = [offset_range.place for offset_range in ranges]
         self._observation = Observation()
-        places = F.create_map(*(F.lit(part) for i, (topic, partition) in enumerate(self._places) for part in (f"{topic}-{partition}", i)))
+        places = F.create_map(*(F.lit(part) for i, place in enumerate(self._places) for part in (str(place), i)))
         place = places[F.concat_ws("-", "_topic", F.col("_partition").cast("string"))]
         verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("_verdict")) - 1
         item = place * len(self._VERDICTS) + verdict
@@ -175,7 +174,7 @@ class Tally:
         counts = {}
         for item, count in observed["items"]:
             place, verdict = divmod(item, len(self._VERDICTS))
-            counts[(*self._places[place], self._VERDICTS[verdict])] = count
+            counts[self._places[place], self._VERDICTS[verdict]] = count
         if sum(counts.values()) != observed["records"]:
             raise LedgerError(f"{observed['records']} records were read and {sum(counts.values())} have a verdict. {publish.UNPUBLISHED}")
         return counts
@@ -199,13 +198,8 @@ def adopt_checkpoint(folder: Folder) -> Identity:
 
 def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: int) -> list[OffsetRange]:
     """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
-    planned = planned_positions(folder.checkpoint, micro_batch)
-    if new := [
-        f"{topic}-{partition}"
-        for topic, partitions in planned.items()
-        for partition in partitions
-        if partition not in identity.start.get(topic, {})
-    ]:
+    planned = planned_offsets(folder.checkpoint, micro_batch)
+    if new := [str(place) for place in planned if place not in identity.start]:
         raise SurroundingsError(
             f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from headrace.contract.pipeline import Pipeline
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets
 from headrace.settings import read_kafka_config
 from spark_apps.java_client import java_client
 
@@ -38,7 +38,7 @@ def kafka_settings(options: argparse.Namespace) -> dict[str, str]:
     return read_kafka_config(options.kafka) if options.kafka else {"bootstrap.servers": options.bootstrap_servers}
 
 
-def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Positions, most: int) -> DataFrame:
+def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Offsets, most: int) -> DataFrame:
     """The pipeline's topics as a stream of Kafka's columns, with `most` offsets in a micro-batch at most.
 
     `start` counts for a new checkpoint only; `kafka` is in librdkafka's words.
@@ -47,7 +47,7 @@ def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, st
         spark.readStream.format("kafka")
         .options(**OPTIONS, **{f"kafka.{key}": value for key, value in java_client(kafka).items()})
         .option("subscribe", ",".join(topic.name for topic in pipeline.topics))
-        .option("startingOffsets", json.dumps(start))
+        .option("startingOffsets", json.dumps(start.by_topic()))
         .option("maxOffsetsPerTrigger", most)
         .option("groupIdPrefix", kafka.get("group.id", "headrace-stream"))
         .load()

@@ -216,9 +216,12 @@ def produce_batch(pipeline: Pipeline) -> Any:
             log.info("the batch was complete and verified before, and its receipt has expired ([retention]); nothing was sent")
             return {}
         for landing in receipt.landings:
-            place = f"{landing.topic}-{landing.partition}"
             log.info(
-                "%s: %s records acknowledged, offsets %d to %d", place, f"{landing.count:,}", landing.lowest_offset, landing.highest_offset
+                "%s: %s records acknowledged, offsets %d to %d",
+                landing.place,
+                f"{landing.count:,}",
+                landing.lowest_offset,
+                landing.highest_offset,
             )
         if receipt.completed_at and receipt.completed_at < began:
             log.info("the batch was complete before; nothing was sent")

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
 from headrace.errors import MistakeError, TopicDiffersError
 from headrace.kafka.cluster import Topic, TopicFacts
 from headrace.kafka.connection import Connection
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets, TopicPartition
 
 OPERATIONS = {"Read": AclOperation.READ, "Write": AclOperation.WRITE, "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS}
 """What an access list may grant for a topic and can be asked for before it is needed, by Kafka's name."""
@@ -99,38 +100,38 @@ class Admin(Connection):
         if topic not in self.topics():
             raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
 
-    def earliest(self, topics: Iterable[str]) -> Positions:
+    def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset still there, per partition."""
-        return self._positions(topics, OffsetSpec.earliest())
+        return self._offsets(topics, OffsetSpec.earliest())
 
-    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """The end of each partition, for committed readers (before the first open transaction) or for all."""
-        return self._positions(topics, OffsetSpec.latest(), committed=committed)
+        return self._offsets(topics, OffsetSpec.latest(), committed=committed)
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
         topics = list(topics)
         end = self.end(topics)
-        found = self._positions(topics, OffsetSpec.for_timestamp(milliseconds))
-        return {topic: {p: o if o >= 0 else end[topic][p] for p, o in partitions.items()} for topic, partitions in found.items()}
+        found = self._offsets(topics, OffsetSpec.for_timestamp(milliseconds))
+        return Offsets({place: offset if offset >= 0 else end[place] for place, offset in found.items()})
 
-    def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
+    def _offsets(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Offsets:
         partitions = [
-            TopicPartition(topic, partition)
+            ClientPartition(topic, partition)
             for topic, description in self._descriptions(list(topics))
             for partition in range(len(description.partitions))
         ]
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        found: Positions = {}
+        found: dict[TopicPartition, int] = {}
 
         def list_offsets() -> None:
             futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level)
             for partition, future in futures.items():
-                found.setdefault(partition.topic, {})[partition.partition] = future.result(self.patience).offset
+                found[TopicPartition(partition.topic, partition.partition)] = future.result(self.patience).offset
 
         if partitions:
             self._ask(list_offsets)
-        return found
+        return Offsets(found)
 
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""

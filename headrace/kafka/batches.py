@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from headrace.errors import BrokerError
+from headrace.kafka.offsets import TopicPartition
 
 T = TypeVar("T")
 
@@ -127,13 +128,13 @@ class Leaders(Protocol):
     seconds of `time.monotonic`.
     """
 
-    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int, deadline: float) -> Answer:
+    def fetch(self, place: TopicPartition, offset: int, max_bytes: int, deadline: float) -> Answer:
         """Fetch from the partition's leader, with isolation level 0. Raises `OutOfRangeError`."""
 
-    def earliest(self, topic: str, partition: int, deadline: float) -> int:
+    def earliest(self, place: TopicPartition, deadline: float) -> int:
         """The offset at which the log starts."""
 
-    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+    def transaction_start(self, place: TopicPartition, producer: int, deadline: float) -> int | None:
         """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one."""
 
 
@@ -141,8 +142,7 @@ class Leaders(Protocol):
 class _Held:
     """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive), when it came and how many seconds it took."""
 
-    topic: str
-    partition: int
+    place: TopicPartition
     start: int
     end: int
     batches: list[RecordBatch]
@@ -169,16 +169,16 @@ class BatchReader:
         self._held: _Held | None = None
         self._max_bytes = FIRST_BYTES
 
-    def read(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def read(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
 
         Raises `BrokerError` if the cluster does not answer within `TIMEOUT`, and `UnsupportedLoginError` if this client cannot log in.
         """
         end: int | None = None
         while end is None or offset < end:
-            held = self._from_memory(topic, partition, offset)
+            held = self._from_memory(place, offset)
             if held is None:
-                held = self._fetch(topic, partition, offset)
+                held = self._fetch(place, offset)
                 end = held.high_watermark if end is None else end
             first = bisect_left(held.batches, offset, key=lambda batch: batch.last_offset)
             yield from islice(held.batches, first, None)
@@ -186,60 +186,58 @@ class BatchReader:
                 return
             offset = held.end
 
-    def transaction_start(self, topic: str, partition: int, offset: int) -> int | None:
+    def transaction_start(self, place: TopicPartition, offset: int) -> int | None:
         """When the open transaction that holds an offset began, by its coordinator, in milliseconds since 1970. Raises like `read`."""
         deadline = time.monotonic() + TIMEOUT
-        first = next(self.read(topic, partition, offset), None)
+        first = next(self.read(place, offset), None)
         if first is None:
             return None
-        return self._retried(lambda leaders: leaders.transaction_start(topic, partition, first.producer_id, deadline), deadline)
+        return self._retried(lambda leaders: leaders.transaction_start(place, first.producer_id, deadline), deadline)
 
-    def _from_memory(self, topic: str, partition: int, offset: int) -> _Held | None:
+    def _from_memory(self, place: TopicPartition, offset: int) -> _Held | None:
         held = self._held
-        if held is None or (held.topic, held.partition) != (topic, partition) or time.monotonic() - held.at > HELD_FOR:
+        if held is None or held.place != place or time.monotonic() - held.at > HELD_FOR:
             return None
         return held if held.start <= offset < held.end else None
 
-    def _fetch(self, topic: str, partition: int, offset: int) -> _Held:
+    def _fetch(self, place: TopicPartition, offset: int) -> _Held:
         begun = time.monotonic()
         deadline = begun + TIMEOUT
-        self._max_bytes = self._size(topic, partition, offset)
+        self._max_bytes = self._size(place, offset)
         empty = 0
         while True:
             try:
-                answer = self._ask(topic, partition, offset, deadline)
+                answer = self._ask(place, offset, deadline)
             except OutOfRangeError:
-                start = self._retried(lambda leaders: leaders.earliest(topic, partition, deadline), deadline)
+                start = self._retried(lambda leaders: leaders.earliest(place, deadline), deadline)
                 if offset >= start:  # at or beyond the end
-                    return _Held(topic, partition, offset, offset, [], offset)
+                    return _Held(place, offset, offset, [], offset)
                 offset = start
                 continue
             batches = [batch for batch in parse(answer.data) if batch.last_offset >= offset]
             if batches:
-                self._held = _Held(
-                    topic, partition, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, time.monotonic() - begun
-                )
+                self._held = _Held(place, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, time.monotonic() - begun)
                 return self._held
             if answer.data:
-                raise BrokerError(f"{topic}-{partition}: what Kafka sends for offset {offset} holds no whole record batch.")
+                raise BrokerError(f"{place}: what Kafka sends for offset {offset} holds no whole record batch.")
             if answer.throttled:
                 if time.monotonic() + answer.throttled > deadline:
-                    raise BrokerError(f"{topic}-{partition}: a Kafka quota throttles this client for {answer.throttled:.0f} s.")
+                    raise BrokerError(f"{place}: a Kafka quota throttles this client for {answer.throttled:.0f} s.")
                 time.sleep(answer.throttled)
                 continue
             empty += 1
             if offset == answer.high_watermark or empty == EMPTY_TRIES:
-                return _Held(topic, partition, offset, offset, [], offset)
+                return _Held(place, offset, offset, [], offset)
 
-    def _size(self, topic: str, partition: int, offset: int) -> int:
+    def _size(self, place: TopicPartition, offset: int) -> int:
         """Bytes to ask for next."""
         held = self._held
-        if held is None or (held.topic, held.partition) != (topic, partition) or not held.end <= offset <= 2 * held.end - held.start:
+        if held is None or held.place != place or not held.end <= offset <= 2 * held.end - held.start:
             return FIRST_BYTES
         return min(2 * self._max_bytes, MAX_BYTES) if held.took < QUICK else self._max_bytes
 
-    def _ask(self, topic: str, partition: int, offset: int, deadline: float) -> Answer:
-        return self._retried(lambda leaders: leaders.fetch(topic, partition, offset, self._max_bytes, deadline), deadline)
+    def _ask(self, place: TopicPartition, offset: int, deadline: float) -> Answer:
+        return self._retried(lambda leaders: leaders.fetch(place, offset, self._max_bytes, deadline), deadline)
 
     def _retried(self, question: Callable[[Leaders], T], deadline: float) -> T:
         if self._leaders is None:

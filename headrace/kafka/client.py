@@ -7,6 +7,7 @@ from headrace.errors import BrokerError
 from headrace.kafka.admin import Admin
 from headrace.kafka.batches import BatchReader, RecordBatch
 from headrace.kafka.connection import PATIENCE
+from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.reader import Reader
 
 
@@ -21,15 +22,15 @@ class Kafka(Admin, Reader):
         self._batches = BatchReader(self.config)  # connects with its first batch
         self._silent_coordinator: BrokerError | None = None
 
-    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Record batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
 
         With markers, aborted records and what lies behind an open transaction. It is a client of its own, without prefetching; a call for
         an offset close behind the last one costs little. Raises `UnsupportedLoginError` if that client cannot log in.
         """
-        return self._batches.read(topic, partition, offset)
+        return self._batches.read(place, offset)
 
-    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+    def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
         """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it.
 
         Raises `UnsupportedLoginError` if the client that asks them cannot log in.
@@ -37,7 +38,7 @@ class Kafka(Admin, Reader):
         if self._silent_coordinator:  # so that not each partition waits for an answer
             raise self._silent_coordinator
         try:
-            began = self._batches.transaction_start(topic, partition, offset)
+            began = self._batches.transaction_start(place, offset)
         except BrokerError as error:
             self._silent_coordinator = error
             raise

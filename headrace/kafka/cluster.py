@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol, Self
 
 from headrace.kafka.batches import RecordBatch
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import OffsetRange, Offsets, Placed, TopicPartition
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TopicFacts:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Placed):
     """Records of one topic-partition, in offset order. Timestamps in milliseconds since 1970, UTC."""
 
     topic: str
@@ -48,9 +48,9 @@ class Block:
     """`None` where the client can't tell them: a name that is not UTF-8 stops it."""
 
     @classmethod
-    def empty(cls, topic: str, partition: int) -> Self:
+    def empty(cls, place: TopicPartition) -> Self:
         """A block without records."""
-        return cls(topic, partition, [], [], [], [], [])
+        return cls(*place, [], [], [], [], [])
 
 
 class Cluster(Protocol):
@@ -64,22 +64,22 @@ class Cluster(Protocol):
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
         """Raise `AccessError` if the access lists do not let this user do something with topics that exist, before it is tried."""
 
-    def earliest(self, topics: Iterable[str]) -> Positions:
+    def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset still there, per partition."""
 
-    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """The end of each partition, for committed readers (before the first open transaction) or for all."""
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
 
-    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
-        """The timestamp of the first record at or after a position, aborted and open ones included, in milliseconds since 1970 (UTC)."""
+    def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
+        """The timestamp of the first record at or after an offset, aborted and open ones included, in milliseconds since 1970 (UTC)."""
 
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open."""
 
-    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+    def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
         """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it.
 
         Raises `UnsupportedLoginError` if the client that asks them cannot log in.
@@ -88,5 +88,5 @@ class Cluster(Protocol):
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over."""
 
-    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Record batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now."""

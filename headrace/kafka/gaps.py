@@ -90,8 +90,8 @@ class _Search:
         while self.left and self.left[0].from_offset < until:
             gap = self.left.popleft()
             if gap.until_offset > until:
-                self.left.appendleft(OffsetRange(gap.topic, gap.partition, until, gap.until_offset))
-                gap = OffsetRange(gap.topic, gap.partition, gap.from_offset, until)
+                self.left.appendleft(OffsetRange(*gap.place, until, gap.until_offset))
+                gap = OffsetRange(*gap.place, gap.from_offset, until)
             cut.append(gap)
         return cut
 

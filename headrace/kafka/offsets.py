@@ -1,14 +1,105 @@
-"""Offset ranges and positions of topic-partitions."""
+"""Topic-partitions, and the offsets in them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-Positions = dict[str, dict[int, int]]
-"""Topic → partition → the next offset to read. As JSON it is what Spark keeps in its offset log."""
+Nested = dict[str, dict[int, int]]
+"""Topic → partition → offset."""
 
 
-class OffsetRange(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+class TopicPartition(NamedTuple):
+    """One partition of a topic. It prints as in Kafka's own tools: `orders-0`."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class Placed:
+    """What has a topic and a partition."""
+
+    __slots__ = ()
+    topic: str
+    partition: int
+
+    @property
+    def place(self) -> TopicPartition:
+        """Its topic-partition."""
+        return TopicPartition(self.topic, self.partition)
+
+
+class Offsets(Mapping[TopicPartition, int]):
+    """An offset for each of some topic-partitions, in their order. It does not change.
+
+    As JSON it is what Spark keeps in its offset log: topic → partition → offset.
+    """
+
+    __slots__ = ("_offsets",)
+
+    def __init__(self, offsets: Mapping[TopicPartition, int] | Iterable[tuple[TopicPartition, int]] = ()) -> None:
+        given: dict[TopicPartition, int] = dict(offsets)
+        self._offsets = dict(sorted(given.items()))
+
+    @classmethod
+    def nested(cls, topics: Mapping[str, Mapping[int, int]]) -> "Offsets":
+        """Of topic → partition → offset."""
+        return cls({TopicPartition(topic, partition): at for topic, partitions in topics.items() for partition, at in partitions.items()})
+
+    def by_topic(self) -> Nested:
+        """Topic → partition → offset."""
+        found: Nested = {}
+        for (topic, partition), offset in self._offsets.items():
+            found.setdefault(topic, {})[partition] = offset
+        return found
+
+    @property
+    def topics(self) -> set[str]:
+        """Of which topics there are any."""
+        return {place.topic for place in self._offsets}
+
+    def of(self, topics: Collection[str]) -> "Offsets":
+        """Those of some topics."""
+        return Offsets({place: offset for place, offset in self._offsets.items() if place.topic in topics})
+
+    def __or__(self, later: Mapping[TopicPartition, int]) -> "Offsets":
+        """All of both; where both have an offset, the later one counts."""
+        return Offsets({**self._offsets, **later})
+
+    def __getitem__(self, place: TopicPartition) -> int:
+        return self._offsets[place]
+
+    def __iter__(self) -> Iterator[TopicPartition]:
+        return iter(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{place} at {offset}" for place, offset in self._offsets.items()) or "nothing"
+
+    def __repr__(self) -> str:
+        return f"Offsets({self._offsets})"
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """Where records of one topic-partition lie: the lowest and the highest offset, both inclusive, and how many there are. Others may lie between."""
+
+    lowest: int
+    highest: int
+    count: int
+
+    def joined(self, other: "Extent | None") -> "Extent":
+        """Of these records and others."""
+        if other is None:
+            return self
+        return Extent(min(self.lowest, other.lowest), max(self.highest, other.highest), self.count + other.count)
+
+
+class OffsetRange(Placed, msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
     """Offsets of one topic-partition; `until_offset` is exclusive."""
 
     topic: str
@@ -23,8 +114,7 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields
 
     def overlaps(self, other: "OffsetRange") -> bool:
         """Whether they share an offset."""
-        same = (self.topic, self.partition) == (other.topic, other.partition)
-        return same and self.from_offset < other.until_offset and other.from_offset < self.until_offset
+        return self.place == other.place and self.from_offset < other.until_offset and other.from_offset < self.until_offset
 
     def __len__(self) -> int:
         return self.until_offset - self.from_offset
@@ -33,57 +123,35 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields
         return isinstance(offset, int) and self.from_offset <= offset < self.until_offset
 
     def __str__(self) -> str:
-        return f"{self.topic}-{self.partition} [{self.from_offset}, {self.until_offset})"
+        return f"{self.place} [{self.from_offset}, {self.until_offset})"
 
 
-def flat(positions: Positions) -> Iterator[tuple[str, int, int]]:
-    """Each (topic, partition, offset), in order."""
-    for topic, partitions in sorted(positions.items()):
-        for partition, offset in sorted(partitions.items()):
-            yield topic, partition, offset
-
-
-def between(start: Positions, end: Positions) -> list[OffsetRange]:
-    """The non-empty ranges that lead from one set of positions to a later one.
+def between(start: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]) -> list[OffsetRange]:
+    """The non-empty ranges that lead from some offsets to later ones.
 
     Raises `ValueError` if a partition of `end` has no start or moves backwards.
     """
-    ranges = []
-    for topic, partition, until_offset in flat(end):
-        from_offset = start.get(topic, {}).get(partition)
-        if from_offset is None:
-            raise ValueError(f"{topic}-{partition} has no start offset")
-        offset_range = OffsetRange(topic, partition, from_offset, until_offset)
-        if len(offset_range):
-            ranges.append(offset_range)
-    return ranges
+    if unknown := [place for place in end if place not in start]:
+        raise ValueError(f"{unknown[0]} has no start offset")
+    return [OffsetRange(*place, start[place], until) for place, until in end.items() if until != start[place]]
 
 
-def new_partitions(known: Positions, ends: Positions, start: Positions) -> Positions:
-    """Where the partitions start that a micro-batch is the first to account for."""
-    new = {
-        topic: {partition: start[topic][partition] for partition in partitions if partition not in known.get(topic, {})}
-        for topic, partitions in ends.items()
-    }
-    return {topic: partitions for topic, partitions in new.items() if partitions}
-
-
-def advance(positions: Positions, ranges: Iterable[OffsetRange]) -> Positions:
-    """Positions after the ranges, each of which must start where its partition stands.
+def advance(offsets: Offsets, ranges: Iterable[OffsetRange]) -> Offsets:
+    """The offsets after some ranges, each of which must start where its partition stands.
 
     Raises `ValueError` naming the range that leaves a hole, overlaps, or belongs to no known partition.
     """
-    ahead = {topic: dict(partitions) for topic, partitions in positions.items()}
-    for offset_range in ranges:
-        stands = ahead.get(offset_range.topic, {}).get(offset_range.partition)
+    ahead = dict(offsets)
+    for each in ranges:
+        stands = ahead.get(each.place)
         if stands is None:
-            raise ValueError(f"{offset_range} belongs to no known partition")
-        if stands != offset_range.from_offset:
-            kind = "leaves out" if offset_range.from_offset > stands else "overlaps"
-            low, high = sorted((stands, offset_range.from_offset))
-            raise ValueError(f"{offset_range} {kind} offsets {low} to {high - 1} of {offset_range.topic}-{offset_range.partition}")
-        ahead[offset_range.topic][offset_range.partition] = offset_range.until_offset
-    return ahead
+            raise ValueError(f"{each} belongs to no known partition")
+        if stands != each.from_offset:
+            kind = "leaves out" if each.from_offset > stands else "overlaps"
+            low, high = sorted((stands, each.from_offset))
+            raise ValueError(f"{each} {kind} offsets {low} to {high - 1} of {each.place}")
+        ahead[each.place] = each.until_offset
+    return Offsets(ahead)
 
 
 def without(whole: OffsetRange, taken: Iterable[OffsetRange]) -> list[OffsetRange]:
@@ -91,15 +159,15 @@ def without(whole: OffsetRange, taken: Iterable[OffsetRange]) -> list[OffsetRang
     left = []
     at = whole.from_offset
     for cut in sorted(taken):
-        if (cut.topic, cut.partition) != (whole.topic, whole.partition) or cut.until_offset <= at:
+        if cut.place != whole.place or cut.until_offset <= at:
             continue
         if cut.from_offset >= whole.until_offset:
             break
         if cut.from_offset > at:
-            left.append(OffsetRange(whole.topic, whole.partition, at, cut.from_offset))
+            left.append(OffsetRange(*whole.place, at, cut.from_offset))
         at = cut.until_offset
     if at < whole.until_offset:
-        left.append(OffsetRange(whole.topic, whole.partition, at, whole.until_offset))
+        left.append(OffsetRange(*whole.place, at, whole.until_offset))
     return left
 
 
@@ -108,7 +176,7 @@ def overlap(one: OffsetRange | None, other: OffsetRange) -> OffsetRange | None:
     if one is None:
         return None
     at, until = max(one.from_offset, other.from_offset), min(one.until_offset, other.until_offset)
-    return OffsetRange(one.topic, one.partition, at, until) if at < until else None
+    return OffsetRange(*one.place, at, until) if at < until else None
 
 
 def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
@@ -117,7 +185,7 @@ def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
     for each in sorted(ranges):
         if apart and each.from_offset <= apart[-1].until_offset:
             last = apart.pop()
-            apart.append(OffsetRange(each.topic, each.partition, last.from_offset, max(last.until_offset, each.until_offset)))
+            apart.append(OffsetRange(*each.place, last.from_offset, max(last.until_offset, each.until_offset)))
         else:
             apart.append(each)
     return apart

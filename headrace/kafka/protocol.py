@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from headrace.errors import AccessError, BrokerError, UnsupportedLoginError
 from headrace.kafka.batches import Answer, OutOfRangeError, PassingError, SilentError
+from headrace.kafka.offsets import TopicPartition
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
@@ -66,10 +67,10 @@ class Brokers:
         self._servers = str(config["bootstrap.servers"])
         self._login = Login(config)
         self._connections: dict[tuple[str, int], Connection] = {}
-        self._leaders: dict[tuple[str, int], tuple[str, int]] = {}
+        self._leaders: dict[TopicPartition, tuple[str, int]] = {}
         weakref.finalize(self, _close, self._connections)
 
-    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int, deadline: float) -> Answer:
+    def fetch(self, place: TopicPartition, offset: int, max_bytes: int, deadline: float) -> Answer:
         """Fetch from the partition's leader. Level 1 would stop at the last stable offset; an abort marker may lie behind it."""
         request = FetchRequest(
             version=FETCH,
@@ -78,23 +79,23 @@ class Brokers:
             min_bytes=1,
             max_bytes=max_bytes,
             isolation_level=0,
-            topics=[(topic, [(partition, offset, max_bytes)])],
+            topics=[(place.topic, [(place.partition, offset, max_bytes)])],
         )
-        response, answer = self._ask_leader(topic, partition, request, deadline)
+        response, answer = self._ask_leader(place, request, deadline)
         return Answer(bytes(answer.records or b""), answer.high_watermark, response.throttle_time_ms / 1000)
 
-    def earliest(self, topic: str, partition: int, deadline: float) -> int:
+    def earliest(self, place: TopicPartition, deadline: float) -> int:
         """The offset at which the log starts."""
-        request = ListOffsetsRequest(version=LIST_OFFSETS, replica_id=-1, topics=[(topic, [(partition, EARLIEST)])])
-        _, answer = self._ask_leader(topic, partition, request, deadline)
+        request = ListOffsetsRequest(version=LIST_OFFSETS, replica_id=-1, topics=[(place.topic, [(place.partition, EARLIEST)])])
+        _, answer = self._ask_leader(place, request, deadline)
         return int(answer.offset)
 
-    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+    def transaction_start(self, place: TopicPartition, producer: int, deadline: float) -> int | None:
         """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one.
 
         Each broker coordinates some of the transactions, and lists the ones that the client may describe.
         """
-        with self._forgetting(topic, partition):
+        with self._forgetting(place):
             request = MetadataRequest(version=METADATA, topics=[], allow_auto_topic_creation=False)
             for broker in self._bootstrap(deadline).ask(request, deadline).brokers:
                 connection = self._connection((broker.host, broker.port), deadline)
@@ -106,33 +107,33 @@ class Brokers:
                 states = connection.ask(request, deadline).transaction_states if names else ()
                 for state in states:
                     self._check(0 if state.error_code in UNKNOWN_TRANSACTION else state.error_code, f"transaction {state.transactional_id}")
-                    if any(each.topic == topic and partition in each.partitions for each in state.topics):
+                    if any(each.topic == place.topic and place.partition in each.partitions for each in state.topics):
                         return int(state.transaction_start_time_ms)
         return None
 
-    def _ask_leader(self, topic: str, partition: int, request: Any, deadline: float) -> tuple[Any, Any]:
+    def _ask_leader(self, place: TopicPartition, request: Any, deadline: float) -> tuple[Any, Any]:
         """The leader's answer to a request about one partition, whole and the partition's part."""
-        with self._forgetting(topic, partition):
-            response = self._connection(self._leader(topic, partition, deadline), deadline).ask(request, deadline)
+        with self._forgetting(place):
+            response = self._connection(self._leader(place, deadline), deadline).ask(request, deadline)
             (of_topic,) = response.responses if isinstance(request, FetchRequest) else response.topics
             (answer,) = of_topic.partitions
-            self._check(answer.error_code, f"{topic}-{partition}", "Read" if isinstance(request, FetchRequest) else "Describe", topic)
+            self._check(answer.error_code, str(place), "Read" if isinstance(request, FetchRequest) else "Describe", place.topic)
         return response, answer
 
-    def _leader(self, topic: str, partition: int, deadline: float) -> tuple[str, int]:
-        if (topic, partition) not in self._leaders:
-            request = MetadataRequest(version=METADATA, topics=[(topic,)], allow_auto_topic_creation=False)
+    def _leader(self, place: TopicPartition, deadline: float) -> tuple[str, int]:
+        if place not in self._leaders:
+            request = MetadataRequest(version=METADATA, topics=[(place.topic,)], allow_auto_topic_creation=False)
             response = self._bootstrap(deadline).ask(request, deadline)
             (facts,) = response.topics
-            self._check(facts.error_code, f"topic {topic}", "Describe", topic)
+            self._check(facts.error_code, f"topic {place.topic}", "Describe", place.topic)
             leaders = {each.partition_index: each.leader_id for each in facts.partitions}
-            if partition not in leaders:
-                raise BrokerError(f"Kafka at {self._servers} has no {topic}-{partition}.")
+            if place.partition not in leaders:
+                raise BrokerError(f"Kafka at {self._servers} has no {place}.")
             addresses = {broker.node_id: (broker.host, broker.port) for broker in response.brokers}
-            if leaders[partition] not in addresses:
-                raise PassingError(f"{topic}-{partition} has no leader")
-            self._leaders[topic, partition] = addresses[leaders[partition]]
-        return self._leaders[topic, partition]
+            if leaders[place.partition] not in addresses:
+                raise PassingError(f"{place} has no leader")
+            self._leaders[place] = addresses[leaders[place.partition]]
+        return self._leaders[place]
 
     def _bootstrap(self, deadline: float) -> "Connection":
         failures = []
@@ -166,24 +167,24 @@ class Brokers:
             raise BrokerError(f"Kafka at {self._servers} answered for {where}: {_named(code)}")
 
     @contextmanager
-    def _forgetting(self, topic: str, partition: int) -> Iterator[None]:
+    def _forgetting(self, place: TopicPartition) -> Iterator[None]:
         """After a failure, connect again and ask again who the leader is. A broken connection may heal; a refused login does not."""
         try:
             yield
         except ssl.SSLError as error:
-            self._forget(topic, partition)
+            self._forget(place)
             if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise PassingError(str(error)) from error
             self._login.refuse(f"TLS failed: {error}")  # TLS 1.3 says with the first answer that it refuses a certificate
         except TimeoutError as error:
-            self._forget(topic, partition)
+            self._forget(place)
             raise SilentError(str(error)) from error
         except (PassingError, OSError, KafkaError) as error:
-            self._forget(topic, partition)
+            self._forget(place)
             raise PassingError(str(error) or type(error).__name__) from error
 
-    def _forget(self, topic: str, partition: int) -> None:
-        self._leaders.pop((topic, partition), None)
+    def _forget(self, place: TopicPartition) -> None:
+        self._leaders.pop(place, None)
         _close(self._connections)
 
 

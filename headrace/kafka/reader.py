@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
 
 from headrace.errors import AccessError, BrokerError, HeadraceError
 from headrace.kafka.cluster import Block
 from headrace.kafka.connection import Connection
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 
 LONGEST_SILENCE = 1800.0
 """Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted transaction in silence."""
@@ -22,36 +23,36 @@ BLOCK_BYTES = 64 << 20
 class Reader(Connection):
     """A cluster's records."""
 
-    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
-        """The timestamp of the first record at or after a position, aborted and open ones included, in milliseconds since 1970 (UTC).
+    def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
+        """The timestamp of the first record at or after an offset, aborted and open ones included, in milliseconds since 1970 (UTC).
 
         A partition without such a record is absent. One consumer asks for all of them.
         """
-        found: dict[tuple[str, int], int] = {}
-        missing = {(topic, partition) for topic, partitions in positions.items() for partition in partitions}
+        found: dict[TopicPartition, int] = {}
+        missing = set(offsets)
         if not missing:
             return found
         consumer = Consumer(
             self._reading(committed=False)
             | {
-                "auto.offset.reset": "earliest",  # retention may have removed a position meanwhile
+                "auto.offset.reset": "earliest",  # retention may have removed an offset meanwhile
                 "fetch.message.max.bytes": 64 << 10,
                 "queued.min.messages": 1,
             }
         )
         try:
-            consumer.assign([TopicPartition(topic, partition, positions[topic][partition]) for topic, partition in sorted(missing)])
+            consumer.assign([ClientPartition(*place, offset) for place, offset in offsets.items()])
             silent_since = time.monotonic()
             while missing:
                 for message in _of_topics(consumer.consume(1_000, timeout=0.1)):
-                    place = (str(message.topic()), int(message.partition() or 0))
+                    place = TopicPartition(str(message.topic()), int(message.partition() or 0))
                     error = message.error()
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001, that is its public name
-                        raise self._unreadable(error, f"{place[0]}-{place[1]} can't be read", silent_since, message.topic())
+                        raise self._unreadable(error, f"{place} can't be read", silent_since, message.topic())
                     if place in missing:
                         silent_since = time.monotonic()
                         missing.discard(place)
-                        consumer.pause([TopicPartition(*place)])
+                        consumer.pause([ClientPartition(*place)])
                         if error is None:
                             found[place] = message.timestamp()[1]
                 if time.monotonic() - silent_since > self.patience:
@@ -68,7 +69,7 @@ class Reader(Connection):
         at, until = offset_range.from_offset, offset_range.until_offset
         consumer = Consumer(self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10})
         try:
-            consumer.assign([TopicPartition(offset_range.topic, offset_range.partition, at)])
+            consumer.assign([ClientPartition(*offset_range.place, at)])
             silent_since = heard_at = time.monotonic()
             while at < until:
                 records: list[Message] = []
@@ -82,11 +83,11 @@ class Reader(Connection):
                     else:
                         raise self._unreadable(error, f"{offset_range} can't be read at offset {at}", silent_since, offset_range.topic)
                 if records:
-                    yield _block(offset_range.topic, offset_range.partition, records)
+                    yield _block(offset_range.place, records)
                     silent_since = heard_at = time.monotonic()  # the caller may have taken its time
                 if time.monotonic() - heard_at > self.patience:
                     what = f"{offset_range} can't be read at offset {at}"
-                    if not _answers(consumer, offset_range):
+                    if not _answers(consumer, offset_range.place):
                         raise self._silent(silent_since, what)
                     if (waited := time.monotonic() - silent_since) > LONGEST_SILENCE:
                         raise BrokerError(f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.")
@@ -114,19 +115,18 @@ def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
     return (message for message in messages if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
-def _answers(consumer: Consumer, offset_range: OffsetRange) -> bool:
+def _answers(consumer: Consumer, place: TopicPartition) -> bool:
     """Whether a partition's leader answers at all."""
     try:
-        consumer.get_watermark_offsets(TopicPartition(offset_range.topic, offset_range.partition), timeout=ANSWER_PATIENCE)
+        consumer.get_watermark_offsets(ClientPartition(*place), timeout=ANSWER_PATIENCE)
     except KafkaException:
         return False
     return True
 
 
-def _block(topic: str, partition: int, records: list[Message]) -> Block:
+def _block(place: TopicPartition, records: list[Message]) -> Block:
     return Block(
-        topic=topic,
-        partition=partition,
+        *place,
         offsets=[record.offset() for record in records],
         timestamps=[record.timestamp()[1] for record in records],
         keys=[record.key() for record in records],

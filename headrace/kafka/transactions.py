@@ -1,38 +1,16 @@
 """Transactions that hide the end of a partition from committed readers, and the command that ends one whose producer is gone."""
 
 import shlex
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from headrace.errors import BrokerError, UnsupportedLoginError
-from headrace.kafka.offsets import Positions, flat
-
-
-class Timestamps(Protocol):
-    """What is needed of a cluster."""
-
-    servers: str
-
-    def first_timestamps(self, positions: Positions) -> Mapping[tuple[str, int], int]:
-        """The timestamp of the first record at or after each position, in milliseconds since 1970."""
-
-    def longest_transaction(self) -> float:
-        """Seconds for which a transaction may stay open."""
-
-    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
-        """The end of each partition, for committed readers or for all."""
-
-    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
-        """When the open transaction that holds an offset began, by its coordinator; `None` if none knows it.
-
-        Raises `BrokerError` if one is silent, `UnsupportedLoginError` if they can't be asked.
-        """
+from headrace.kafka.cluster import Cluster
+from headrace.kafka.offsets import Offsets, Placed
 
 
 @dataclass(frozen=True)
-class OpenTransaction:
+class OpenTransaction(Placed):
     """The first open transaction of a topic-partition.
 
     stable_offset  last stable offset: the transaction's first record; it hides everything from there on
@@ -61,7 +39,7 @@ class OpenTransaction:
         return f"kafka-transactions.sh --bootstrap-server {shlex.quote(servers)} abort {where}"
 
 
-def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now: datetime) -> list[OpenTransaction]:
+def open_transactions(kafka: Cluster, stable: Offsets, ends: Offsets, now: datetime) -> list[OpenTransaction]:
     """The open transactions in some topic-partitions.
 
     Args:
@@ -70,20 +48,17 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
         ends: the end of each partition
         now: the moment from which ages count
     """
-    hiding = {(topic, partition): offset for topic, partition, offset in flat(stable) if offset < ends[topic][partition]}
+    hiding = Offsets({place: offset for place, offset in stable.items() if offset < ends[place]})
     if not hiding:
         return []
-    positions: Positions = {}
-    for (topic, partition), offset in hiding.items():
-        positions.setdefault(topic, {})[partition] = offset
-    began = kafka.first_timestamps(positions)
+    began = kafka.first_timestamps(hiding)
     longest = kafka.longest_transaction()
     found = []
-    for (topic, partition), offset in sorted(hiding.items()):
-        sent_at = moment(began.get((topic, partition), -1))
+    for place, offset in hiding.items():
+        sent_at = moment(began.get(place, -1))
         is_old = sent_at is not None and (now - sent_at).total_seconds() > longest
         try:
-            began_at = kafka.transaction_start(topic, partition, offset)
+            began_at = kafka.transaction_start(place, offset)
         except BrokerError:  # a coordinator that is silent may know it, and an abort would lose records
             began_at, is_hanging, is_certain = None, False, False
         except UnsupportedLoginError:
@@ -91,14 +66,13 @@ def open_transactions(kafka: Timestamps, stable: Positions, ends: Positions, now
         else:
             is_hanging = is_old and began_at is None
             is_certain = is_hanging or began_at is not None
-            if began_at is None and kafka.end([topic]).get(topic, {}).get(partition) != offset:
+            if began_at is None and kafka.end([place.topic]).get(place) != offset:
                 continue  # it has ended meanwhile
         found.append(
             OpenTransaction(
-                topic=topic,
-                partition=partition,
+                *place,
                 stable_offset=offset,
-                end=ends[topic][partition],
+                end=ends[place],
                 began_at=began_at or sent_at,
                 is_certain=is_certain,
                 is_hanging=is_hanging,

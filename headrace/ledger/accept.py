@@ -9,11 +9,11 @@ import msgspec
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
-from headrace.kafka.offsets import OffsetRange, Positions, advance, new_partitions
+from headrace.kafka.offsets import OffsetRange, Offsets, advance
 from headrace.ledger import checkpoint, publish
 from headrace.ledger.entries import RULES, Acceptance, Entry, Kind, Link, Sha256, Totals, newest_link, split_lost
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import check_checkpoint, check_pipeline, following
+from headrace.ledger.guard import check_checkpoint, check_pipeline, following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import roll_back
 
@@ -36,7 +36,7 @@ class Unprovable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, as hex digits: who agrees to a list agrees to this one."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        return hashlib.sha256(documents.encode(self)).hexdigest()
 
     def covers(self, other: "Unprovable") -> bool:
         """Whether everything of another list is in this one, too."""
@@ -45,12 +45,7 @@ class Unprovable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def _contains(whole: Sequence[OffsetRange], parts: Sequence[OffsetRange]) -> bool:
     return all(
-        any(
-            (each.topic, each.partition) == (part.topic, part.partition)
-            and each.from_offset <= part.from_offset
-            and part.until_offset <= each.until_offset
-            for each in whole
-        )
+        any(each.place == part.place and each.from_offset <= part.from_offset and part.until_offset <= each.until_offset for each in whole)
         for part in parts
     )
 
@@ -104,7 +99,6 @@ def accept(
     documents.write(folder.identity, identity)
     identity = checkpoint.write_plan(folder, identity, number, ends)
     now = datetime.now(UTC)
-    known = newest.entry.offsets if newest else {}
     entry = Entry(
         kind=Kind.ACCEPTED,
         number=number,
@@ -115,7 +109,7 @@ def accept(
         contract=newest.entry.contract if newest else identity.contract,
         planned_at=now,
         published_at=now,
-        starts=new_partitions(known, ends, identity.start),
+        starts=starts_of_new(newest, ends, identity.start),
         offsets=ends,
         accounts=[],
         totals=(newest.entry.totals if newest else Totals()).less_gaps(within),
@@ -129,18 +123,13 @@ def accept(
 
 def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange], ids: Mapping[str, str]) -> Identity:
     """The identity with partitions that no stream has read yet: their first records left Kafka before one could."""
-    start = {topic: dict(partitions) for topic, partitions in identity.start.items()}
-    for each in lost:
-        start.setdefault(each.topic, {}).setdefault(each.partition, each.from_offset)
-    new = {topic: ids[topic] for topic in start if topic not in identity.topics and topic in ids}
+    start = Offsets({each.place: each.from_offset for each in lost}) | identity.start
+    new = {topic: ids[topic] for topic in sorted(start.topics) if topic not in identity.topics and topic in ids}
     return msgspec.structs.replace(identity, topics={**identity.topics, **new}, start=start)
 
 
-def _planned(identity: Identity, newest: Link | None, behind: Sequence[OffsetRange]) -> Positions:
+def _planned(identity: Identity, newest: Link | None, behind: Sequence[OffsetRange]) -> Offsets:
     """Where the partitions of the plan stand: those of the last one, and new ones that have lost offsets. The first plan has all."""
     if newest is None:
         return identity.start
-    stands = {topic: dict(partitions) for topic, partitions in newest.entry.offsets.items()}
-    for each in behind:
-        stands.setdefault(each.topic, {}).setdefault(each.partition, identity.start[each.topic][each.partition])
-    return stands
+    return Offsets({each.place: identity.start[each.place] for each in behind}) | newest.entry.offsets

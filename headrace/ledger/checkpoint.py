@@ -18,7 +18,7 @@ import msgspec
 
 from headrace import documents
 from headrace.errors import LedgerError
-from headrace.kafka.offsets import Positions, flat
+from headrace.kafka.offsets import Nested, Offsets
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
 
@@ -41,13 +41,13 @@ def logged(checkpoint: Path, name: str) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.exists() else []
 
 
-def planned_until(checkpoint: Path, micro_batch: int, start: Positions) -> Positions:
+def planned_until(checkpoint: Path, micro_batch: int, start: Offsets) -> Offsets:
     """Where a micro-batch ends by Spark's plan; a partition that joined after it was planned still stands at its start."""
-    planned = planned_positions(checkpoint, micro_batch)
-    return {topic: {**partitions, **planned.get(topic, {})} for topic, partitions in {**planned, **start}.items()}
+    planned = planned_offsets(checkpoint, micro_batch)
+    return start | planned
 
 
-def planned_positions(checkpoint: Path, micro_batch: int) -> Positions:
+def planned_offsets(checkpoint: Path, micro_batch: int) -> Offsets:
     """Where a micro-batch ends according to Spark's offset log.
 
     The log's last line holds the positions of the one Kafka source; lines before it hold a version and Spark's settings.
@@ -59,7 +59,7 @@ def planned_positions(checkpoint: Path, micro_batch: int) -> Positions:
                 f"{path} has lost its content. The plan of a published micro-batch is synced before it is published, so this was no power cut: "
                 "the disk or a copy of the folder is at fault. Put back a copy, or `headrace reset` the pipeline."
             )
-        return msgspec.json.decode(path.read_text().splitlines()[-1], type=Positions)
+        return Offsets.nested(msgspec.json.decode(path.read_text().splitlines()[-1], type=Nested))
     except (OSError, IndexError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise LedgerError(
             f"{path} can't be read: {error}. The checkpoint is damaged; put back a copy, or `headrace reset` the pipeline."
@@ -91,7 +91,7 @@ def sync(checkpoint: Path, micro_batch: int) -> None:
         documents.sync_directory(path)
 
 
-def recover(folder: Folder, identity: Identity, newest: int, ends: Positions) -> Identity:
+def recover(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> Identity:
     """Discard what a power cut has torn and no published micro-batch relies on. The caller holds the lock.
 
     What is relied on stays as it is, to be refused by `check_checkpoint`. Whatever is removed here may come back should the power fail
@@ -137,7 +137,7 @@ def _discarded(checkpoint: Path, newest: int) -> Iterator[tuple[Path, str]]:
             yield path, "it is a checksum without its file, and Spark fails when it writes that file"
 
 
-def needs_recovery(folder: Folder, identity: Identity, newest: int, ends: Positions) -> bool:
+def needs_recovery(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> bool:
     """Whether `recover`, with the same arguments, would change anything."""
     if newest < 0:
         return _lost_unpublished(folder.checkpoint, identity) is not None
@@ -188,7 +188,7 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
     return identity
 
 
-def plan_again(checkpoint: Path, newest: int, ends: Positions, most: int) -> None:
+def plan_again(checkpoint: Path, newest: int, ends: Offsets, most: int) -> None:
     """Remove a plan that nothing was published by if it is larger than a micro-batch may be by now: Spark would carry it out as it is.
 
     Args:
@@ -200,8 +200,8 @@ def plan_again(checkpoint: Path, newest: int, ends: Positions, most: int) -> Non
     path = checkpoint / "offsets" / str(newest + 1)
     if not path.exists():
         return
-    planned = planned_positions(checkpoint, newest + 1)
-    count = sum(offset - ends.get(topic, {}).get(partition, 0) for topic, partition, offset in flat(planned))
+    planned = planned_offsets(checkpoint, newest + 1)
+    count = sum(offset - ends.get(place, 0) for place, offset in planned.items())
     if count > most:
         _checksum(path).unlink(missing_ok=True)
         path.unlink()
@@ -213,7 +213,7 @@ def plan_again(checkpoint: Path, newest: int, ends: Positions, most: int) -> Non
         )
 
 
-def write_plan(folder: Folder, identity: Identity, number: int, ends: Positions) -> Identity:
+def write_plan(folder: Folder, identity: Identity, number: int, ends: Offsets) -> Identity:
     """Write a plan for an entry that Spark did not plan, so that the stream goes on behind it. The caller holds the lock.
 
     A plan of Spark's own by that number is removed: nothing was published by it. Before the first entry the whole checkpoint is made.
@@ -257,8 +257,8 @@ def note_committed(checkpoint: Path, number: int) -> None:
         documents.replace(note, before.read_bytes() if before.exists() else b'v1\n{"nextBatchWatermarkMs":0}')
 
 
-def _plan(header: list[str], ends: Positions) -> bytes:
-    return "\n".join([*header, msgspec.json.encode(ends).decode()]).encode()
+def _plan(header: list[str], ends: Offsets) -> bytes:
+    return "\n".join([*header, msgspec.json.encode(ends.by_topic()).decode()]).encode()
 
 
 def _move_out(folder: Folder) -> None:
@@ -285,7 +285,7 @@ def _is_lost(path: Path) -> bool:
     return not path.exists() or torn(path)
 
 
-def _ends_there(checkpoint: Path, micro_batch: int, start: Positions, ends: Positions) -> bool:
+def _ends_there(checkpoint: Path, micro_batch: int, start: Offsets, ends: Offsets) -> bool:
     try:
         return planned_until(checkpoint, micro_batch, start) == ends
     except LedgerError:
@@ -297,9 +297,9 @@ def _checksum(path: Path) -> Path:
     return path.with_name(f".{path.name}.crc")
 
 
-def first_positions(checkpoint: Path) -> Positions:
+def first_offsets(checkpoint: Path) -> Offsets:
     """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions. Empty where there is none that can be read."""
     try:
-        return msgspec.json.decode((checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Positions)
+        return Offsets.nested(msgspec.json.decode((checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Nested))
     except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}
+        return Offsets()

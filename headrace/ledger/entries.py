@@ -18,7 +18,7 @@ from headrace import documents
 from headrace.contract.verdicts import Contract
 from headrace.documents import Document
 from headrace.errors import LedgerError
-from headrace.kafka.offsets import OffsetRange, Positions, advance
+from headrace.kafka.offsets import OffsetRange, Offsets, Placed, advance
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 
 RULES = 1
@@ -37,7 +37,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A part of an entry."""
 
 
-class Account(Part, frozen=True, kw_only=True):
+class Account(Placed, Part, frozen=True, kw_only=True):
     """The account of one offset range: its offsets = kept + filtered + quarantined + gaps."""
 
     topic: str
@@ -51,12 +51,12 @@ class Account(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for offsets that are no range."""
-        OffsetRange(self.topic, self.partition, self.from_offset, self.until_offset)
+        _ = self.range
 
     @property
     def range(self) -> OffsetRange:
         """The offsets it accounts for."""
-        return OffsetRange(self.topic, self.partition, self.from_offset, self.until_offset)
+        return OffsetRange(*self.place, self.from_offset, self.until_offset)
 
     @property
     def read(self) -> int:
@@ -69,7 +69,7 @@ class Account(Part, frozen=True, kw_only=True):
         return min(self.kept, self.filtered, self.quarantined, self.gaps) >= 0 and self.read + self.gaps == len(self.range)
 
 
-class Span(Part, frozen=True, kw_only=True):
+class Span(Placed, Part, frozen=True, kw_only=True):
     """What one file holds of one topic-partition."""
 
     topic: str
@@ -205,9 +205,9 @@ class Entry(Document, frozen=True, kw_only=True):
     """By which it was judged."""
     planned_at: datetime
     published_at: datetime
-    starts: Positions
+    starts: Offsets
     """The first offset of each partition that this entry is the first to account for."""
-    offsets: Positions
+    offsets: Offsets
     """The next offset of every partition after this entry."""
     accounts: list[Account]
     totals: Totals
@@ -326,12 +326,10 @@ def joined(before: Link | None, entry: Entry) -> str | None:
 
 def _misfit(before: Entry | None, entry: Entry) -> str | None:
     """Why an entry's ranges and totals do not go on where the entry before ends."""
-    at = before.offsets if before else {}
-    if known := [
-        f"{topic}-{partition}" for topic, starts in entry.starts.items() for partition in starts if partition in at.get(topic, {})
-    ]:
+    at = before.offsets if before else Offsets()
+    if known := [place for place in entry.starts if place in at]:
         return f"micro-batch {entry.number} starts {known[0]} a second time"
-    stands = {topic: {**at.get(topic, {}), **entry.starts.get(topic, {})} for topic in {**at, **entry.starts}}
+    stands = at | entry.starts
     try:
         within, behind = split_lost(entry.accepted, stands)
         ends = advance(stands, [*entry.ranges, *behind])
@@ -344,7 +342,7 @@ def _misfit(before: Entry | None, entry: Entry) -> str | None:
     return None
 
 
-def split_lost(accepted: Acceptance | None, stands: Positions) -> tuple[list[OffsetRange], list[OffsetRange]]:
+def split_lost(accepted: Acceptance | None, stands: Offsets) -> tuple[list[OffsetRange], list[OffsetRange]]:
     """The lost ranges of an acceptance: those within what was published before, and those behind it, which move the ledger's end.
 
     stands  the next offset of each partition before the acceptance
@@ -353,8 +351,8 @@ def split_lost(accepted: Acceptance | None, stands: Positions) -> tuple[list[Off
     within: list[OffsetRange] = []
     behind: list[OffsetRange] = []
     for each in accepted.lost if accepted else ():
-        (within if each.until_offset <= stands.get(each.topic, {}).get(each.partition, 0) else behind).append(each)
+        (within if each.until_offset <= stands.get(each.place, 0) else behind).append(each)
     for each in accepted.unproven if accepted else ():
-        if each.until_offset > stands.get(each.topic, {}).get(each.partition, 0):
+        if each.until_offset > stands.get(each.place, 0):
             raise ValueError(f"{each} was never published, so it can't be unproven")
     return within, behind

@@ -3,13 +3,13 @@
 It must be checked before: Spark writes its offset log first and fails then, and the checkpoint is stuck for good.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HiddenError, LedgerError, MistakeError, RefusedError
-from headrace.kafka.offsets import Positions, flat
+from headrace.kafka.offsets import Offsets
 from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
 from headrace.ledger.entries import Link
 from headrace.ledger.folder import Folder
@@ -17,18 +17,23 @@ from headrace.ledger.identity import Identity
 
 
 @dataclass(frozen=True)
-class Cluster:
+class TopicSnapshot:
     """What the broker says about the pipeline's topics now; a topic that does not exist is absent."""
 
-    topics: Mapping[str, str]
+    ids: Mapping[str, str]
     """Name → id."""
-    earliest: Positions
-    end: Positions
+    earliest: Offsets
+    end: Offsets
     """For committed readers: where a partition's first open transaction begins, or its end."""
-    last: Positions
+    last: Offsets
     """The end of each partition, what an open transaction hides included."""
     compacted: Sequence[str] = ()
     """Topics from which Kafka removes records by their keys."""
+
+    def of(self, topics: Collection[str]) -> "TopicSnapshot":
+        """Of some of the topics."""
+        ids = {topic: known for topic, known in self.ids.items() if topic in topics}
+        return TopicSnapshot(ids, self.earliest.of(topics), self.end.of(topics), self.last.of(topics), self.compacted)
 
 
 def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | None) -> None:
@@ -68,34 +73,37 @@ def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | N
         )
 
 
-def following(identity: Identity, newest: Link | None) -> Positions:
+def following(identity: Identity, newest: Link | None) -> Offsets:
     """The first offset of each partition that is not published."""
-    ends = newest.entry.offsets if newest else {}
-    return {topic: {**identity.start.get(topic, {}), **ends.get(topic, {})} for topic in {**identity.start, **ends}}
+    return identity.start | (newest.entry.offsets if newest else {})
 
 
-def check_cluster(folder: Folder, identity: Identity, newest: Link | None, cluster: Cluster) -> None:
+def starts_of_new(newest: Link | None, ends: Offsets, start: Offsets) -> Offsets:
+    """Where the partitions start that the next entry, which ends there, is the first to account for."""
+    known = newest.entry.offsets if newest else Offsets()
+    return Offsets({place: start[place] for place in ends if place not in known})
+
+
+def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics: TopicSnapshot) -> None:
     """Raise `RefusedError` if a topic is another one or the next offsets are gone, `HiddenError` if a transaction hides them."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
-    if cluster.compacted:
+    if topics.compacted:
         raise RefusedError(
-            f"Topic {', '.join(cluster.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
+            f"Topic {', '.join(topics.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic."
         )
     ends = following(identity, newest)
-    for _, _, what in unlike(identity, ends, cluster):
+    for _, _, what in unlike(identity, ends, topics):
         raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
-    for topic, partition, offset in flat(ends):
-        if (end := cluster.end[topic][partition]) < offset:  # Spark would take it for a loss, after it has written its plan
+    for place, offset in ends.items():
+        if (end := topics.end[place]) < offset:  # Spark would take it for a loss, after it has written its plan
             raise HiddenError(
-                f"{topic}-{partition}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
+                f"{place}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
                 "open whose beginning has left Kafka. When it has ended, run this again."
             )
     if lost := [
-        f"{topic}-{partition} offsets {offset} to {earliest - 1}"
-        for topic, partition, offset in flat(ends)
-        if (earliest := cluster.earliest[topic][partition]) > offset
+        f"{place} offsets {offset} to {earliest - 1}" for place, offset in ends.items() if (earliest := topics.earliest[place]) > offset
     ]:
         raise RefusedError(
             f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. Lengthen the topic's retention. "
@@ -107,13 +115,13 @@ def _accept(pipeline: str) -> str:
     return f"`headrace accept {pipeline} --reason …`, or the DAG headrace_repair."
 
 
-def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterator[tuple[str, int | None, str]]:
+def unlike(identity: Identity, following: Offsets, topics: TopicSnapshot) -> Iterator[tuple[str, int | None, str]]:
     """Differences between the ledger's topics and Kafka's: topic, partition if it is about one, and what is wrong.
 
-    following  the first offset after all that is published, per topic and partition
+    following  the first offset after all that is published, per topic-partition
     """
     for topic, known in identity.topics.items():
-        found = cluster.topics.get(topic)
+        found = topics.ids.get(topic)
         if found is None:
             yield topic, None, f"Topic {topic} is gone from Kafka"
         elif found != known:
@@ -122,13 +130,13 @@ def unlike(identity: Identity, following: Positions, cluster: Cluster) -> Iterat
             )
             yield topic, None, what
         else:
-            for partition, offset in following.get(topic, {}).items():
-                end = cluster.last[topic].get(partition)
+            for place, offset in following.of([topic]).items():
+                end = topics.last.get(place)
                 if end is None:
-                    yield topic, partition, f"{topic}-{partition} was read so far and is gone from Kafka"
+                    yield topic, place.partition, f"{place} was read so far and is gone from Kafka"
                 elif end < offset:
-                    what = f"{topic}-{partition}: the next offset is {offset} but the topic ends at {end}: records were removed from Kafka"
-                    yield topic, partition, what
+                    what = f"{place}: the next offset is {offset} but the topic ends at {end}: records were removed from Kafka"
+                    yield topic, place.partition, what
 
 
 def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> None:
@@ -155,24 +163,22 @@ def check_starting(pipeline: Pipeline) -> None:
         )
 
 
-def joined(identity: Identity, cluster: Cluster) -> Identity:
+def joined(identity: Identity, topics: TopicSnapshot) -> Identity:
     """The identity with topics and partitions that came after it was written; they are read from their first record.
 
     Raises `RefusedError` if such a partition has lost records already: Spark would refuse it after it has written its plan.
     """
-    start = {topic: dict(partitions) for topic, partitions in identity.start.items()}
-    for topic, partition, earliest in flat(cluster.earliest):
-        if partition not in start.setdefault(topic, {}):
-            if earliest > 0:
-                raise RefusedError(
-                    f"{topic}-{partition} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
-                    f"To write that down and go on behind them: {_accept(identity.pipeline)}"
-                )
-            start[topic][partition] = 0
+    new = {place: earliest for place, earliest in topics.earliest.items() if place not in identity.start}
+    for place, earliest in new.items():
+        if earliest > 0:
+            raise RefusedError(
+                f"{place} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
+                f"To write that down and go on behind them: {_accept(identity.pipeline)}"
+            )
     return Identity(
         pipeline=identity.pipeline,
         checkpoint=identity.checkpoint,
-        topics=dict(cluster.topics),
-        start=start,
+        topics=dict(topics.ids),
+        start=identity.start | new,
         contract=identity.contract,
     )

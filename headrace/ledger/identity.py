@@ -5,7 +5,7 @@ from typing import Literal
 from headrace import documents
 from headrace.contract.verdicts import Contract
 from headrace.documents import Document
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets
 from headrace.ledger.folder import Folder
 
 
@@ -18,7 +18,7 @@ class Identity(Document, frozen=True, kw_only=True):
     """Id that Spark gave the checkpoint; null until the first micro-batch is planned."""
     topics: dict[str, str]
     """Name → id that the broker gave the topic."""
-    start: Positions
+    start: Offsets
     contract: Contract
     """Of the first stream; its format and fields hold for good, its filter may change."""
 

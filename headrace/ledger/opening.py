@@ -7,20 +7,19 @@ from datetime import datetime
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HiddenError, LedgerError, RefusedError, SurroundingsError, UnsupportedLoginError
-from headrace.kafka.client import Kafka
-from headrace.kafka.cluster import Block
+from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.gaps import unexplained
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint, publish
 from headrace.ledger.entries import Kind, Link, newest_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import Cluster, check_checkpoint, check_cluster, check_pipeline, check_starting, following, joined
+from headrace.ledger.guard import TopicSnapshot, check_checkpoint, check_pipeline, check_starting, check_topics, following, joined
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
 from headrace.ledger.receipts import Receipt
 
 
-def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
+def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
     """Check everything that must hold before a stream starts and leave the folder ready for it. The caller holds the lock.
 
     Raises `RefusedError` or `LedgerError` with what happened and the ways out.
@@ -35,8 +34,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
     check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
     kafka.require_rights(wanted, "Read")
-    cluster = survey(kafka, wanted)
-    if missing := [topic for topic in wanted if topic not in cluster.topics and (identity is None or topic not in identity.topics)]:
+    topics = survey(kafka, wanted)
+    if missing := [topic for topic in wanted if topic not in topics.ids and (identity is None or topic not in identity.topics)]:
         raise RefusedError(
             f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`."
         )
@@ -45,18 +44,18 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Identity:
         identity = Identity(
             pipeline=pipeline.name,
             checkpoint=None,
-            topics=dict(cluster.topics),
-            start=starting_positions(pipeline, kafka, cluster),
+            topics=dict(topics.ids),
+            start=starting_offsets(pipeline, kafka, topics),
             contract=pipeline.contract,
         )
-    identity = _admitted(folder, pipeline, kafka, identity, newest, cluster)
+    identity = _admitted(folder, pipeline, kafka, identity, newest, topics)
     roll_back(folder, newest)
     documents.write(folder.identity, identity)
     publish.prepare(folder, pipeline.contract, newest.entry.number if newest else -1)
     return identity
 
 
-def foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> list[str]:
+def foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> list[str]:
     """Check what would keep a stream from starting, and change nothing; returns what is worth a warning.
 
     Topics that do not exist are fine here, unless the ledger knows them. Raises as `open_ledger` does.
@@ -72,7 +71,7 @@ def foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> list[str]:
 RUNNING = "a stream is running, so the checkpoint and what was published were not looked at"
 
 
-def _foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Iterator[str]:
+def _foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Iterator[str]:
     kafka.require_rights([topic.name for topic in pipeline.topics], "Read", "DescribeConfigs", *(["Write"] if pipeline.demo else []))
     if folder.is_being_written():
         yield RUNNING
@@ -89,7 +88,7 @@ def _foresee(folder: Folder, pipeline: Pipeline, kafka: Kafka) -> Iterator[str]:
     _admitted(folder, pipeline, kafka, identity, newest, survey(kafka, [topic.name for topic in pipeline.topics]))
 
 
-def require_known_topics(folder: Folder, kafka: Kafka) -> None:
+def require_known_topics(folder: Folder, kafka: Cluster) -> None:
     """Raise `RefusedError` if a topic of the ledger is gone: one of that name that is created now would be another."""
     identity = read_identity(folder)
     if identity and (gone := sorted(identity.topics.keys() - kafka.describe(list(identity.topics)).keys())):
@@ -99,49 +98,48 @@ def require_known_topics(folder: Folder, kafka: Kafka) -> None:
         )
 
 
-def _admitted(folder: Folder, pipeline: Pipeline, kafka: Kafka, identity: Identity, newest: Link | None, cluster: Cluster) -> Identity:
-    """The identity with what is new in the cluster. Raises `RefusedError` unless pipeline file and cluster fit what was published."""
+def _admitted(
+    folder: Folder, pipeline: Pipeline, kafka: Cluster, identity: Identity, newest: Link | None, topics: TopicSnapshot
+) -> Identity:
+    """The identity with what is new in the topics. Raises `RefusedError` unless pipeline file and topics fit what was published."""
     check_pipeline(folder, identity, pipeline)
-    check_cluster(folder, identity, newest, cluster)
+    check_topics(folder, identity, newest, topics)
     ends = following(identity, newest)  # of records behind them the ledger no longer knows
-    known = [last for last in read_verified(folder).last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)]
-    if others := check_last_records(kafka, cluster, known):
+    known = [last for last in read_verified(folder).last_records if last.offset < ends.get(last.place, 0)]
+    if others := check_last_records(kafka, topics, known):
         raise RefusedError(
-            f"{others[0].topic}-{others[0].partition}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
+            f"{others[0].place}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
             "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
             f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`."
         )
-    return joined(identity, cluster)
+    return joined(identity, topics)
 
 
-def survey(kafka: Kafka, topics: list[str]) -> Cluster:
+def survey(kafka: Cluster, topics: list[str]) -> TopicSnapshot:
     """What the broker says about the topics now."""
     found = kafka.describe(topics)
     compacted = [name for name, facts in found.items() if facts.is_compacted]
     # The whole end first: what arrives between the two questions would look as if a transaction hid it.
     last = kafka.end(found, committed=False)
     earliest, end = kafka.earliest(found), kafka.end(found)
-    if gone := [name for name in found if not (name in last and name in earliest and name in end)]:
+    if gone := sorted(found.keys() - (last.topics & earliest.topics & end.topics)):
         raise SurroundingsError(f"Topic {gone[0]} was deleted while it was looked at. Run this again.")
-    return Cluster({name: facts.id for name, facts in found.items()}, earliest, end, last, compacted)
+    return TopicSnapshot({name: facts.id for name, facts in found.items()}, earliest, end, last, compacted)
 
 
-def starting_positions(pipeline: Pipeline, kafka: Kafka, cluster: Cluster) -> Positions:
+def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) -> Offsets:
     """Where a first stream begins, by the pipeline file's `starting`; not before what is there, as an end for committed readers can be."""
     match pipeline.starting:
         case "earliest":
-            positions = cluster.earliest
+            offsets = topics.earliest
         case "latest":
-            positions = cluster.end
+            offsets = topics.end
         case moment:
-            positions = kafka.at(cluster.topics, int(datetime.fromisoformat(moment).timestamp() * 1000))
-    return {
-        topic: {partition: max(at, cluster.earliest[topic][partition]) for partition, at in partitions.items()}
-        for topic, partitions in positions.items()
-    }
+            offsets = kafka.at(topics.ids, int(datetime.fromisoformat(moment).timestamp() * 1000))
+    return Offsets({place: max(offset, topics.earliest[place]) for place, offset in offsets.items()})
 
 
-def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> None:
+def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> None:
     """Raise `LedgerError` (`HiddenError` where another try can help) if a batch is not wholly within what is published.
 
     A stream that ends well while records wait behind an open transaction would look as if nothing were missing.
@@ -149,22 +147,19 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
     owed  the receipts that were complete when the stream started
     """
     identity = read_identity(folder)
-    start = identity.start if identity else {}
-    until = following(identity, newest_link(folder)) if identity else {}
+    start = identity.start if identity else Offsets()
+    until = following(identity, newest_link(folder)) if identity else Offsets()
     for receipt in owed:
         for landing in receipt.landings:
-            place = f"{landing.topic}-{landing.partition}"
-            if landing.lowest_offset < (first := start.get(landing.topic, {}).get(landing.partition, 0)):
+            if landing.lowest_offset < (first := start.get(landing.place, 0)):
                 raise LedgerError(
-                    f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {place}, and this pipeline reads it from {first} on "
+                    f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {landing.place}, and this pipeline reads it from {first} on "
                     "(`starting` in its file when it first ran). What lies before is never published."
                 )
-            published = until.get(landing.topic, {}).get(landing.partition, 0)
+            published = until.get(landing.place, 0)
             if landing.highest_offset >= published:
-                committed, whole = (
-                    kafka.end([landing.topic], committed=level).get(landing.topic, {}).get(landing.partition, 0) for level in (True, False)
-                )
-                message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {place}, and only those before {published} are published."
+                committed, whole = (kafka.end([landing.topic], committed=level).get(landing.place, 0) for level in (True, False))
+                message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {landing.place}, and only those before {published} are published."
                 if committed > landing.highest_offset:
                     raise HiddenError(
                         f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again."
@@ -179,36 +174,34 @@ def check_receipts(folder: Folder, kafka: Kafka, owed: Sequence[Receipt]) -> Non
                 )
 
 
-def check_last_records(kafka: Kafka, cluster: Cluster, last_records: Sequence[LastRecord]) -> list[LastRecord]:
+def check_last_records(kafka: Cluster, topics: TopicSnapshot, last_records: Sequence[LastRecord]) -> list[LastRecord]:
     """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
 
     A broker that lost its end (a power cut, an unclean election) and was filled again has records that no stream reads: their offsets were
     published before, for others. A place from which compaction has removed the record holds no other: what was verified stays proven.
     """
-    return [last for last in last_records if _is_there(cluster, last) and _is_another(kafka, last)]
+    return [last for last in last_records if _is_there(topics, last) and _is_another(kafka, last)]
 
 
-def _is_there(cluster: Cluster, last: LastRecord) -> bool:
-    earliest, end = (ends.get(last.topic, {}).get(last.partition) for ends in (cluster.earliest, cluster.end))
+def _is_there(topics: TopicSnapshot, last: LastRecord) -> bool:
+    earliest, end = (offsets.get(last.place) for offsets in (topics.earliest, topics.end))
     return earliest is not None and end is not None and earliest <= last.offset < end
 
 
-def _is_another(kafka: Kafka, last: LastRecord) -> bool:
+def _is_another(kafka: Cluster, last: LastRecord) -> bool:
     """Whether a place holds another record, or the marker or aborted record of a transaction."""
     found = _fingerprint_at(kafka, last)
     if found is not None:
         return found != last.fingerprint
-    place = OffsetRange(last.topic, last.partition, last.offset, last.offset + 1)
     try:
-        return not unexplained([place], lambda offset: kafka.record_batches(last.topic, last.partition, offset))
+        return not unexplained([last.range], lambda offset: kafka.record_batches(last.place, offset))
     except UnsupportedLoginError:
         return True
 
 
-def _fingerprint_at(kafka: Kafka, last: LastRecord) -> str | None:
+def _fingerprint_at(kafka: Cluster, last: LastRecord) -> str | None:
     """The fingerprint of the record that is in a place now; nothing if there is none for a committed reader."""
-    place = OffsetRange(last.topic, last.partition, last.offset, last.offset + 1)
-    return next((record_fingerprint(block, 0) for block in kafka.read(place)), None)
+    return next((record_fingerprint(block, 0) for block in kafka.read(last.range)), None)
 
 
 def record_fingerprint(block: Block, index: int) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace import documents
 from headrace.documents import Document
+from headrace.kafka.offsets import OffsetRange, Offsets, Placed
 from headrace.ledger import verified_receipts
 from headrace.ledger.entries import Link, Sha256, entry_path
 from headrace.ledger.folder import Folder
@@ -55,7 +56,7 @@ class Recheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether it was proven before that."""
 
 
-class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LastRecord(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The last record of a topic-partition that verify has read: if another one is there now, Kafka lost its end and was filled again."""
 
     topic: str
@@ -63,6 +64,11 @@ class LastRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     offset: int
     fingerprint: str
     """Of key, value and timestamp, as 32 hex digits."""
+
+    @property
+    def range(self) -> OffsetRange:
+        """Its offset alone."""
+        return OffsetRange(*self.place, self.offset, self.offset + 1)
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,9 +183,9 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         )
         if newest and not is_another and not is_behind:
             return
-        ends = newest.entry.offsets if newest else {}
+        ends = newest.entry.offsets if newest else Offsets()
         marks = [mark for mark in [*known.earlier, *filter(None, [known.mark])] if entry_sha256(folder, mark.number) == mark.sha256]
-        verified_receipts.take_back(folder, {} if is_another else ends)
+        verified_receipts.take_back(folder, Offsets() if is_another else ends)
         if not is_behind and not is_another:
             return
         until_mark = marks[-1].number if marks else -1
@@ -199,7 +205,7 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
             accepted=[number for number in known.accepted if number <= until_mark],
             settled={number: by for number, by in known.settled.items() if by <= until},
             gaps_not_checked={number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark},
-            last_records=[last for last in known.last_records if last.offset < ends.get(last.topic, {}).get(last.partition, 0)],
+            last_records=[last for last in known.last_records if last.offset < ends.get(last.place, 0)],
             history=History(),
         )
         documents.write(folder.verified, rolled_back)

@@ -17,12 +17,12 @@ from headrace import documents
 from headrace.contract.arrow import ARROW
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import Extent, OffsetRange, TopicPartition
 from headrace.ledger import checkpoint
 from headrace.ledger.entries import Account, DataFile, Entry, Span
 from headrace.ledger.folder import ENTRY, Folder
 
-Counts = Mapping[tuple[str, int, Verdict], int]
+Counts = Mapping[tuple[TopicPartition, Verdict], int]
 """Records per topic, partition and verdict."""
 
 UNPUBLISHED = "Nothing was published. Clear the task; if it comes to this again, keep the folder as it is and report it as a bug."
@@ -115,20 +115,16 @@ def data_files(staged: Path) -> list[DataFile]:
 
 def spans(path: Path) -> list[Span]:
     """What a Parquet file holds of each topic-partition, read from its rows."""
-    found: dict[tuple[str, int], Span] = {}
+    found: dict[TopicPartition, Extent] = {}
     for block in pq.ParquetFile(path).iter_batches(columns=["_topic", "_partition", "_offset"]):
         grouped = pa.Table.from_batches([block]).group_by(["_topic", "_partition"])
         for row in grouped.aggregate([("_offset", "min"), ("_offset", "max"), ("_offset", "count")]).to_pylist():
-            place = (row["_topic"], row["_partition"])
-            known = found.get(place)
-            found[place] = Span(
-                topic=row["_topic"],
-                partition=row["_partition"],
-                lowest_offset=min(row["_offset_min"], known.lowest_offset) if known else row["_offset_min"],
-                highest_offset=max(row["_offset_max"], known.highest_offset) if known else row["_offset_max"],
-                rows=row["_offset_count"] + (known.rows if known else 0),
-            )
-    return [found[place] for place in sorted(found)]
+            place = TopicPartition(row["_topic"], row["_partition"])
+            found[place] = Extent(row["_offset_min"], row["_offset_max"], row["_offset_count"]).joined(found.get(place))
+    return [
+        Span(topic=place.topic, partition=place.partition, lowest_offset=extent.lowest, highest_offset=extent.highest, rows=extent.count)
+        for place, extent in sorted(found.items())
+    ]
 
 
 def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> list[Account]:
@@ -139,11 +135,10 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
     """
     accounts = []
     for offset_range in ranges:
-        topic, partition = offset_range.topic, offset_range.partition
-        kept, filtered, quarantined = (counts.get((topic, partition, verdict), 0) for verdict in Verdict)
+        kept, filtered, quarantined = (counts.get((offset_range.place, verdict), 0) for verdict in Verdict)
         account = Account(
-            topic=topic,
-            partition=partition,
+            topic=offset_range.topic,
+            partition=offset_range.partition,
             from_offset=offset_range.from_offset,
             until_offset=offset_range.until_offset,
             kept=kept,
@@ -154,7 +149,7 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
         if not account.balances:
             raise LedgerError(f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. {UNPUBLISHED}")
         for what, wanted, files in (("kept", kept, events), ("quarantined", quarantined, quarantine)):
-            own = [span for file in files for span in file.spans if (span.topic, span.partition) == (topic, partition)]
+            own = [span for file in files for span in file.spans if span.place == offset_range.place]
             if sum(span.rows for span in own) != wanted:
                 raise LedgerError(
                     f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. {UNPUBLISHED}"

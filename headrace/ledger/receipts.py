@@ -12,7 +12,7 @@ import msgspec
 
 from headrace import documents
 from headrace.documents import Document
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import Extent, OffsetRange, Offsets, Placed, TopicPartition
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import PREFIX_DIGITS, run_digits
 
@@ -28,7 +28,7 @@ class ReceiptState(StrEnum):
     COMPLETE = "complete"
 
 
-class Landing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Landing(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a batch's records lie in one topic-partition; records of others may lie between."""
 
     topic: str
@@ -39,7 +39,24 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for offsets that are no range."""
-        OffsetRange(self.topic, self.partition, self.lowest_offset, self.highest_offset + 1)
+        _ = self.range
+
+    @classmethod
+    def of(cls, place: TopicPartition, extent: Extent) -> "Landing":
+        """The records of a topic-partition."""
+        return cls(
+            topic=place.topic, partition=place.partition, lowest_offset=extent.lowest, highest_offset=extent.highest, count=extent.count
+        )
+
+    @property
+    def extent(self) -> Extent:
+        """Where the records lie."""
+        return Extent(self.lowest_offset, self.highest_offset, self.count)
+
+    @property
+    def range(self) -> OffsetRange:
+        """From the first record to the last."""
+        return OffsetRange(*self.place, self.lowest_offset, self.highest_offset + 1)
 
 
 class Receipt(Document, frozen=True, kw_only=True):
@@ -59,7 +76,7 @@ class Receipt(Document, frozen=True, kw_only=True):
     malformed: float
     """Wanted share of malformed records, 0 to 1."""
     opened_at: datetime
-    start: Positions
+    start: Offsets
     """End of each partition when the receipt was opened: no record of the batch lies before it."""
     completed_at: datetime | None = None
     landings: list[Landing] = msgspec.field(default_factory=list)

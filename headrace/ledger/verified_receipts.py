@@ -14,7 +14,7 @@ import msgspec
 
 from headrace import documents
 from headrace.errors import LedgerError
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets
 from headrace.ledger.entries import Sha256
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt, receipts
@@ -118,7 +118,7 @@ def expire(folder: Folder, before: float, at_once: float, keep: Collection[str])
     return len(old)
 
 
-def take_back(folder: Folder, ends: Positions) -> None:
+def take_back(folder: Folder, ends: Offsets) -> None:
     """Make the receipts unverified whose records do not all lie before these next offsets. Reads all receipts.
 
     The caller holds the lock of `verified.json`, and writes that afterwards: after a crash this is done again. The files move first, so that
@@ -163,5 +163,5 @@ def _move(paths: Mapping[Path, Path]) -> None:
         documents.sync_directory(touched)
 
 
-def _lies_before(receipt: Receipt, ends: Positions) -> bool:
-    return all(landing.highest_offset < ends.get(landing.topic, {}).get(landing.partition, 0) for landing in receipt.landings)
+def _lies_before(receipt: Receipt, ends: Offsets) -> bool:
+    return all(landing.highest_offset < ends.get(landing.place, 0) for landing in receipt.landings)

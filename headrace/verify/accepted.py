@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
-from headrace.kafka.offsets import OffsetRange, merged, overlap, without
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition, merged, overlap, without
 from headrace.ledger.entries import Entry, Link, split_lost
 from headrace.report import model
 
@@ -24,11 +24,11 @@ class Accepted:
 
     def not_lost(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
         """What of some ranges was not accepted as lost."""
-        return [left for each in ranges for left in without(each, self._lost[each.topic, each.partition])]
+        return [left for each in ranges for left in without(each, self._lost[each.place])]
 
     def rest(self, missing: OffsetRange) -> list[OffsetRange]:
         """What of a range that is gone from Kafka was not accepted."""
-        return without(missing, self._any[missing.topic, missing.partition])
+        return without(missing, self._any[missing.place])
 
     def settling(self, ranges: Iterable[OffsetRange]) -> int | None:
         """The number of the newest acceptance of offsets within some ranges."""
@@ -42,16 +42,16 @@ class Accepted:
 
     def has_lost(self, claimed: OffsetRange) -> bool:
         """Whether some of a range was accepted as lost."""
-        return any(claimed.overlaps(each) for each in self._lost[claimed.topic, claimed.partition])
+        return any(claimed.overlaps(each) for each in self._lost[claimed.place])
 
     def lost_of(self, whole: OffsetRange) -> int:
         """How many offsets of a range are lost."""
-        return sum(len(part) for each in self._lost[whole.topic, whole.partition] if (part := overlap(each, whole)))
+        return sum(len(part) for each in self._lost[whole.place] if (part := overlap(each, whole)))
 
     def moved(self, entry: Entry) -> list[OffsetRange]:
         """The lost ranges behind which an acceptance moved the ledger's end."""
         before = self._links.get(entry.number - 1)
-        stands = before.entry.offsets if before else {}
+        stands = before.entry.offsets if before else Offsets()
         with suppress(ValueError):  # I5 says so
             return split_lost(entry.accepted, stands)[1]
         return []
@@ -75,8 +75,8 @@ class Accepted:
         ]
 
 
-def _by_place(ranges: Iterable[OffsetRange]) -> dict[tuple[str, int], list[OffsetRange]]:
-    found: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+def _by_place(ranges: Iterable[OffsetRange]) -> dict[TopicPartition, list[OffsetRange]]:
+    found: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
     for each in ranges:
-        found[each.topic, each.partition].append(each)
+        found[each.place].append(each)
     return defaultdict(list, {place: merged(of_place) for place, of_place in found.items()})

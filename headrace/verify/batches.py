@@ -3,11 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange, Positions
-from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, fingerprint, key_prefix, sequence_of
+from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition
+from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, fingerprint, key_prefix, sequence_of
 from headrace.report import model
 from headrace.verify.findings import Findings, Invariant
 
@@ -21,16 +20,16 @@ class Tally:
     """Whether its records are to be read back in full; of another one only stray records matter."""
     seen: bytearray = field(init=False)
     digest: int = 0
-    landed: dict[tuple[str, int], Landing] = field(default_factory=dict)
+    landed: dict[TopicPartition, Extent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seen = bytearray(self.receipt.records if self.in_scope else 0)
-        self.claimed = {(landing.topic, landing.partition): landing for landing in self.receipt.landings}
+        self.claimed = {landing.place: landing.extent for landing in self.receipt.landings}
 
     @property
     def count(self) -> int:
         """Records read back."""
-        return sum(landing.count for landing in self.landed.values())
+        return sum(extent.count for extent in self.landed.values())
 
 
 class Batches:
@@ -49,7 +48,7 @@ class Batches:
         receipts: Iterable[Receipt],
         scope: Iterable[str],
         other: Callable[[bytes], Receipt | None],
-        published_by: Callable[[str, int, int], int | None],
+        published_by: Callable[[TopicPartition, int], int | None],
         altered: Collection[str] = (),
     ) -> None:
         wanted = frozenset(scope)
@@ -65,22 +64,22 @@ class Batches:
 
     def take(self, block: Block, findings: Findings) -> None:
         """Count the block's records that belong to a batch."""
+        place = block.place
         for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
             if (parts := sequence_of(key)) is None or key is None or (tally := self._tally(parts[0])) is None:
                 continue
             sequence = parts[1]
-            claimed = tally.claimed.get((block.topic, block.partition))
+            claimed = tally.claimed.get(place)
             # What lies before the receipt's start was sent under the same name before a reset.
-            if tally.receipt.digest is None or offset < tally.receipt.start.get(block.topic, {}).get(block.partition, 0):
+            if tally.receipt.digest is None or offset < tally.receipt.start.get(place, 0):
                 continue
-            if claimed is None or not claimed.lowest_offset <= offset <= claimed.highest_offset:
+            if claimed is None or not claimed.lowest <= offset <= claimed.highest:
                 findings.add_record(
                     Invariant.KEYS_UNIQUE,
                     f"of run {tally.receipt.run} beyond what its receipt claims",
-                    block.topic,
-                    block.partition,
+                    place,
                     offset,
-                    micro_batch=self._where(tally, block, offset),
+                    micro_batch=self._where(tally, place, offset),
                     receipt=tally.receipt.run,
                 )
             if not tally.in_scope:
@@ -89,24 +88,17 @@ class Batches:
             if sequence >= len(tally.seen) or tally.seen[sequence]:
                 run = tally.receipt.run
                 what = f"of run {run} twice" if sequence < len(tally.seen) else f"with a key that run {run} never made"
-                findings.add_record(Invariant.KEYS_UNIQUE, what, block.topic, block.partition, offset, receipt=run)
+                findings.add_record(Invariant.KEYS_UNIQUE, what, place, offset, receipt=run)
             else:
                 tally.seen[sequence] = True
             tally.digest += fingerprint(key, value)
-            known = tally.landed.get((block.topic, block.partition))
-            tally.landed[block.topic, block.partition] = Landing(
-                topic=block.topic,
-                partition=block.partition,
-                lowest_offset=min(known.lowest_offset, offset) if known else offset,
-                highest_offset=max(known.highest_offset, offset) if known else offset,
-                count=known.count + 1 if known else 1,
-            )
+            tally.landed[place] = Extent(offset, offset, 1).joined(tally.landed.get(place))
 
-    def _where(self, tally: Tally, block: Block, offset: int) -> int | None:
+    def _where(self, tally: Tally, place: TopicPartition, offset: int) -> int | None:
         """The micro-batch of a record that its receipt does not lead back to."""
-        return None if tally.receipt.run in self._altered else self._published_by(block.topic, block.partition, offset)
+        return None if tally.receipt.run in self._altered else self._published_by(place, offset)
 
-    def check(self, start: Positions, published: Positions, unreadable: set[str], excused: Mapping[str, int], findings: Findings) -> None:
+    def check(self, start: Offsets, published: Offsets, unreadable: set[str], excused: Mapping[str, int], findings: Findings) -> None:
         """I1 for each batch in the scope.
 
         The ledger leads from `start` to `published`; of `unreadable` runs not every record can be read any more: of those that are `excused`
@@ -157,7 +149,7 @@ class Batches:
                         lowest_offset=landing.lowest_offset,
                         highest_offset=landing.highest_offset,
                         count=landing.count,
-                        landed=found.count if (found := tally.landed.get((landing.topic, landing.partition))) else 0,
+                        landed=found.count if (found := tally.landed.get(landing.place)) else 0,
                     )
                     for landing in tally.receipt.landings
                 ],
@@ -173,37 +165,29 @@ class Batches:
 
 def claims(receipt: Receipt) -> list[OffsetRange]:
     """The offset ranges in which a receipt claims its records to lie."""
-    return [OffsetRange(each.topic, each.partition, each.lowest_offset, each.highest_offset + 1) for each in receipt.landings]
+    return [each.range for each in receipt.landings]
 
 
 def _check_place(
     receipt: Receipt,
-    place: tuple[str, int],
-    claimed: Landing | None,
-    landed: Landing | None,
-    ledger: tuple[Positions, Positions],
+    place: TopicPartition,
+    claimed: Extent | None,
+    landed: Extent | None,
+    ledger: tuple[Offsets, Offsets],
     findings: Findings,
 ) -> None:
-    topic, partition = place
     known = claimed or landed
-    start, until = (positions.get(topic, {}).get(partition, 0) for positions in ledger)
-    if known is None or (claimed == landed == known and start <= known.lowest_offset and known.highest_offset < until):
+    start, until = (offsets.get(place, 0) for offsets in ledger)
+    if known is None or (claimed == landed == known and start <= known.lowest and known.highest < until):
         return
-    where: dict[str, Any] = {
-        "topic": topic,
-        "partition": partition,
-        "from_offset": known.lowest_offset,
-        "until_offset": known.highest_offset + 1,
-    }
     if claimed != landed:
         message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
     else:
         message = (
-            f"run {receipt.run} has records at offsets {known.lowest_offset} to {known.highest_offset}, "
-            f"published is what lies from {start} until {until}"
+            f"run {receipt.run} has records at offsets {known.lowest} to {known.highest}, published is what lies from {start} until {until}"
         )
-    findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run, **where)
+    findings.add_range(Invariant.RECEIPTS_LANDED, message, OffsetRange(*place, known.lowest, known.highest + 1), receipt=receipt.run)
 
 
-def _told(landing: Landing | None) -> str:
-    return f"{landing.count:,} records, offsets {landing.lowest_offset} to {landing.highest_offset}" if landing else "nothing"
+def _told(extent: Extent | None) -> str:
+    return f"{extent.count:,} records, offsets {extent.lowest} to {extent.highest}" if extent else "nothing"

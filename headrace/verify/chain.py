@@ -6,6 +6,7 @@ from headrace.errors import LedgerError
 from headrace.ledger import checkpoint as checkpoints
 from headrace.ledger.entries import CHECKED_KINDS, Entry, Link, joined, read_link
 from headrace.ledger.folder import ENTRY, Folder
+from headrace.ledger.guard import following
 from headrace.ledger.identity import Identity
 from headrace.verify.findings import Findings, Invariant
 
@@ -70,10 +71,9 @@ def _check_entry(entry: Entry, identity: Identity, findings: Findings) -> None:
         message = "the entry belongs to another checkpoint than identity.json names, or has other fields"
         findings.add(Invariant.RANGES_JOIN, message, micro_batch=entry.number)
     if moved := [
-        f"{topic}-{partition} starts at {offset}, by identity.json at {identity.start.get(topic, {}).get(partition, 'no offset')}"
-        for topic, starts in entry.starts.items()
-        for partition, offset in starts.items()
-        if identity.start.get(topic, {}).get(partition) != offset
+        f"{place} starts at {offset}, by identity.json at {identity.start.get(place, 'no offset')}"
+        for place, offset in entry.starts.items()
+        if identity.start.get(place) != offset
     ]:
         findings.add(Invariant.RANGES_JOIN, moved[0], micro_batch=entry.number)
     for account in entry.accounts:
@@ -101,17 +101,16 @@ def _check_neighbours(links: Mapping[int, Link], number: int, findings: Findings
 
 def _check_start(folder: Folder, identity: Identity, findings: Findings) -> None:
     """identity.json must begin where Spark did: an entry that was emptied to fit a later start balances."""
-    for topic, partitions in checkpoints.first_positions(folder.checkpoint).items():
-        for partition, began in partitions.items():
-            if (start := identity.start.get(topic, {}).get(partition)) not in (began, None):
-                findings.add(
-                    Invariant.RANGES_JOIN,
-                    f"the ledger starts at offset {start} according to identity.json, but at {began} according to Spark's first plan (checkpoint/sources/0/0)",
-                    topic=topic,
-                    partition=partition,
-                    file="identity.json",
-                    doubts_everything=True,
-                )
+    for place, began in checkpoints.first_offsets(folder.checkpoint).items():
+        if (start := identity.start.get(place)) not in (began, None):
+            findings.add(
+                Invariant.RANGES_JOIN,
+                f"the ledger starts at offset {start} according to identity.json, but at {began} according to Spark's first plan (checkpoint/sources/0/0)",
+                topic=place.topic,
+                partition=place.partition,
+                file="identity.json",
+                doubts_everything=True,
+            )
 
 
 def _check_end(folder: Folder, identity: Identity, newest: Link | None, committed: Sequence[int], number: int, findings: Findings) -> None:
@@ -128,10 +127,7 @@ def _check_end(folder: Folder, identity: Identity, newest: Link | None, committe
                 micro_batch=committed[-1],
             )
         elif newest and (planned := checkpoints.planned_until(folder.checkpoint, number, identity.start)) != (
-            ends := {
-                topic: {**starts, **newest.entry.offsets.get(topic, {})}
-                for topic, starts in {**newest.entry.offsets, **identity.start}.items()
-            }
+            ends := following(identity, newest)
         ):
             findings.add(Invariant.RANGES_JOIN, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=number)
     except LedgerError as error:

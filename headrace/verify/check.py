@@ -14,17 +14,16 @@ import msgspec
 from headrace import __version__
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
-from headrace.kafka.client import Kafka
-from headrace.kafka.cluster import Block
+from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.gaps import unexplained
-from headrace.kafka.offsets import OffsetRange, Positions, merged, without
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition, merged, without
 from headrace.ledger import verified_receipts
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind, Link, Totals, entry_path, newest_link, newest_number, read_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import Cluster, following, unlike
+from headrace.ledger.guard import TopicSnapshot, following, unlike
 from headrace.ledger.identity import Identity, read_identity
-from headrace.ledger.opening import check_last_records, record_fingerprint, starting_positions, survey
+from headrace.ledger.opening import check_last_records, record_fingerprint, starting_offsets, survey
 from headrace.ledger.progress import (
     LastRecord,
     entry_sha256,
@@ -72,7 +71,7 @@ class Verification:
     """
 
     def __init__(
-        self, folder: Folder, pipeline: Pipeline, kafka: Kafka, scope: Scope, number: int, *, ingest_is_running: bool = False
+        self, folder: Folder, pipeline: Pipeline, kafka: Cluster, scope: Scope, number: int, *, ingest_is_running: bool = False
     ) -> None:
         self.folder = folder
         self.pipeline = pipeline
@@ -112,7 +111,7 @@ class Verification:
         self._done = 0
         self.tell: Callable[[int], None] = lambda _: None
         """Called again and again with the number of offsets that are done; for progress."""
-        self.last_records: dict[tuple[str, int], LastRecord] = {}
+        self.last_records: dict[TopicPartition, LastRecord] = {}
         self.aged_out: set[int] = set()
         """Micro-batches of which Kafka no longer holds all records; they were proven while it did."""
         self.gaps_not_checked: Counter[int] = Counter()
@@ -146,9 +145,9 @@ class Verification:
         return self.links[max(self.links)] if self.links else None
 
     @property
-    def _ends(self) -> Positions:
+    def _ends(self) -> Offsets:
         """Where the ledger ends, as far as it can be read."""
-        return self._last.entry.offsets if self._last else {}
+        return self._last.entry.offsets if self._last else Offsets()
 
     def run(self, run: str) -> Report:
         """Check everything; what does not hold is in the report, not raised.
@@ -188,7 +187,7 @@ class Verification:
         batches = Batches(self.receipts, self.scope.receipts, partial(receipt_by_prefix, self.folder), self._published_by, altered)
         there = self._survey()
         unreadable = self._read_all(chosen, batches, there)
-        batches.check(self.identity.start if self.identity else {}, self._ends, unreadable, self._excused, self.findings)
+        batches.check(self.identity.start if self.identity else Offsets(), self._ends, unreadable, self._excused, self.findings)
         waiting = self._check_frontier(there)
         measured = self._check_limits(waiting, began)
 
@@ -263,19 +262,19 @@ class Verification:
         return sum(entry_path(self.folder, number).exists() for number in new)
 
     @cached_property
-    def _accounts(self) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
+    def _accounts(self) -> dict[TopicPartition, list[tuple[int, int, int]]]:
         """Per topic-partition the chosen ranges in order, each with the number of its micro-batch."""
-        found: dict[tuple[str, int], list[tuple[int, int, int]]] = defaultdict(list)
+        found: dict[TopicPartition, list[tuple[int, int, int]]] = defaultdict(list)
         for entry in self._chosen:
             for each in entry.ranges:
-                found[each.topic, each.partition].append((each.from_offset, each.until_offset, entry.number))
+                found[each.place].append((each.from_offset, each.until_offset, entry.number))
         return {place: sorted(ranges) for place, ranges in found.items()}
 
-    def _published_by(self, topic: str, partition: int, offset: int) -> int | None:
+    def _published_by(self, place: TopicPartition, offset: int) -> int | None:
         """The micro-batch in the scope that published an offset."""
-        ranges = self._accounts.get((topic, partition), [])
-        place = bisect_right(ranges, offset, key=lambda each: each[0]) - 1
-        return ranges[place][2] if place >= 0 and offset < ranges[place][1] else None
+        ranges = self._accounts.get(place, [])
+        at = bisect_right(ranges, offset, key=lambda each: each[0]) - 1
+        return ranges[at][2] if at >= 0 and offset < ranges[at][1] else None
 
     def _published(self, numbers: Collection[int]) -> list[int]:
         """Those that were published or looked at: what lies behind the ledger is found again as long as it is there."""
@@ -293,18 +292,18 @@ class Verification:
             if not entry_path(self.folder, number).exists():
                 check_unnamed(self.folder, number, self.findings)
 
-    def _survey(self) -> Cluster:
+    def _survey(self) -> TopicSnapshot:
         """The topics of the pipeline file, and those that ledger and receipts are about."""
         names = {topic.name for topic in self.pipeline.topics} | (self.identity.topics.keys() if self.identity else set())
         names |= {landing.topic for receipt in self.receipts for landing in receipt.landings}
         return survey(self.kafka, sorted(names))
 
-    def _read_all(self, chosen: list[Entry], batches: Batches, cluster: Cluster) -> set[str]:
+    def _read_all(self, chosen: list[Entry], batches: Batches, topics: TopicSnapshot) -> set[str]:
         """Judge the chosen micro-batches again and read back the batches in the scope; returns the runs that can't be read back in full."""
-        there = Readable(cluster, self.identity)
-        self._check_topics(cluster)
+        there = Readable(topics, self.identity)
+        self._check_topics(topics)
         covered = [offset_range for group in grouped(chosen) for offset_range in self._judge_group(group, there, batches)]
-        for topic in sorted(set(self.identity.topics).intersection(cluster.compacted)) if self.identity else ():
+        for topic in sorted(set(self.identity.topics).intersection(topics.compacted)) if self.identity else ():
             what = "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys"
             self.findings.add(Invariant.BALANCE, what, topic=topic)
         return self._read_batches(there, covered, batches)
@@ -315,7 +314,7 @@ class Verification:
         covered  ranges whose records were counted before
         """
         unreadable = set()
-        rest: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+        rest: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
         wanted = set(self.scope.receipts)
         chosen = [receipt for receipt in self.receipts if receipt.run in wanted]
         proven = {run for run in wanted if self._proven_receipts.get(run, "") == self.hashes.receipts.get(run)}
@@ -327,12 +326,12 @@ class Verification:
                 if left != [still.missing]:
                     self._accepted_receipts.add(receipt.run)
                     self._excused[receipt.run] += len(still.missing)
-                    rest[claimed.topic, claimed.partition] += filter(None, [still.readable])
+                    rest[claimed.place] += filter(None, [still.readable])
                 if receipt.run not in proven:
                     self._report_unproven(Invariant.RECEIPTS_LANDED, left, there, still.why, receipt=receipt.run)
             else:
                 wider = claimed if receipt.run in proven else _from_start(receipt, claimed, there)
-                rest[claimed.topic, claimed.partition].append(wider)
+                rest[claimed.place].append(wider)
         for hole in (hole for ranges in rest.values() for hole in merged(ranges)):
             for offset_range in without(hole, covered):
                 self._read_back(offset_range, batches)
@@ -360,11 +359,11 @@ class Verification:
         at = offset_range.from_offset
         for block in self.kafka.read(offset_range):
             batches.take(block, self.findings)
-            span = OffsetRange(offset_range.topic, offset_range.partition, at, block.offsets[-1] + 1)
+            span = OffsetRange(*offset_range.place, at, block.offsets[-1] + 1)
             gaps += gaps_between(span, block.offsets)
             at = span.until_offset
         if at < offset_range.until_offset:
-            gaps.append(OffsetRange(offset_range.topic, offset_range.partition, at, offset_range.until_offset))
+            gaps.append(OffsetRange(*offset_range.place, at, offset_range.until_offset))
         self._removed_since += self._removed(gaps, {})
 
     def _judge_group(self, entries: list[Entry], there: Readable, batches: Batches) -> list[OffsetRange]:
@@ -397,7 +396,7 @@ class Verification:
                 self._close(entry, group, removed, there)
         return group.readable
 
-    def _close(self, entry: Entry, group: Group, removed: dict[tuple[str, int], list[OffsetRange]], there: Readable) -> None:
+    def _close(self, entry: Entry, group: Group, removed: dict[TopicPartition, list[OffsetRange]], there: Readable) -> None:
         """Account for a micro-batch whose rows are what they should be.
 
         removed  topic-partition → the group's offsets that hold no record and that no transaction explains
@@ -406,10 +405,7 @@ class Verification:
         for share in shares:
             self._report_missing(entry, share.part, there)
         gone = [
-            each
-            for share in shares
-            if share.part.readable
-            for each in within(removed.get((share.account.topic, share.account.partition), []), share.account.range)
+            each for share in shares if share.part.readable for each in within(removed.get(share.account.place, []), share.account.range)
         ]
         if self._is_removed(entry, gaps := [gap for share in shares for gap in share.gaps], gone):
             self._pass_over(entry, gaps)
@@ -455,10 +451,10 @@ class Verification:
 
     def _compare(
         self, entry: Entry, there: Readable, rows: PublishedRows, batches: Batches | None
-    ) -> tuple[list[OffsetRange], dict[tuple[str, int], list[OffsetRange]]]:
+    ) -> tuple[list[OffsetRange], dict[TopicPartition, list[OffsetRange]]]:
         """Compare a micro-batch's rows with Kafka's records; returns the ranges that could be read, and per topic-partition the gaps in them."""
         were_read: list[OffsetRange] = []
-        gaps: dict[tuple[str, int], list[OffsetRange]] = defaultdict(list)
+        gaps: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
         for account in entry.accounts:
             still = there.part(account.range)
             if still.missing:
@@ -466,7 +462,7 @@ class Verification:
                 if batches is not None:
                     self._pass(len(still.missing))
             if still.readable:
-                gaps[account.topic, account.partition] += self._judge_range(account, still.readable, still.missing, rows, batches)
+                gaps[account.place] += self._judge_range(account, still.readable, still.missing, rows, batches)
                 were_read.append(still.readable)
         rows.check_outside()
         return were_read, gaps
@@ -499,18 +495,18 @@ class Verification:
 
         batches  take the records; `None` if these were counted before
         """
-        topic, partition, at, until = readable.topic, readable.partition, readable.from_offset, readable.until_offset
+        at, until = readable.from_offset, readable.until_offset
         for block in self.kafka.read(readable):
             if batches is not None:
                 batches.take(block, self.findings)
                 self._remember_last(block)
-            span = OffsetRange(topic, partition, at, block.offsets[-1] + 1)
+            span = OffsetRange(*readable.place, at, block.offsets[-1] + 1)
             yield block, span
             at = span.until_offset
             if batches is not None:
                 self._pass(len(span))
         if at < until:  # where a gap ends the range
-            yield Block.empty(topic, partition), OffsetRange(topic, partition, at, until)
+            yield Block.empty(readable.place), OffsetRange(*readable.place, at, until)
             if batches is not None:
                 self._pass(until - at)
 
@@ -521,24 +517,23 @@ class Verification:
         """
         if not gaps:
             return []
-        topic, partition = gaps[0].topic, gaps[0].partition
+        place = gaps[0].place
         try:
             removed = self._unexplained(gaps)
             if removed:  # a leader that is new may not know yet how far its log is complete; once it tells the end, it does
-                self.kafka.end([topic], committed=False)
+                self.kafka.end([place.topic], committed=False)
                 removed = self._unexplained(removed)
         except UnsupportedLoginError:
             self.gaps_not_checked.update(unchecked)
             self.findings.not_checked(Invariant.BALANCE)
             return []
-        earliest = self.kafka.earliest([topic]).get(topic, {}).get(partition) if removed else None
+        earliest = self.kafka.earliest([place.topic]).get(place) if removed else None
         if removed and (earliest is None or earliest > removed[0].from_offset):
             raise SurroundingsError(f"{removed[0]} left Kafka while verify was reading it. Run verify again.")
         return self.accepted.not_lost(removed)
 
     def _unexplained(self, gaps: list[OffsetRange]) -> list[OffsetRange]:
-        topic, partition = gaps[0].topic, gaps[0].partition
-        return unexplained(gaps, lambda offset: self.kafka.record_batches(topic, partition, offset))
+        return unexplained(gaps, lambda offset: self.kafka.record_batches(gaps[0].place, offset))
 
     def _report_removed(self, removed: Iterable[OffsetRange], entry: Entry, gaps: Iterable[OffsetRange]) -> None:
         """I6: each offset without a committed record is a transaction's marker, or a record that was aborted.
@@ -594,7 +589,7 @@ class Verification:
         return self._was_proven(entry) and entry.number not in self.verified.gaps_not_checked
 
     def _remember_last(self, block: Block) -> None:
-        place = (block.topic, block.partition)
+        place = block.place
         if place not in self.last_records or self.last_records[place].offset < block.offsets[-1]:
             self.last_records[place] = LastRecord(
                 topic=block.topic, partition=block.partition, offset=block.offsets[-1], fingerprint=record_fingerprint(block, -1)
@@ -619,17 +614,17 @@ class Verification:
                 micro_batch=mark.number,
             )
 
-    def _check_topics(self, cluster: Cluster) -> None:
+    def _check_topics(self, topics: TopicSnapshot) -> None:
         """The topics must be the ledger's own, even if nothing is left to verify against them."""
         if self.identity is None:
             return
         others = set()
-        for topic, partition, what in unlike(self.identity, self._ends, cluster):
+        for topic, partition, what in unlike(self.identity, self._ends, topics):
             message = f"{what}. If this is another Kafka than the one that was read from, name that one"
             self.findings.add(Invariant.BALANCE, message, topic=topic, partition=partition, doubts_everything=True)
             others.add(topic)
         known = [last for last in self.verified.last_records if last.topic not in others]
-        for last in check_last_records(self.kafka, cluster, known):
+        for last in check_last_records(self.kafka, topics, known):
             self.findings.add(
                 Invariant.BALANCE,
                 f"offset {last.offset} holds another record than the one that was verified there: Kafka lost the end of this partition and it was "
@@ -641,27 +636,27 @@ class Verification:
                 doubts_everything=True,
             )
 
-    def _check_frontier(self, there: Cluster) -> model.Waiting:
+    def _check_frontier(self, there: TopicSnapshot) -> model.Waiting:
         """I9: nothing after the ledger's end left Kafka unread; what waits is counted."""
-        cluster = _with(there, self._known_topics(there))
-        self.findings.checked[Invariant.FRONTIER] += sum(map(len, cluster.last.values()))
+        topics = there.of(self._known_topics(there))
+        self.findings.checked[Invariant.FRONTIER] += len(topics.last)
         if self.identity is None:  # no stream ever ran: only what a producer can prove to have sent can be lost
-            found = frontier.frontier(cluster, starting_positions(self.pipeline, self.kafka, cluster))
-            lost = frontier.lost_of_receipts(self.receipts, cluster)
+            found = frontier.frontier(topics, starting_offsets(self.pipeline, self.kafka, topics))
+            lost = frontier.lost_of_receipts(self.receipts, topics)
         else:
             self._check_first_stream()
             ends = following(self.identity, self._last)
-            found = frontier.frontier(cluster, ends)
-            left = self._lost(cluster, self.identity) if found.lost and self.newest in {-1, *self.links} else []
+            found = frontier.frontier(topics, ends)
+            left = self._lost(topics, self.identity) if found.lost and self.newest in {-1, *self.links} else []
             self.lost += left
             lost = [("", each) for each in left]
-            lost += frontier.lost_of_receipts(self.receipts, cluster, ends, known=self.identity.topics)
+            lost += frontier.lost_of_receipts(self.receipts, topics, ends, known=self.identity.topics)
         for run, each in lost:
             message = f"offsets {each.from_offset} to {each.until_offset - 1}{f' of run {run}' if run else ''} left Kafka before a stream read them: they are lost"
             self.findings.add_range(Invariant.FRONTIER, message, each)
         last = None if self.folder.is_being_written() else unfinished(self.folder)
         return msgspec.structs.replace(
-            frontier.waiting(self.kafka, cluster, found.waiting, self._waiting_since()),
+            frontier.waiting(self.kafka, topics, found.waiting, self._waiting_since()),
             unfinished=last.run if last else None,
             before_any_stream=self.identity is None,
         )
@@ -699,14 +694,14 @@ class Verification:
                 self.findings.add(Invariant.LIMITS, f"{limit.name}: {limit.shown}; the limit is {limit.allowed}")
         return measured
 
-    def _lost(self, cluster: Cluster, identity: Identity) -> list[OffsetRange]:
+    def _lost(self, topics: TopicSnapshot, identity: Identity) -> list[OffsetRange]:
         """What is lost for sure: a stream may have published it since the ledger was read, and may be about to."""
         is_written = self.folder.is_being_written()
         try:
             newest = newest_link(self.folder)
         except LedgerError:
             newest = self._last  # I5 or I8 says what is wrong with it
-        lost = frontier.frontier(cluster, following(identity, newest)).lost
+        lost = frontier.frontier(topics, following(identity, newest)).lost
         if lost and is_written:
             self._leave_it_to_the_stream(f"{lost[0]} has left Kafka, and a stream is running that may have read it before")
             return []
@@ -717,10 +712,10 @@ class Verification:
         if not self.findings.any:
             raise SurroundingsError(f"{what}. Run verify again when it has ended.")
 
-    def _known_topics(self, cluster: Cluster) -> list[str]:
+    def _known_topics(self, topics: TopicSnapshot) -> list[str]:
         """The topics that are those of the ledger, or new to it."""
         known = self.identity.topics if self.identity else {}
-        return [topic for topic, found in cluster.topics.items() if known.get(topic, found) == found]
+        return [topic for topic, found in topics.ids.items() if known.get(topic, found) == found]
 
     def _report_unproven(self, invariant: Invariant, ranges: Iterable[OffsetRange], there: Readable, why: str, **where: Any) -> None:
         for each in ranges:
@@ -736,19 +731,8 @@ def _lengths(gaps: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:
 
 def _from_start(receipt: Receipt, claimed: OffsetRange, there: Readable) -> OffsetRange:
     """What a receipt claims, and what lies before it since its producer began: a try that was killed may have sent a record more."""
-    start = receipt.start.get(claimed.topic, {}).get(claimed.partition, claimed.from_offset)
-    earliest = there.cluster.earliest[claimed.topic][claimed.partition]
-    return OffsetRange(claimed.topic, claimed.partition, min(max(start, earliest), claimed.from_offset), claimed.until_offset)
-
-
-def _with(cluster: Cluster, topics: Sequence[str]) -> Cluster:
-    """The cluster with these topics alone."""
-
-    def own(positions: Positions) -> Positions:
-        return {topic: positions[topic] for topic in topics}
-
-    ids = {topic: cluster.topics[topic] for topic in topics}
-    return Cluster(ids, own(cluster.earliest), own(cluster.end), own(cluster.last), cluster.compacted)
+    start, earliest = receipt.start.get(claimed.place, claimed.from_offset), there.topics.earliest[claimed.place]
+    return OffsetRange(*claimed.place, min(max(start, earliest), claimed.from_offset), claimed.until_offset)
 
 
 @cache

@@ -12,6 +12,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from headrace.kafka.offsets import TopicPartition
 from headrace.ledger.entries import COLUMNS, DataFile, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
@@ -68,11 +69,11 @@ class Contents:
 
 def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[model.Balance]:
     """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
-    stretches: dict[tuple[str, int], list[model.Balance]] = {}
+    stretches: dict[TopicPartition, list[model.Balance]] = {}
     for row in sorted(
         (row for entry in chosen for row in _rows(entry, accepted)), key=lambda row: (row.topic, row.partition, row.from_offset)
     ):
-        known = stretches.setdefault((row.topic, row.partition), [])
+        known = stretches.setdefault(TopicPartition(row.topic, row.partition), [])
         if known and known[-1].until_offset == row.from_offset:
             before = known.pop()
             sums = {column: getattr(before, column) + getattr(row, column) for column in (*COLUMNS, "lost")}
@@ -100,12 +101,12 @@ def samples(
     """
     columns = list(chosen[-1].contract.columns) if chosen else []
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)
-    files: dict[tuple[str, int], Path] = {}
+    files: dict[TopicPartition, Path] = {}
     for entry, paths in zip(chosen, kept, strict=True):
         for file in entry.events:
             if file.name in paths:
                 for span in file.spans:
-                    files.setdefault((span.topic, span.partition), paths[file.name])
+                    files.setdefault(span.place, paths[file.name])
     found = [
         ask(_FIRST.format(values=values, characters=SAMPLE_CHARACTERS), [path], [*place, SAMPLES])
         for place, path in sorted(files.items())[:SAMPLES]

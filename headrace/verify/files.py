@@ -299,10 +299,7 @@ def _is_ignored(item: "os.DirEntry[str]") -> bool:
 
 
 def _spans(file: DataFile) -> str:
-    return (
-        "; ".join(f"{s.rows:,} rows of {s.topic}-{s.partition}, offsets {s.lowest_offset} to {s.highest_offset}" for s in file.spans)
-        or "no rows"
-    )
+    return "; ".join(f"{s.rows:,} rows of {s.place}, offsets {s.lowest_offset} to {s.highest_offset}" for s in file.spans) or "no rows"
 
 
 def _where(file: DataFile) -> dict[str, Any]:

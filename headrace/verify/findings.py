@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, TopicPartition
 from headrace.report import model
 
 SHOWN = 20
@@ -68,7 +68,7 @@ class Findings:
     count: Counter[Invariant] = field(default_factory=Counter)
     broken: set[Invariant] = field(default_factory=set)
     unchecked: set[Invariant] = field(default_factory=set)
-    groups: dict[tuple[Invariant, str, str, int, int | None, str | None], _Group] = field(default_factory=dict)
+    groups: dict[tuple[Invariant, str, TopicPartition, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
     """All those that were found wanting, however few of the findings are told."""
     restorable: set[int] = field(default_factory=set)
@@ -98,8 +98,7 @@ class Findings:
         self,
         invariant: Invariant,
         what: str,
-        topic: str,
-        partition: int,
+        place: TopicPartition,
         offset: int,
         *,
         micro_batch: int | None = None,
@@ -107,7 +106,7 @@ class Findings:
     ) -> None:
         """Something wrong with one record."""
         self._remember(invariant, micro_batch, receipt)
-        group = self.groups.setdefault((invariant, what, topic, partition, micro_batch, receipt), _Group(lowest=offset, highest=offset))
+        group = self.groups.setdefault((invariant, what, place, micro_batch, receipt), _Group(lowest=offset, highest=offset))
         group.count += 1
         group.lowest, group.highest = min(group.lowest, offset), max(group.highest, offset)
         if len(group.offsets) < SHOWN:
@@ -181,16 +180,13 @@ class Findings:
     def tell_groups(self) -> None:
         """Make findings of what was found about records."""
         groups, self.groups = self.groups, {}
-        for (invariant, what, topic, partition, micro_batch, receipt), group in groups.items():
+        for (invariant, what, place, micro_batch, receipt), group in groups.items():
             offsets = ", ".join(map(str, group.offsets)) + (f", … {group.highest}" if group.count > len(group.offsets) else "")
             records = "1 record" if group.count == 1 else f"{group.count:,} records"
-            self.add(
+            self.add_range(
                 invariant,
                 f"{records} {what} (offset{'s' * (group.count > 1)} {offsets})",
-                topic=topic,
-                partition=partition,
-                from_offset=group.lowest,
-                until_offset=group.highest + 1,
+                OffsetRange(*place, group.lowest, group.highest + 1),
                 micro_batch=micro_batch,
                 receipt=receipt,
             )

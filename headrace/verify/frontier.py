@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from headrace.kafka.client import Kafka
-from headrace.kafka.offsets import OffsetRange, Positions, flat
+from headrace.kafka.cluster import Cluster
+from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
-from headrace.ledger.guard import Cluster
+from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.receipts import Receipt
 from headrace.report.model import Hidden, Waiting, WaitingPartition
 
@@ -23,69 +23,64 @@ class Frontier(msgspec.Struct, frozen=True):
     lost: list[OffsetRange]
 
 
-def frontier(cluster: Cluster, following: Positions) -> Frontier:
+def frontier(topics: TopicSnapshot, following: Offsets) -> Frontier:
     """Split what comes after the ledger into what Kafka still has and what it removed.
 
     Args:
-        cluster: the topics as they are now
+        topics: as they are now
         following: the next offset of each partition; one that the ledger does not name yet is read from its first record
     """
     waiting, lost = [], []
-    for topic, partition, last in flat(cluster.last):
-        at = following.get(topic, {}).get(partition, 0)
-        earliest = cluster.earliest[topic][partition]
+    for place, last in topics.last.items():
+        at, earliest = following.get(place, 0), topics.earliest[place]
         if earliest > at:
-            lost.append(OffsetRange(topic, partition, at, earliest))
+            lost.append(OffsetRange(*place, at, earliest))
         if last > (there := max(at, earliest)):
-            waiting.append(OffsetRange(topic, partition, there, last))
+            waiting.append(OffsetRange(*place, there, last))
     return Frontier(waiting, lost)
 
 
 def lost_of_receipts(
-    receipts: Iterable[Receipt], cluster: Cluster, ends: Positions | None = None, *, known: Collection[str] = ()
+    receipts: Iterable[Receipt], topics: TopicSnapshot, ends: Offsets | None = None, *, known: Collection[str] = ()
 ) -> list[tuple[str, OffsetRange]]:
     """Per run, the offsets of its batch that are not published and not in Kafka: its producer can prove that they were there.
 
     Args:
         receipts: of batches that are not verified yet
-        cluster: the topics as they are now
+        topics: as they are now
         ends: where the ledger ends, behind which `frontier` finds what has aged out; `None` before the first stream
         known: topics of the ledger: of those that are gone or were created again, I6 says so
     """
     lost = []
     for receipt in receipts:
         for landing in receipt.landings:
-            topic, partition, until = landing.topic, landing.partition, landing.highest_offset + 1
-            if topic in known and topic not in cluster.topics:
+            place, until = landing.place, landing.highest_offset + 1
+            if place.topic in known and place.topic not in topics.ids:
                 continue
-            at = max(landing.lowest_offset, (ends or {}).get(topic, {}).get(partition, 0))
-            earliest, last = (each.get(topic, {}).get(partition, 0) for each in (cluster.earliest, cluster.last))
+            at = max(landing.lowest_offset, (ends or Offsets()).get(place, 0))
+            earliest, last = topics.earliest.get(place, 0), topics.last.get(place, 0)
             if ends is None and earliest > at:
-                lost.append((receipt.run, OffsetRange(topic, partition, at, min(earliest, until))))
+                lost.append((receipt.run, OffsetRange(*place, at, min(earliest, until))))
             if max(at, last) < until:
-                lost.append((receipt.run, OffsetRange(topic, partition, max(at, last), until)))
+                lost.append((receipt.run, OffsetRange(*place, max(at, last), until)))
     return lost
 
 
-def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], since: datetime | None) -> Waiting:
+def waiting(kafka: Cluster, topics: TopicSnapshot, ranges: Sequence[OffsetRange], since: datetime | None) -> Waiting:
     """What waits, with the age of the oldest record and the transactions that hide some of it.
 
     Args:
         kafka: the cluster
-        cluster: the topics as they are now
+        topics: as they are now
         ranges: as `frontier` found them
         since: when the last stream that ran to its end began; `None` before the first
     """
-    positions: Positions = {}
-    for each in ranges:
-        positions.setdefault(each.topic, {})[each.partition] = each.from_offset
-    oldest = {place: moment(milliseconds) for place, milliseconds in kafka.first_timestamps(positions).items()} if ranges else {}
+    offsets = Offsets({each.place: each.from_offset for each in ranges})
+    oldest = {place: moment(milliseconds) for place, milliseconds in kafka.first_timestamps(offsets).items()}
     now = datetime.now(UTC)  # after the timestamps: what arrived since this run began is not of the future
-    stable = {topic: {partition: cluster.end[topic][partition] for partition in partitions} for topic, partitions in positions.items()}
-    hiding = {(each.topic, each.partition): each for each in open_transactions(kafka, stable, cluster.last, now)}
-    ages = [
-        _waited(each, oldest.get((each.topic, each.partition)), hiding.get((each.topic, each.partition)), now, since) for each in ranges
-    ]
+    stable = Offsets({place: topics.end[place] for place in offsets})
+    hiding = {each.place: each for each in open_transactions(kafka, stable, topics.last, now)}
+    ages = [_waited(each, oldest.get(each.place), hiding.get(each.place), now, since) for each in ranges]
     return Waiting(
         offsets=sum(map(len, ranges)),
         oldest_seconds=max((each for each in ages if each is not None), default=None),
@@ -95,8 +90,8 @@ def waiting(kafka: Kafka, cluster: Cluster, ranges: Sequence[OffsetRange], since
                 partition=each.partition,
                 from_offset=each.from_offset,
                 until_offset=each.until_offset,
-                oldest_at=oldest.get((each.topic, each.partition)),
-                hidden=_hidden(hiding.get((each.topic, each.partition)), each, kafka.servers),
+                oldest_at=oldest.get(each.place),
+                hidden=_hidden(hiding.get(each.place), each, kafka.servers),
             )
             for each in ranges
         ],

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange, merged, overlap
+from headrace.kafka.offsets import OffsetRange, TopicPartition, merged, overlap
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
@@ -42,14 +42,14 @@ UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupEr
 def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
     """The entries in their order, those together that can be judged together: they follow each other and were judged by one contract."""
     group: list[Entry] = []
-    ends: dict[tuple[str, int], int] = {}
+    ends: dict[TopicPartition, int] = {}
     offsets = size = 0
     for entry in chosen:
         new_offsets, new_size = _offsets(entry), _bytes(entry)
         if not (
             group
             and _follows(group[-1], entry)
-            and all(ends.get((each.topic, each.partition), each.from_offset) == each.from_offset for each in entry.accounts)
+            and all(ends.get(each.place, each.from_offset) == each.from_offset for each in entry.accounts)
             and offsets + new_offsets <= GROUP_OFFSETS
             and size + new_size <= GROUP_BYTES
         ):
@@ -57,7 +57,7 @@ def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
                 yield group
             group, ends, offsets, size = [], {}, 0, 0
         group.append(entry)
-        ends |= {(each.topic, each.partition): each.until_offset for each in entry.accounts}
+        ends |= {each.place: each.until_offset for each in entry.accounts}
         offsets, size = offsets + new_offsets, size + new_size
     if group:
         yield group
@@ -65,7 +65,7 @@ def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def is_comparable(entry: Entry) -> bool:
     """Whether an entry can be in a group at all: it is plain and small, and accounts for each topic-partition once."""
-    places = {(account.topic, account.partition) for account in entry.accounts if len(account.range)}
+    places = {account.place for account in entry.accounts if len(account.range)}
     return (
         entry.kind is Kind.PUBLISHED
         and entry.rules in ENTRY_RULES
@@ -149,9 +149,9 @@ class Group:
     def __init__(self, folder: Folder, entries: Sequence[Entry], there: Readable, judge: Judge) -> None:
         self.judge = judge
         self.shares = {entry.number: [Share(entry, each, there.part(each.range)) for each in entry.accounts] for entry in entries}
-        self._places: dict[tuple[str, int], list[Share]] = defaultdict(list)
+        self._places: dict[TopicPartition, list[Share]] = defaultdict(list)
         for share in (share for shares in self.shares.values() for share in shares):
-            self._places[share.account.topic, share.account.partition].append(share)
+            self._places[share.account.place].append(share)
         self._read = dict.fromkeys(self.shares, 0)
         """Rows in the files of each entry."""
         self._found = dict.fromkeys(self.shares, 0)
@@ -184,7 +184,7 @@ class Group:
 
     def compare(self, block: Block, span: OffsetRange) -> None:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
-        shares = [(share, part) for share in self._places[span.topic, span.partition] if (part := overlap(share.part.readable, span))]
+        shares = [(share, part) for share in self._places[span.place] if (part := overlap(share.part.readable, span))]
         for share, part in shares:
             own = block.offsets[bisect_left(block.offsets, part.from_offset) : bisect_left(block.offsets, part.until_offset)]
             share.records += len(own)
@@ -197,7 +197,7 @@ class Group:
         owners = [number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)]
         records = records.append_column(_MICRO_BATCH, pa.array(owners, pa.int64()))
         verdicts = records.column("_verdict")
-        found = self._rows[span.topic, span.partition]
+        found = self._rows[span.place]
         wanted = {}
         for verdict, names in self._columns.items():
             own = records.filter(pc.equal(verdicts, verdict.value)).select(list(names)).rename_columns(list(names.values()))
@@ -216,7 +216,7 @@ class Group:
     def close(self, share: Share, findings: Findings) -> None:
         """I6 for a share of a micro-batch that is not doubted, and what was checked of it."""
         number, missing = share.entry.number, share.part.missing
-        rows = self._rows[share.account.topic, share.account.partition]
+        rows = self._rows[share.account.place]
         kept, unusable = (rows[verdict].count_of(number, missing) if missing else 0 for verdict in _PUBLISHED)
         published = sum(share.judged[verdict] for verdict in _PUBLISHED)
         judged = {**share.judged, Verdict.FILTERED: share.records - published}
@@ -226,7 +226,7 @@ class Group:
         check_account(share.account, judged, share.records, missing, (kept, unusable), number, findings)
 
     @property
-    def gaps(self) -> dict[tuple[str, int], dict[int, list[OffsetRange]]]:
+    def gaps(self) -> dict[TopicPartition, dict[int, list[OffsetRange]]]:
         """Per topic-partition with any: the offsets without a record, by micro-batch. Doubted micro-batches are left out."""
         found = {
             place: {share.entry.number: share.gaps for share in shares if share.gaps and share.entry.number not in self.doubted}
@@ -259,7 +259,7 @@ class Group:
             for verdict, each in tables.items()
         }
 
-    def _of_place(self, table: pa.Table, verdict: Verdict, place: tuple[str, int]) -> _Rows:
+    def _of_place(self, table: pa.Table, verdict: Verdict, place: TopicPartition) -> _Rows:
         """The rows of a topic-partition, with the columns that are compared."""
         topic, partition = (pc.equal(table.column(name), value) for name, value in zip(("_topic", "_partition"), place, strict=True))
         own = table.filter(pc.and_(pc.and_(topic, partition), pc.is_valid(table.column("_offset")))).sort_by("_offset")
@@ -279,7 +279,7 @@ def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]
     at = span.from_offset
     for offset in [*offsets, span.until_offset]:
         if offset > at:
-            found.append(OffsetRange(span.topic, span.partition, at, offset))
+            found.append(OffsetRange(*span.place, at, offset))
         at = offset + 1
     return found
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, TopicPartition
 from headrace.ledger.entries import COLUMNS, Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
@@ -63,7 +63,7 @@ class PublishedRows:
         self.findings = findings
         self.absent = absent
         self.readable = True
-        self.judged: Counter[tuple[str, int, Verdict]] = Counter()
+        self.judged: Counter[tuple[TopicPartition, Verdict]] = Counter()
         self.database = database
         self.judge = judge
         events = [folder.published(folder.events, entry.number) / file.name for file in entry.events]
@@ -88,7 +88,7 @@ class PublishedRows:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
         records = expected(self.judge, block)
         counts = Counter(records.column("_verdict").to_pylist())
-        self.judged.update({(span.topic, span.partition, Verdict(verdict)): count for verdict, count in counts.items()})
+        self.judged.update({(span.place, Verdict(verdict)): count for verdict, count in counts.items()})
         if self.readable:
             self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
             with self._reading():
@@ -100,7 +100,7 @@ class PublishedRows:
             self.database.execute(
                 f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM all_{name} "  # noqa: S608, the two names above
                 "WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?",
-                [span.topic, span.partition, span.from_offset, span.until_offset],
+                [*span.place, span.from_offset, span.until_offset],
             )
         rows = self._number("SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM unusable)")
         self.findings.checked[Invariant.ROWS_UNIQUE] += rows
@@ -112,8 +112,7 @@ class PublishedRows:
                 self.absent.add_record(
                     Invariant.ROWS_EQUAL,
                     f"{found}, but the broker holds no such record",
-                    span.topic,
-                    span.partition,
+                    span.place,
                     offset,
                     micro_batch=self.entry.number,
                 )
@@ -135,7 +134,7 @@ class PublishedRows:
             read: how many records the range held
             missing: the part of the range that Kafka no longer has. Its rows are counted as they lie on disk
         """
-        judged = {verdict: self.judged[account.topic, account.partition, verdict] for verdict in Verdict}
+        judged = {verdict: self.judged[account.place, verdict] for verdict in Verdict}
         if missing and not self.readable:
             self.findings.checked[Invariant.BALANCE] += 1
             return
@@ -146,7 +145,7 @@ class PublishedRows:
         with self._reading():
             return self._number(
                 f"SELECT count(*) FROM {name} WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?",  # noqa: S608, one of two names
-                [span.topic, span.partition, span.from_offset, span.until_offset],
+                [*span.place, span.from_offset, span.until_offset],
             )
         return 0
 
@@ -160,7 +159,7 @@ class PublishedRows:
         inside = [
             f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in self.entry.ranges
         ]
-        places = [value for r in self.entry.ranges for value in (r.topic, r.partition)]
+        places = [value for r in self.entry.ranges for value in r.place]
         for name in ("kept", "unusable"):
             outside = self.database.execute(
                 f"SELECT _topic, _partition, _offset FROM all_{name} WHERE ({' OR '.join(inside) or 'false'}) IS NOT TRUE",  # noqa: S608, numbers and a name of ours
@@ -197,7 +196,7 @@ class PublishedRows:
         return int(number)
 
     def _record(self, invariant: Invariant, what: str, span: OffsetRange, offset: int) -> None:
-        self.findings.add_record(invariant, what, span.topic, span.partition, offset, micro_batch=self.entry.number)
+        self.findings.add_record(invariant, what, span.place, offset, micro_batch=self.entry.number)
 
 
 def _differing(table: str, columns: Iterable[str]) -> str:

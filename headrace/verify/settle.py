@@ -10,6 +10,7 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.retention import Retention
 from headrace.errors import BrokenInvariantError, HeadraceError, LedgerError
+from headrace.kafka.offsets import Offsets
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity, read_identity
@@ -161,7 +162,7 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
     nothing of it. `verified.json` comes last: of what it lets pass, the receipts are in the journal (`verified_receipts.add`).
     """
     if is_of_another_checkpoint(folder):
-        verified_receipts.take_back(folder, {})
+        verified_receipts.take_back(folder, Offsets())
     found = set(report.recheck.micro_batches)
     doubted = report.recheck.everything or (known.mark is not None and known.mark.number in changed)
     good = set() if doubted else {number for number in report.hashes.entries if number not in found | changed}
@@ -227,10 +228,10 @@ def _gaps(known: Verified, report: Report) -> dict[int, int]:
 
 
 def _last_records(known: Verified, report: Report) -> list[LastRecord]:
-    places = {(each.topic, each.partition): each for each in known.last_records}
+    places = {each.place: each for each in known.last_records}
     for each in report.last_records:
-        if (place := (each.topic, each.partition)) not in places or places[place].offset < each.offset:
-            places[place] = each
+        if each.place not in places or places[each.place].offset < each.offset:
+            places[each.place] = each
     return [places[place] for place in sorted(places)]
 
 

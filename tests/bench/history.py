@@ -70,7 +70,7 @@ def per_micro_batch(times: tuple[float, float], count: int) -> tuple[float, floa
 
 def opened(one: Ledger) -> list[Receipt]:
     """What a stream does when it starts."""
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)
     return completed_receipts(one.folder)
 
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from headrace.kafka.client import Kafka
 from histories import PARTITIONS
-from oracle import Broker, Log, Record
+from oracle import Broker, Log, Place, Record
 
 WITHIN = 30.0
 """Seconds in which the broker does what it was asked for."""
@@ -72,9 +72,9 @@ class RealWorld:
 
     def add_partition(self, topic: str) -> None:
         """Add one, and wait for its leader."""
-        count = len(self.kafka.end([topic])[topic]) + 1
+        count = len(self.kafka.end([topic]).by_topic()[topic]) + 1
         self.admin.create_partitions([NewPartitions(topic, count)])[topic].result(WITHIN)
-        self._until(lambda: len(self.kafka.end([topic])[topic]) == count)
+        self._until(lambda: len(self.kafka.end([topic]).by_topic()[topic]) == count)
 
     def look(self) -> Broker:
         """Read all of it, as a committed reader does.
@@ -84,16 +84,13 @@ class RealWorld:
         """
         ids = {name: facts.id for name, facts in self.kafka.describe(self.topics).items()}
         first, stable, last = self.kafka.earliest(ids), self.kafka.end(ids), self.kafka.end(ids, committed=False)
-        records = self._read({(topic, p): offset for topic, partitions in first.items() for p, offset in partitions.items()}, stable)
+        records = self._read(first, stable)
         logs = {}
         for place, found in records.items():
-            topic, partition = place
-            there = range(first[topic][partition], stable[topic][partition])
+            there = range(first[place], stable[place])
             held = {offset: record for offset, record in found.items() if offset in there}
-            explained = {
-                offset for offset in set(there) - held.keys() if offset >= self.cleaned[place] or (topic, partition, offset) in self.markers
-            }
-            logs[place] = Log(there.start, there.stop, last[topic][partition], held, frozenset(explained))
+            explained = {offset for offset in set(there) - held.keys() if offset >= self.cleaned[place] or (*place, offset) in self.markers}
+            logs[place] = Log(there.start, there.stop, last[place], held, frozenset(explained))
         return Broker(ids, logs, frozenset(self.compacted))
 
     def close(self) -> None:
@@ -118,7 +115,7 @@ class RealWorld:
                 self.end_transaction(transactional_id, commit=True)
         self.compacted.add(topic)
         self._alter(topic, CLEANED | {"cleanup.policy": "compact"})
-        places = [(topic, partition) for partition in self.kafka.end([topic])[topic]]
+        places = [(topic, partition) for partition in self.kafka.end([topic]).by_topic()[topic]]
         for place in places:
             self.write(*place, [ROLL, ROLL], None)
             self.cleaned[place] = self.offsets[place]
@@ -151,7 +148,7 @@ class RealWorld:
         partitions = PARTITIONS[topic.removeprefix(self.prefix)]
         self.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(WITHIN)
         self.plain = Producer({"bootstrap.servers": self.servers, "log_level": 0})
-        self._until(lambda: topic in self.kafka.describe([topic]) and len(self.kafka.end([topic])[topic]) == partitions)
+        self._until(lambda: topic in self.kafka.describe([topic]) and len(self.kafka.end([topic]).by_topic()[topic]) == partitions)
 
     def _begun(self, transactional_id: str, place: tuple[str, int]) -> Producer:
         if transactional_id not in self.transactional:
@@ -169,9 +166,7 @@ class RealWorld:
         """Until the broker holds as many offsets as were taken."""
         self._until(
             lambda: all(
-                self.offsets[topic, partition] == offset
-                for topic, partitions in self.kafka.end(self.kafka.describe(self.topics), committed=False).items()
-                for partition, offset in partitions.items()
+                self.offsets[place] == offset for place, offset in self.kafka.end(self.kafka.describe(self.topics), committed=False).items()
             )
         )
 
@@ -188,10 +183,10 @@ class RealWorld:
         self.admin.incremental_alter_configs([resource])[resource].result(WITHIN)
         time.sleep(CONFIGURED)
 
-    def _read(self, first: dict[tuple[str, int], int], stable: dict[str, dict[int, int]]) -> dict[tuple[str, int], dict[int, Record]]:
+    def _read(self, first: Mapping[Place, int], stable: Mapping[Place, int]) -> dict[Place, dict[int, Record]]:
         """By a consumer of its own."""
-        found: dict[tuple[str, int], dict[int, Record]] = {place: {} for place in first}
-        left = {place for place, offset in first.items() if offset < stable[place[0]][place[1]]}
+        found: dict[Place, dict[int, Record]] = {place: {} for place in first}
+        left = {place for place, offset in first.items() if offset < stable[place]}
         if not left:
             return found
         consumer = Consumer(

@@ -7,6 +7,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from headrace import accepting
 from headrace.errors import RefusedError
+from headrace.kafka.offsets import Offsets
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, Kind
 from slices import Slice, broken
@@ -56,7 +57,7 @@ def test_lost_and_unproven_offsets_are_accepted_and_the_flow_goes_on(new_slice: 
     for partition in range(3):
         important(one, partition, 20)
     one.stream("second")
-    ends = one.ledger[-1].offsets[one.topic]
+    ends = one.ledger[-1].offsets.by_topic()[one.topic]
     before = kept(one)
     for partition in range(3):
         important(one, partition, 20)
@@ -83,7 +84,7 @@ def test_a_plan_over_lost_offsets_is_replaced(new_slice: Callable[..., Slice], m
     one = new_slice()
     one.ingest("first", records=60)
     assert broken(one.verify("first")) == {}
-    end, before = one.ledger[-1].offsets[one.topic][0], kept(one)
+    end, before = one.ledger[-1].offsets.by_topic()[one.topic][0], kept(one)
     important(one, 0, 30)
     break_off(one, monkeypatch)
     remove_before(one, {0: end + 10})
@@ -113,7 +114,7 @@ def test_what_is_lost_before_the_first_micro_batch_is_accepted(
     assert set(broken(one.verify())) == {"I9"}
     assert accept(one).kind is Kind.ACCEPTED
     one.stream("second")
-    assert (one.ledger[0].kind, one.ledger[0].starts, kept(one)) == (Kind.ACCEPTED, {one.topic: {0: 0, 1: 0, 2: 0}}, 48)
+    assert (one.ledger[0].kind, one.ledger[0].starts, kept(one)) == (Kind.ACCEPTED, Offsets.nested({one.topic: {0: 0, 1: 0, 2: 0}}), 48)
     report = one.verify(all_of_it=True)
     assert (broken(report), report.ever.lost, report.waiting.offsets) == ({}, 12, 0)
     important(one, 2, 5)

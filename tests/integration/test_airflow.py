@@ -543,7 +543,7 @@ def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
     topic = pipeline.topics[0].name
     for run in scheduler.airflow.runs(INGEST[0]):
         scheduler.ended(INGEST[0], run.id)
-    end = scheduler.kafka.end([topic])[topic][0]
+    end = scheduler.kafka.end([topic]).by_topic()[topic][0]
     leave_unread(scheduler, topic, 20, end + 8)
     scheduler.switch_on(dag)
     scheduler.airflow.trigger(dag, "repair", {"pipeline": name, "reason": "retention was too short"})

@@ -114,12 +114,12 @@ def test_producers_from_outside_write_before_during_and_after(new_slice: Callabl
     one = new_slice()
     one.write([(b"before", b"important")] * 5)
 
-    before = one.kafka.end([one.topic])[one.topic]
+    before = one.kafka.end([one.topic]).by_topic()[one.topic]
 
     def interrupted(*arguments: Any, **named: Any) -> bytes | None:
         if arguments[3] == 150:
             deadline = time.monotonic() + 30
-            while any(end <= before[partition] for partition, end in one.kafka.end([one.topic])[one.topic].items()):
+            while any(end <= before[partition] for partition, end in one.kafka.end([one.topic]).by_topic()[one.topic].items()):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             for partition in before:
@@ -163,7 +163,7 @@ def test_the_quarantine_holds_exactly_the_malformed_records(new_slice: Callable[
 
 def one_large(one: Slice) -> bytes:
     """The value of the topic's largest record."""
-    end = one.kafka.end([one.topic])[one.topic]
+    end = one.kafka.end([one.topic]).by_topic()[one.topic]
     blocks = (block for partition, until in end.items() for block in one.kafka.read(OffsetRange(one.topic, partition, 0, until)))
     return max((value for block in blocks for value in block.values if value), key=len)
 

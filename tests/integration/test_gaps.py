@@ -80,14 +80,14 @@ class Topic:
     def gaps(self, from_offset: int = 0) -> list[OffsetRange]:
         """The offsets that hold no record for a committed reader, up to the last stable one."""
         kafka = self.kafka
-        end = kafka.end([self.name])[self.name][0]
+        end = kafka.end([self.name]).by_topic()[self.name][0]
         seen = {o for block in kafka.read(OffsetRange(self.name, 0, from_offset, end)) for o in block.offsets}
         return [self.range(o, o + 1) for o in range(from_offset, end) if o not in seen]
 
     def explain(self, gaps: list[OffsetRange]) -> Unexplained:
         """Hold gaps against the log."""
         kafka = self.kafka
-        return explain(gaps, lambda offset: kafka.record_batches(self.name, 0, offset))
+        return explain(gaps, lambda offset: kafka.record_batches(TopicPartition(self.name, 0), offset))
 
     def range(self, from_offset: int, until_offset: int) -> OffsetRange:
         """Offsets of it."""
@@ -166,8 +166,8 @@ def test_an_abort_marker_behind_the_last_stable_offset_is_found(topic: Topic) ->
     first = topic.begin("first", b"1")
     other = topic.begin("other", b"2")
     topic.end(first, abort=True)
-    assert topic.kafka.end([topic.name])[topic.name][0] == 1
-    assert topic.kafka.end([topic.name], committed=False)[topic.name][0] == 3
+    assert topic.kafka.end([topic.name]).by_topic()[topic.name][0] == 1
+    assert topic.kafka.end([topic.name], committed=False).by_topic()[topic.name][0] == 3
     gaps = topic.gaps()
     assert gaps == [topic.range(0, 1)]
     assert topic.explain(gaps) == EXPLAINED
@@ -181,20 +181,20 @@ def test_records_that_were_deleted_are_not_explained(topic: Topic) -> None:
     topic.write(*[b"1"] * 10)
     topic.write(*[b"2"] * 10)
     topic.delete_before(14)
-    assert [each.base_offset for each in topic.kafka.record_batches(topic.name, 0, 0)] == [10]
+    assert [each.base_offset for each in topic.kafka.record_batches(TopicPartition(topic.name, 0), 0)] == [10]
     assert topic.explain([topic.range(0, 14)]) == Unexplained([topic.range(0, 14)], [])
     assert topic.gaps(14) == []
     topic.delete_before(20)
-    assert list(topic.kafka.record_batches(topic.name, 0, 0)) == []
+    assert list(topic.kafka.record_batches(TopicPartition(topic.name, 0), 0)) == []
     assert topic.explain([topic.range(5, 14)]) == Unexplained([topic.range(5, 14)], [])
 
 
 def test_a_partition_that_does_not_exist_is_a_broker_error(topic: Topic) -> None:
     """Not an empty log, which would be no less red, but for another reason."""
     with pytest.raises(BrokerError, match=f"{topic.name}-7"):
-        next(topic.kafka.record_batches(topic.name, 7, 0))
+        next(topic.kafka.record_batches(TopicPartition(topic.name, 7), 0))
     with pytest.raises(BrokerError, match="no-such-topic"):
-        next(topic.kafka.record_batches("no-such-topic", 0, 0))
+        next(topic.kafka.record_batches(TopicPartition("no-such-topic", 0), 0))
 
 
 def test_a_connection_that_broke_is_made_again(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_a_connection_that_broke_is_made_again(topic: Topic, monkeypatch: pytest
         return connections[-1]
 
     monkeypatch.setattr(socket, "create_connection", noted)
-    found = kafka.record_batches(topic.name, 0, 0)
+    found = kafka.record_batches(TopicPartition(topic.name, 0), 0)
     offsets = [next(found).base_offset]
     for connection in connections:
         connection.shutdown(socket.SHUT_RDWR)
@@ -226,7 +226,7 @@ def test_a_broker_that_is_down_is_a_broker_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(batches, "TIMEOUT", 1.0)
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerError, match=rf"{address}.*refused"):
-        next(Kafka({"bootstrap.servers": address}).record_batches("t", 0, 0))
+        next(Kafka({"bootstrap.servers": address}).record_batches(TopicPartition("t", 0), 0))
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def look(config: Mapping[str, Any], topic: Topic) -> list[OffsetRange]:
     topic.write(b"2")
     kafka = Kafka(config)
     assert [block.offsets for block in kafka.read(topic.range(0, 3))] == [[2]]
-    return explain([topic.range(0, 3)], lambda offset: kafka.record_batches(topic.name, 0, offset)).removed
+    return explain([topic.range(0, 3)], lambda offset: kafka.record_batches(TopicPartition(topic.name, 0), offset)).removed
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
@@ -255,7 +255,7 @@ def test_gaps_are_explained_over_tls_with_a_password(guarded: Guarded, behind: T
     config = {**guarded.login("SCRAM-SHA-512"), "bootstrap.servers": guarded.sasl_tls, "security.protocol": "sasl_ssl"}
     assert look({**config, "ssl.ca.location": str(guarded.folder / "ca.pem")}, behind) == [behind.range(2, 3)]
     kafka = Kafka({**config, "ssl.ca.pem": (guarded.folder / "ca.pem").read_text()})
-    assert len(list(kafka.record_batches(behind.name, 0, 0))) == 3
+    assert len(list(kafka.record_batches(TopicPartition(behind.name, 0), 0))) == 3
 
 
 def test_gaps_are_explained_over_tls_with_a_certificate(guarded: Guarded, behind: Topic) -> None:
@@ -265,9 +265,9 @@ def test_gaps_are_explained_over_tls_with_a_certificate(guarded: Guarded, behind
     with_files = {**config, "ssl.certificate.location": str(own), "ssl.key.location": str(own)}
     assert look(with_files, behind) == [behind.range(2, 3)]
     kafka = Kafka({**config, "ssl.certificate.pem": own.read_text(), "ssl.key.pem": own.read_text()})
-    assert len(list(kafka.record_batches(behind.name, 0, 0))) == 3
+    assert len(list(kafka.record_batches(TopicPartition(behind.name, 0), 0))) == 3
     with pytest.raises(UnsupportedLoginError, match="TLS"):
-        next(Kafka(config).record_batches(behind.name, 0, 0))
+        next(Kafka(config).record_batches(TopicPartition(behind.name, 0), 0))
 
 
 def test_a_refused_login_is_said_at_once(guarded: Guarded, behind: Topic) -> None:
@@ -275,12 +275,12 @@ def test_a_refused_login_is_said_at_once(guarded: Guarded, behind: Topic) -> Non
     begun = time.monotonic()
     for mechanism in ("PLAIN", "SCRAM-SHA-256"):
         with pytest.raises(UnsupportedLoginError, match=r"(?i)authentication"):
-            next(Kafka(guarded.login(mechanism, "wrong")).record_batches(behind.name, 0, 0))
+            next(Kafka(guarded.login(mechanism, "wrong")).record_batches(TopicPartition(behind.name, 0), 0))
     untrusted = {**guarded.login("PLAIN"), "bootstrap.servers": guarded.sasl_tls, "security.protocol": "SASL_SSL"}
     with pytest.raises(UnsupportedLoginError, match="CERTIFICATE_VERIFY_FAILED"):
-        next(Kafka(untrusted).record_batches(behind.name, 0, 0))
+        next(Kafka(untrusted).record_batches(TopicPartition(behind.name, 0), 0))
     unchecked = {**untrusted, "enable.ssl.certificate.verification": "false"}
-    assert list(Kafka(unchecked).record_batches(behind.name, 0, 0)) == []
+    assert list(Kafka(unchecked).record_batches(TopicPartition(behind.name, 0), 0)) == []
     assert time.monotonic() - begun < 10
 
 

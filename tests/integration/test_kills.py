@@ -88,11 +88,11 @@ def test_a_killed_producer_resumes(new_slice: Callable[..., Slice]) -> None:
 
 def landed(one: Slice) -> int:
     """How many offsets the topic has."""
-    return sum(one.kafka.end([one.topic])[one.topic].values())
+    return sum(one.kafka.end([one.topic]).by_topic()[one.topic].values())
 
 
 def keys_in(one: Slice) -> list[bytes]:
     """All keys in the topic."""
-    end = one.kafka.end([one.topic])[one.topic]
+    end = one.kafka.end([one.topic]).by_topic()[one.topic]
     ranges = (OffsetRange(one.topic, partition, 0, until) for partition, until in end.items())
     return [key for each in ranges for block in one.kafka.read(each) for key in block.keys if key is not None]

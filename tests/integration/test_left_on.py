@@ -24,7 +24,7 @@ BEFORE = datetime(2026, 2, 1, tzinfo=UTC).timestamp()
 def ages_out(one: Slice) -> None:
     """Everything that is in the topic now leaves Kafka, as it does while a machine sleeps."""
     client = AdminClient({"bootstrap.servers": one.servers})
-    ends = one.kafka.end([one.topic])[one.topic]
+    ends = one.kafka.end([one.topic]).by_topic()[one.topic]
     for future in client.delete_records([TopicPartition(one.topic, partition, end) for partition, end in ends.items()]).values():
         future.result(30)
 

@@ -88,7 +88,7 @@ def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
 def test_offsets_that_aged_out_are_refused_and_red(one: Slice) -> None:
     """Records that were never published and are gone are named, each partition with its offsets, by the stream and by verify."""
     assert broken(one.verify("before")) == {}
-    before = one.kafka.end([one.topic])[one.topic]
+    before = one.kafka.end([one.topic]).by_topic()[one.topic]
     for partition in (0, 1):
         one.write([(b"k", b"important")] * 30, partition=partition)
     remove_before(one, {0: before[0] + 25, 1: before[1] + 10})
@@ -254,7 +254,7 @@ def test_verify_of_what_aged_out_before_it_was_verified_is_red(new_slice: Callab
     one.ingest("verified", records=60)
     assert broken(one.verify("first")) == {}
     one.ingest("never", records=60)
-    ends = one.kafka.end([one.topic])[one.topic]
+    ends = one.kafka.end([one.topic]).by_topic()[one.topic]
     remove_before(one, ends)
     report = one.verify("second")
     states = {each.id: each.state for each in report.invariants}

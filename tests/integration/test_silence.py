@@ -19,7 +19,7 @@ from headrace.errors import BrokerError
 from headrace.kafka import batches
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Topic
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, TopicPartition
 from headrace.ledger.folder import Folder
 from headrace.local import stack
 from headrace.local.layout import Layout
@@ -42,7 +42,11 @@ def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch)
     """Both clients call it silent, and say how long they waited."""
     monkeypatch.setattr(batches, "TIMEOUT", PATIENCE)
     cluster = Kafka({"bootstrap.servers": silent}, PATIENCE)
-    for question in (cluster.check_listeners, lambda: cluster.describe(["t"]), lambda: next(cluster.record_batches("t", 0, 0))):
+    for question in (
+        cluster.check_listeners,
+        lambda: cluster.describe(["t"]),
+        lambda: next(cluster.record_batches(TopicPartition("t", 0), 0)),
+    ):
         began = time.monotonic()
         with pytest.raises(BrokerError, match=rf"^Kafka at {silent} did not answer within (\d+) s, though its port accepts") as raised:
             question()

@@ -13,7 +13,7 @@ from headrace import documents, verbs
 from headrace.errors import HiddenError
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, TopicPartition
 from slices import Slice, broken
 
 
@@ -91,7 +91,7 @@ def test_a_transaction_of_replayed_records_does_not_hang(new_slice: Callable[...
     assert row.hidden.began_at > began, "by its coordinator"
     assert (row.hidden.hanging, row.hidden.abort) == (False, None)
     replaying.commit_transaction(30)
-    assert one.kafka.transaction_start(one.topic, 0, 10) is None, "it has ended"
+    assert one.kafka.transaction_start(TopicPartition(one.topic, 0), 10) is None, "it has ended"
 
 
 def test_a_long_aborted_transaction_is_passed_over(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, BusyError, DeliveryError, MistakeError
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint, receipt_sha256
@@ -92,14 +92,17 @@ class FakeBroker:
     def require_rights(self, topics: Any, *operations: str) -> None:
         """No access lists rule here."""
 
-    def end(self, topics: Any, *, committed: bool) -> Positions:
+    def end(self, topics: Any, *, committed: bool) -> Offsets:
         """The end of each partition."""
         assert not committed
-        return {
-            topic: {number: len(records) if topic == self.holds else 0 for number, records in enumerate(self.partitions)}
-            for topic in topics
-            if topic in self.topics
-        }
+        return Offsets(
+            {
+                TopicPartition(topic, number): len(records) if topic == self.holds else 0
+                for topic in topics
+                if topic in self.topics
+                for number, records in enumerate(self.partitions)
+            }
+        )
 
     def read(self, offset_range: OffsetRange, *, committed: bool) -> Iterator[Block]:
         """The records of a range, in one block."""
@@ -139,10 +142,10 @@ def test_acknowledgements_count_lowest_highest_and_records(places: list[tuple[in
     for partition, offset in places:
         acknowledgements.delivered(None, FakeMessage("t", partition, offset))
     assert acknowledgements.count == len(places)
-    for (topic, partition), landing in acknowledgements.landings.items():
+    for (topic, partition), extent in acknowledgements.landings.items():
         offsets = [offset for place, offset in places if place == partition]
-        assert (landing.topic, landing.partition) == (topic, partition)
-        assert (landing.lowest_offset, landing.highest_offset, landing.count) == (min(offsets), max(offsets), len(offsets))
+        assert topic == "t"
+        assert extent == Extent(min(offsets), max(offsets), len(offsets))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,7 @@ def test_a_topic_that_joined_is_read_back(play: Callable[..., Receipt]) -> None:
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
     broker.holds = "joined"
-    began = msgspec.structs.replace(receipt, start={TOPIC: {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
+    began = msgspec.structs.replace(receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN)
     landed, _ = batch.read_back(broker, began, ["joined"], Acknowledgements())  # type: ignore[arg-type]
     assert sum(landed) == 10
 
@@ -286,7 +289,7 @@ def test_a_record_that_landed_twice_ends_the_batch(play: Callable[..., Receipt])
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
     broker.partitions[0].append(broker.partitions[0][0])
-    began = msgspec.structs.replace(receipt, start={TOPIC: {0: 0, 1: 0, 2: 0}}, state=ReceiptState.OPEN)
+    began = msgspec.structs.replace(receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN)
     with pytest.raises(DeliveryError, match=r"record 0 is in Kafka twice, the second time at test-topic-0, offset 4.* Start a new run"):
         batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
 

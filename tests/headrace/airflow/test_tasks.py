@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
+from headrace.kafka.offsets import Offsets
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
 from headrace.settings import ROOT
@@ -142,7 +143,7 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
 def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before a batch of the new kind is in Kafka."""
     now, then = (Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders"))
-    identity = Identity(pipeline=now.name, checkpoint=None, topics={}, start={}, contract=then.contract)
+    identity = Identity(pipeline=now.name, checkpoint=None, topics={}, start=Offsets(), contract=then.contract)
     documents.write(Folder(tmp_path / now.name).identity, identity)
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(tasks, "spark_master", lambda: "local[2]")

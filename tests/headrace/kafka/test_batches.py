@@ -13,6 +13,7 @@ import pytest
 from headrace.errors import BrokerError, UnsupportedLoginError
 from headrace.kafka import batches
 from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, PassingError, RecordBatch, parse
+from headrace.kafka.offsets import TopicPartition
 
 PLAIN = RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False)
 RECORDS = replace(PLAIN, base_offset=10, last_offset=12, is_transactional=True, producer_id=2**40, records=3)
@@ -88,6 +89,9 @@ def test_messages_of_old_formats_are_plain(version: int) -> None:
     ]
 
 
+PLACE = TopicPartition("t", 0)
+
+
 @dataclass
 class Log:
     """A log of one topic-partition, and what it was asked for. `plan` holds errors and answers that come first."""
@@ -102,9 +106,9 @@ class Log:
     def __post_init__(self) -> None:
         self.end = self.end or self.batches[-1].last_offset + 1
 
-    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int, deadline: float) -> Answer:
+    def fetch(self, place: TopicPartition, offset: int, max_bytes: int, deadline: float) -> Answer:
         """As many bytes as are asked for, but the first batch whole."""
-        assert (topic, partition) == ("t", 0)
+        assert place == PLACE
         assert deadline > time.monotonic()
         self.asked.append((offset, max_bytes))
         if self.plan:
@@ -121,15 +125,15 @@ class Log:
                 size += len(found[-1])
         return Answer(b"".join(found)[: max(max_bytes, len(found[0]) if found else 0)], self.end)
 
-    def earliest(self, topic: str, partition: int, deadline: float) -> int:
+    def earliest(self, place: TopicPartition, deadline: float) -> int:
         """Where it starts."""
-        assert (topic, partition) == ("t", 0)
+        assert place == PLACE
         assert deadline > time.monotonic()
         return self.start
 
-    def transaction_start(self, topic: str, partition: int, producer: int, deadline: float) -> int | None:
+    def transaction_start(self, place: TopicPartition, producer: int, deadline: float) -> int | None:
         """That of the one producer that has a transaction."""
-        assert (topic, partition) == ("t", 0)
+        assert place == PLACE
         assert deadline > time.monotonic()
         return 5 if producer == RECORDS.producer_id else None
 
@@ -156,27 +160,27 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_reading_begins_at_the_batch_that_holds_the_offset(offset: int) -> None:
     """In the middle of it, too, and goes on to the end in as many answers as it takes."""
     log = Log(plain(1_000))
-    assert list(reader(log).read("t", 0, offset)) == log.batches[offset // 10 :]
+    assert list(reader(log).read(PLACE, offset)) == log.batches[offset // 10 :]
     assert offset > 9_000 or len(log.asked) > 3
 
 
 def test_reading_begins_at_the_next_batch_if_none_holds_the_offset() -> None:
     """Compaction leaves holes between batches."""
     log = Log([PLAIN, replace(PLAIN, base_offset=50, last_offset=59)])
-    assert next(reader(log).read("t", 0, 20)).base_offset == 50
+    assert next(reader(log).read(PLACE, 20)).base_offset == 50
 
 
 def test_reading_begins_at_the_log_start_if_the_offset_is_gone() -> None:
     """Retention may be faster."""
     log = Log(plain(10), start=35)
-    assert next(reader(log).read("t", 0, 5)).base_offset == 30
+    assert next(reader(log).read(PLACE, 5)).base_offset == 30
 
 
 @pytest.mark.parametrize("offset", [100, 101, 5_000])
 def test_there_is_nothing_at_the_end_or_beyond(offset: int) -> None:
     """Neither an error nor a wait."""
     log = Log(plain(10))
-    assert list(reader(log).read("t", 0, offset)) == []
+    assert list(reader(log).read(PLACE, offset)) == []
     assert len(log.asked) == 1
 
 
@@ -184,7 +188,7 @@ def test_calls_for_what_was_read_last_ask_nothing() -> None:
     """There may be a gap in every second batch."""
     log = Log(plain(50))
     read = reader(log).read
-    assert [next(read("t", 0, offset)).base_offset for offset in (0, 20, 205, 499, 3)] == [0, 20, 200, 490, 0]
+    assert [next(read(PLACE, offset)).base_offset for offset in (0, 20, 205, 499, 3)] == [0, 20, 200, 490, 0]
     assert len(log.asked) == 1
 
 
@@ -192,10 +196,10 @@ def test_what_was_read_is_used_for_seconds_only(monkeypatch: pytest.MonkeyPatch)
     """A topic may have been deleted and created again since."""
     log = Log(plain(50))
     read = reader(log).read
-    next(read("t", 0, 0))
+    next(read(PLACE, 0))
     later = time.monotonic() + batches.HELD_FOR + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    next(read("t", 0, 20))
+    next(read(PLACE, 20))
     assert [offset for offset, _ in log.asked] == [0, 20]
 
 
@@ -204,10 +208,10 @@ def test_a_jump_asks_for_little_and_reading_on_for_more() -> None:
     log = Log(plain(40_000))
     read = reader(log).read
     for offset in (0, 200_000, 100_000):
-        next(read("t", 0, offset))
+        next(read(PLACE, offset))
     assert [size for _, size in log.asked] == [batches.FIRST_BYTES] * 3
     log.asked.clear()
-    list(read("t", 0, 300_000))
+    list(read(PLACE, 300_000))
     sizes = [size for _, size in log.asked]
     assert sizes == sorted(sizes)
     assert sizes[0] == batches.FIRST_BYTES
@@ -219,7 +223,7 @@ def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     clock = count(0.0, 1.5)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     log = Log(plain(1_000))
-    assert len(list(reader(log).read("t", 0, 0))) == 1_000
+    assert len(list(reader(log).read(PLACE, 0))) == 1_000
     assert {size for _, size in log.asked} == {batches.FIRST_BYTES}
 
 
@@ -227,7 +231,7 @@ def test_a_topic_that_grows_is_read_to_where_it_ended() -> None:
     """Otherwise a fast producer keeps the reader busy for ever."""
     log = Log(plain(100), payload=100_000)
     found = 0
-    for _ in reader(log).read("t", 0, 0):
+    for _ in reader(log).read(PLACE, 0):
         found += 1
         for _ in range(3):
             last = log.batches[-1]
@@ -240,16 +244,16 @@ def test_what_was_written_after_the_last_answer_is_found() -> None:
     """The end that an earlier call saw is no end for the next one: a marker may have come since."""
     log = Log(plain(3))
     read = reader(log).read
-    assert len(list(read("t", 0, 0))) == 3
+    assert len(list(read(PLACE, 0))) == 3
     log.batches.append(replace(ABORT, base_offset=30, last_offset=30))
     log.end = 31
-    assert list(read("t", 0, 25)) == log.batches[2:]
+    assert list(read(PLACE, 25)) == log.batches[2:]
 
 
 def test_passing_errors_are_tried_again() -> None:
     """A leader moved, a connection broke."""
     log = Log(plain(3), plan=[PassingError("no leader"), PassingError("closed")])
-    assert len(list(reader(log).read("t", 0, 0))) == 3
+    assert len(list(reader(log).read(PLACE, 0))) == 3
 
 
 def test_a_broker_that_does_not_answer_is_a_broker_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +263,7 @@ def test_a_broker_that_does_not_answer_is_a_broker_error(monkeypatch: pytest.Mon
     log = Log(plain(3))
     monkeypatch.setattr(log, "fetch", _always(PassingError("connection refused")))
     with pytest.raises(BrokerError, match=r"k:9092 could not be asked for 40 s: connection refused"):
-        list(reader(log).read("t", 0, 0))
+        list(reader(log).read(PLACE, 0))
 
 
 def _always(error: Exception) -> Callable[..., Answer]:
@@ -274,41 +278,41 @@ def test_other_errors_are_not_tried_again() -> None:
     for error in (UnsupportedLoginError("no"), BrokerError("none")):
         log = Log(plain(3), plan=[error])
         with pytest.raises(type(error)):
-            list(reader(log).read("t", 0, 0))
+            list(reader(log).read(PLACE, 0))
         assert len(log.asked) == 1
 
 
 def test_an_empty_answer_is_not_the_end() -> None:
     """Of a new leader, or with storage elsewhere; only several in a row are."""
     log = Log(plain(3), plan=[Answer(b"", 30), Answer(b"", 30)])
-    assert len(list(reader(log).read("t", 0, 0))) == 3
+    assert len(list(reader(log).read(PLACE, 0))) == 3
     behind = Log(plain(3), plan=[Answer(b"", 20)])
-    assert len(list(reader(behind).read("t", 0, 25))) == 1
+    assert len(list(reader(behind).read(PLACE, 25))) == 1
     removed = Log(plain(3), end=50)
-    assert len(list(reader(removed).read("t", 0, 0))) == 3
-    assert list(reader(removed).read("t", 0, 40)) == []
+    assert len(list(reader(removed).read(PLACE, 0))) == 3
+    assert list(reader(removed).read(PLACE, 40)) == []
 
 
 def test_a_quota_is_waited_for(no_pauses: list[float]) -> None:
     """As long as the broker says; an answer under a quota is empty."""
     log = Log(plain(3), plan=[Answer(b"", 30, throttled=2.5)] * 5)
-    assert len(list(reader(log).read("t", 0, 0))) == 3
+    assert len(list(reader(log).read(PLACE, 0))) == 3
     assert no_pauses == [2.5] * 5
     with pytest.raises(BrokerError, match="quota"):
-        list(reader(Log(plain(3), plan=[Answer(b"", 30, throttled=100)])).read("t", 0, 0))
+        list(reader(Log(plain(3), plan=[Answer(b"", 30, throttled=100)])).read(PLACE, 0))
 
 
 def test_bytes_that_are_no_batch_are_an_error() -> None:
     """Not an end: that would hide everything behind them."""
     log = Log(plain(3), plan=[Answer(b"\0" * 100, 30)])
     with pytest.raises(BrokerError, match=r"t-0.*offset 0"):
-        list(reader(log).read("t", 0, 0))
+        list(reader(log).read(PLACE, 0))
 
 
 def test_reading_needs_no_more_memory_than_one_answer() -> None:
     """Whatever the log's length."""
     log = Log(plain(20_000))
-    batches: Iterable[RecordBatch] = reader(log).read("t", 0, 0)
+    batches: Iterable[RecordBatch] = reader(log).read(PLACE, 0)
     asked = []
     for number, _ in enumerate(batches):
         asked.append(len(log.asked))
@@ -321,4 +325,4 @@ def test_reading_needs_no_more_memory_than_one_answer() -> None:
 def test_a_coordinator_is_asked_about_the_producer_of_the_batch_at_an_offset() -> None:
     """An open transaction is that of the batch with which it begins."""
     of_transaction = reader(Log([PLAIN, RECORDS]))
-    assert [of_transaction.transaction_start("t", 0, offset) for offset in (10, 0, 13)] == [5, None, None]
+    assert [of_transaction.transaction_start(PLACE, offset) for offset in (10, 0, 13)] == [5, None, None]

@@ -9,8 +9,9 @@ import pytest
 
 from headrace import documents
 from headrace.errors import LedgerError, RefusedError
+from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint
-from headrace.ledger.checkpoint import checkpoint_id, logged, planned_positions, recover, torn
+from headrace.ledger.checkpoint import checkpoint_id, logged, planned_offsets, recover, torn
 from headrace.ledger.entries import newest_link
 from headrace.ledger.guard import check_checkpoint, following
 from headrace.ledger.identity import Identity, read_identity
@@ -227,7 +228,7 @@ def test_without_an_identity_nothing_is_touched(tmp_path: Path) -> None:
     (one.folder.checkpoint / "commits" / "1").write_text("")
     before = files(one)
     with pytest.raises(RefusedError, match=r"no identity\.json"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     assert files(one) == before
 
 
@@ -271,7 +272,7 @@ def test_plans_are_read_as_spark_writes_them(tmp_path: Path) -> None:
     """The last line holds the positions."""
     one = made(tmp_path, 10)
     plan(one, 1)
-    assert planned_positions(one.folder.checkpoint, 1) == {"t": {0: 40}}
+    assert planned_offsets(one.folder.checkpoint, 1) == Offsets.nested({"t": {0: 40}})
     assert json.loads((one.folder.checkpoint / "metadata").read_text()) == {"id": "c1"}
 
 
@@ -283,6 +284,6 @@ def test_a_plan_that_is_larger_than_a_micro_batch_may_be_is_made_again(tmp_path:
     checksum = path.with_name(f".{path.name}.crc")
     checksum.touch()
     object.__setattr__(one.pipeline, "max_records_per_micro_batch", most)
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)
     assert (path.exists(), checksum.exists()) == (not is_planned_again, not is_planned_again)
     assert logged(one.folder.checkpoint, "offsets") == ([0, 1] if is_planned_again else [0, 1, 2])

@@ -11,7 +11,7 @@ from enum import Enum
 from headrace.errors import BrokerError
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block, TopicFacts
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 
 FIRST_TIMESTAMP = 1_767_225_600_000
 """Of the first record, in milliseconds since 1970; each later one is a millisecond younger."""
@@ -198,50 +198,44 @@ class FakeCluster:
     def require_rights(self, topics: Iterable[str], *operations: str) -> None:
         """No access lists rule here."""
 
-    def earliest(self, topics: Iterable[str]) -> Positions:
+    def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset of each partition."""
-        return {name: {number: each.first for number, each in self._numbered(name)} for name in topics if name in self.topics}
+        return Offsets({place: each.first for place, each in self._partitions(topics)})
 
-    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """The end of each partition, for committed readers or for all."""
-        return {
-            name: {number: each.stable if committed else each.last for number, each in self._numbered(name)}
-            for name in topics
-            if name in self.topics
-        }
+        return Offsets({place: each.stable if committed else each.last for place, each in self._partitions(topics)})
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
-        found = self.end(topics)
-        for name, partitions in found.items():
-            for number in partitions:
-                later = [offset for offset, timestamp in self._timestamps(name, number) if timestamp >= milliseconds]
-                partitions[number] = min(later, default=partitions[number])
-        return found
+        topics = list(topics)
+        later = {
+            place: [offset for offset, timestamp in self._timestamps(place) if timestamp >= milliseconds]
+            for place, _ in self._partitions(topics)
+        }
+        return Offsets({place: min(later[place], default=end) for place, end in self.end(topics).items()})
 
-    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
-        """The timestamp of the first record at or after a position, aborted and open ones included."""
+    def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
+        """The timestamp of the first record at or after an offset, aborted and open ones included."""
         found = {}
-        for name, partitions in positions.items():
-            for number, position in partitions.items():
-                later = [(offset, timestamp) for offset, timestamp in self._timestamps(name, number) if offset >= position]
-                if later:
-                    found[name, number] = min(later)[1]
+        for place, first in offsets.items():
+            if later := [(offset, timestamp) for offset, timestamp in self._timestamps(place) if offset >= first]:
+                found[place] = min(later)[1]
         return found
 
     def longest_transaction(self) -> float:
         """Kafka's default."""
         return 900.0
 
-    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+    def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
         """A coordinator knows each transaction that is open."""
-        assert self._partition(topic, partition).open, offset
+        assert self._partition(place).open, offset
         return datetime.now(UTC)
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
         """The committed records of a range, in small blocks. Raises `BrokerError` if the range is not there to be read to its end."""
         assert committed, "nothing here reads what is not committed"
-        partition = self._partition(offset_range.topic, offset_range.partition)
+        partition = self._partition(offset_range.place)
         if not len(offset_range):
             return
         if offset_range.from_offset < partition.first or offset_range.until_offset > partition.stable:
@@ -250,8 +244,7 @@ class FakeCluster:
         for at in range(0, len(found), BLOCK):
             some = found[at : at + BLOCK]
             yield Block(
-                topic=offset_range.topic,
-                partition=offset_range.partition,
+                *offset_range.place,
                 offsets=[offset for offset, _, _ in some],
                 timestamps=[timestamp for _, _, timestamp in some],
                 keys=[key for _, (key, _), _ in some],
@@ -259,22 +252,25 @@ class FakeCluster:
                 headers=[[] for _ in some],
             )
 
-    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Record batches from the one that holds an offset on, or from the next one."""
-        there = self._partition(topic, partition)
+        there = self._partition(place)
         return iter([batch.header for batch in there.log if batch.last >= max(offset, there.first)])
 
-    def _numbered(self, topic: str) -> Iterable[tuple[int, Partition]]:
-        return enumerate(self.topics[topic].partitions)
+    def _partitions(self, topics: Iterable[str]) -> Iterator[tuple[TopicPartition, Partition]]:
+        """Those of the topics that exist."""
+        for name in topics:
+            for number, each in enumerate(self.topics[name].partitions if name in self.topics else ()):
+                yield TopicPartition(name, number), each
 
-    def _partition(self, topic: str, partition: int) -> Partition:
-        if topic not in self.topics or partition >= len(self.topics[topic].partitions):
-            raise BrokerError(f"there is no {topic}-{partition}")
-        return self.topics[topic].partitions[partition]
+    def _partition(self, place: TopicPartition) -> Partition:
+        if place.topic not in self.topics or place.partition >= len(self.topics[place.topic].partitions):
+            raise BrokerError(f"there is no {place}")
+        return self.topics[place.topic].partitions[place.partition]
 
-    def _timestamps(self, topic: str, partition: int) -> Iterator[tuple[int, int]]:
+    def _timestamps(self, place: TopicPartition) -> Iterator[tuple[int, int]]:
         """Offset and timestamp of each record, whatever became of it."""
-        there = self._partition(topic, partition)
+        there = self._partition(place)
         for batch in there.log:
             for offset in batch.records:
                 if offset >= there.first:

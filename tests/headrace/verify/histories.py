@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from unittest.mock import patch
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,7 +28,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import BrokenInvariantError, HeadraceError
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import Nested, OffsetRange, Offsets, TopicPartition
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import Entry
@@ -592,7 +593,7 @@ class FakeWorld:
                 patches.enter_context(patch.object(module, name, by))
             yield
 
-    def run_to_end(self, records: tuple[Positions, int], folder: Folder, publish_one: Callable[[Any, int], None]) -> None:
+    def run_to_end(self, records: tuple[Offsets, int], folder: Folder, publish_one: Callable[[Any, int], None]) -> None:
         """What Spark does with its checkpoint: a plan that is not noted as done is carried out again, then come others up to today's end."""
         start, most = records
         checkpoint = folder.checkpoint
@@ -604,13 +605,13 @@ class FakeWorld:
         end = self.kafka.end(self.topics)
         planned = logged(checkpoint, "offsets")
         number = max(planned, default=-1)
-        at: Positions | None = self._positions(checkpoint / "offsets" / str(number)) if planned else None
+        at: Offsets | None = self._offsets(checkpoint / "offsets" / str(number)) if planned else None
         if number > self._noted(checkpoint):
             publish_one(None, number)
             self._note(checkpoint, number)
         while at is None or at != end:
             if at is None:
-                (checkpoint / "sources" / "0" / "0").write_text("\0v1\n" + json.dumps(start))
+                (checkpoint / "sources" / "0" / "0").write_text("\0v1\n" + json.dumps(start.by_topic()))
                 at = start
             at = limited(at, end, most)
             number += 1
@@ -622,11 +623,11 @@ class FakeWorld:
         self, _: Any, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging, _before: Sequence[Entry]
     ) -> publish.Counts:
         """The rows that Spark would write, judged by the oracle's rule."""
-        counts: Counter[tuple[str, int, Verdict]] = Counter()
+        counts: Counter[tuple[TopicPartition, Verdict]] = Counter()
         rows: dict[Verdict, list[dict[str, Any]]] = {verdict: [] for verdict in Verdict}
         for block in (block for each in ranges for block in self.kafka.read(each)):
             for verdict, row in _rows(block):
-                counts[block.topic, block.partition, verdict] += 1
+                counts[block.place, verdict] += 1
                 rows[verdict].append(row)
         kept, unusable = publish.schemas(contract)
         for verdict, schema, place in ((Verdict.KEPT, kept, staging.events), (Verdict.QUARANTINED, unusable, staging.quarantine)):
@@ -641,25 +642,22 @@ class FakeWorld:
         assert last < 0 or (checkpoint / "commits" / str(last)).read_text(), "Spark can't read a file without content"
         return last
 
-    def _positions(self, path: Path) -> Positions:
-        return {
-            topic: {int(partition): offset for partition, offset in partitions.items()}
-            for topic, partitions in json.loads(path.read_text().splitlines()[-1]).items()
-        }
+    def _offsets(self, path: Path) -> Offsets:
+        return Offsets.nested(msgspec.json.decode(path.read_text().splitlines()[-1], type=Nested))
 
-    def _plan(self, path: Path, positions: Positions) -> None:
-        path.write_text("v1\n{}\n" + json.dumps(positions))
+    def _plan(self, path: Path, offsets: Offsets) -> None:
+        path.write_text("v1\n{}\n" + json.dumps(offsets.by_topic()))
 
     def _note(self, checkpoint: Path, number: int) -> None:
         (checkpoint / "commits" / str(number)).write_text("v1\n{}")
 
 
-def limited(at: Positions, end: Positions, most: int) -> Positions:
+def limited(at: Offsets, end: Offsets, most: int) -> Offsets:
     """The next plan: each partition's share of `most` offsets, by how much waits there; a partition that is new begins at 0."""
-    waits = {(topic, p): until - at.get(topic, {}).get(p, 0) for topic, partitions in end.items() for p, until in partitions.items()}
+    waits = {place: until - at.get(place, 0) for place, until in end.items()}
     whole = sum(waits.values())
     share = {place: size if whole <= most else min(size, -(-size * most // whole)) for place, size in waits.items()}
-    return {topic: {p: at.get(topic, {}).get(p, 0) + share[topic, p] for p in partitions} for topic, partitions in end.items()}
+    return Offsets({place: at.get(place, 0) + share[place] for place in end})
 
 
 def _rows(block: Block) -> Iterator[tuple[Verdict, dict[str, Any]]]:

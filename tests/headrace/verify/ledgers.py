@@ -19,11 +19,11 @@ from headrace.contract.verdicts import Verdict
 from headrace.errors import BrokenInvariantError
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block, TopicFacts
-from headrace.kafka.offsets import OffsetRange, Positions
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 from headrace.ledger import publish
 from headrace.ledger.entries import RULES, Entry, Totals, read_link
 from headrace.ledger.folder import ENTRY, Folder
-from headrace.ledger.guard import Cluster
+from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
@@ -53,6 +53,8 @@ Record = tuple[bytes, bytes | None]
 
 GAP = (b"", b"no record")
 """Stands in a list of records for an offset that holds none for a committed reader."""
+
+PLACE = TopicPartition("t", 0)
 
 
 @dataclass
@@ -89,24 +91,25 @@ class FakeKafka:
     def require_rights(self, topics: Iterable[str], *operations: str) -> None:
         """No access lists rule here."""
 
-    def earliest(self, topics: Iterable[str]) -> Positions:
+    def earliest(self, topics: Iterable[str]) -> Offsets:
         """What came before has aged out."""
-        return {topic: self._positions(self.first) for topic in topics}
+        return self._offsets(topics, self.first)
 
-    def end(self, topics: Iterable[str], *, committed: bool = True) -> Positions:
+    def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """Where an open transaction hides the rest, or all of it."""
         end = len(self.records) if self.hidden_from is None or not committed else self.hidden_from
-        return {topic: self._positions(end) for topic in topics}
+        return self._offsets(topics, end)
 
-    def _positions(self, first: int) -> dict[int, int]:
-        return {partition: self.lost_partition if partition else first for partition in range(self.partitions)}
+    def _offsets(self, topics: Iterable[str], first: int) -> Offsets:
+        places = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
+        return Offsets({place: self.lost_partition if place.partition else first for place in places})
 
-    def first_timestamps(self, positions: Positions) -> dict[tuple[str, int], int]:
+    def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
         """Every record is of the same moment."""
-        at = positions.get("t", {}).get(0)
-        return {} if at is None or at >= len(self.records) else {("t", 0): self.waiting_at}
+        at = offsets.get(PLACE)
+        return {} if at is None or at >= len(self.records) else {PLACE: self.waiting_at}
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Positions:
+    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The end if the moment is after all records."""
         return self.earliest(topics) if milliseconds <= self.waiting_at else self.end(topics)
 
@@ -114,14 +117,14 @@ class FakeKafka:
         """Kafka's default."""
         return 900.0
 
-    def transaction_start(self, topic: str, partition: int, offset: int) -> datetime | None:
+    def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
         """What the coordinator of the open transaction says."""
-        assert (topic, partition, offset) == ("t", 0, self.hidden_from)
+        assert (place, offset) == (PLACE, self.hidden_from)
         return self.coordinated
 
-    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Those that a test gave it."""
-        assert (topic, partition) == ("t", 0)
+        assert place == PLACE
         return (batch for batch in self.batches if batch.last_offset >= offset)
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
@@ -134,7 +137,7 @@ class FakeKafka:
             keys: list[bytes | None] = [self.records[offset][0] for offset in some]
             values = [self.records[offset][1] for offset in some]
             headers = [self.headers for _ in some]
-            yield Block(offset_range.topic, offset_range.partition, some, [1000] * len(some), keys, values, headers)
+            yield Block(*offset_range.place, some, [1000] * len(some), keys, values, headers)
 
 
 @dataclass
@@ -156,7 +159,11 @@ class Ledger:
         one = cls(Pipeline.load(base / "p.toml"), Folder(base / "data" / "p"), FakeKafka(records))
         one.folder.root.mkdir(parents=True)
         identity = Identity(
-            pipeline="p", checkpoint=checkpoint, topics={"t": "id-t"}, start={"t": {0: start}}, contract=one.pipeline.contract
+            pipeline="p",
+            checkpoint=checkpoint,
+            topics={"t": "id-t"},
+            start=Offsets.nested({"t": {0: start}}),
+            contract=one.pipeline.contract,
         )
         documents.write(one.folder.identity, identity)
         documents.write(one.folder.started, Started(run="run", started_at=LATER))
@@ -187,9 +194,9 @@ class Ledger:
             pq.write_table(pa.table(rows), staging.quarantine / f"part-{number}.parquet")
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         counts = {
-            ("t", 0, Verdict.KEPT): len(kept),
-            ("t", 0, Verdict.FILTERED): len(records) - len(kept) - len(unusable),
-            ("t", 0, Verdict.QUARANTINED): len(unusable),
+            (PLACE, Verdict.KEPT): len(kept),
+            (PLACE, Verdict.FILTERED): len(records) - len(kept) - len(unusable),
+            (PLACE, Verdict.QUARANTINED): len(unusable),
         }
         (self.folder.checkpoint / "offsets" / str(number)).write_text("v1\n{}\n" + json.dumps({"t": {"0": until}}))
         before = read_link(self.folder, number - 1) if number else None
@@ -203,8 +210,8 @@ class Ledger:
             contract=self.pipeline.contract,
             planned_at=MOMENT,
             published_at=MOMENT,
-            starts={} if before else {"t": {0: at}},
-            offsets={"t": {0: until}},
+            starts=Offsets() if before else Offsets({PLACE: at}),
+            offsets=Offsets.nested({"t": {0: until}}),
             accounts=accounts,
             totals=(before.entry.totals if before else Totals()).plus(accounts),
             events=events,
@@ -268,7 +275,7 @@ class Ledger:
             malformed=0.0,
             opened_at=MOMENT,
             completed_at=MOMENT,
-            start={"t": {0: start}},
+            start=Offsets.nested({"t": {0: start}}),
             landings=[Landing(topic="t", partition=0, lowest_offset=low, highest_offset=high, count=len(mine))],
             digest=f"{sum(fingerprint(*record) for record in mine) % DIGEST_MODULUS:032x}",
         )
@@ -293,7 +300,7 @@ class Ledger:
     def verification(self, scope: Scope) -> Verification:
         """A verify run that has begun."""
         number = draw_number(self.folder, "a test")
-        return Verification(self.folder, self.pipeline, self.kafka, scope, number)  # type: ignore[arg-type]
+        return Verification(self.folder, self.pipeline, self.kafka, scope, number)
 
     def conclude(self, report: Report, scope: Scope | None = None) -> dict[str, list[str]]:
         """End the run."""
@@ -311,9 +318,10 @@ class Ledger:
         return everything(self.folder)
 
 
-def cluster(earliest: dict[int, int], end: dict[int, int], compacted: Sequence[str] = ()) -> Cluster:
+def cluster(earliest: dict[int, int], end: dict[int, int], compacted: Sequence[str] = ()) -> TopicSnapshot:
     """What the broker says of the topic, without open transactions."""
-    return Cluster({"t": "id-t"}, {"t": earliest}, {"t": end}, {"t": end}, compacted)
+    ends = Offsets.nested({"t": end})
+    return TopicSnapshot({"t": "id-t"}, Offsets.nested({"t": earliest}), ends, ends, compacted)
 
 
 def position(records: dict[int, Record], offsets: list[int]) -> dict[str, Any]:

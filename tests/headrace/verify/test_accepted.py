@@ -10,7 +10,7 @@ from headrace import accepting, documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError
 from headrace.kafka.batches import RecordBatch
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.ledger import checkpoint
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Entry, Kind, Link, entry_path, newest_link, read_link
@@ -28,7 +28,7 @@ from ledgers import GAP, Ledger, batch, others
 
 def listed(one: Ledger) -> Unprovable:
     """What can't be proven."""
-    return accepting.unprovable(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    return accepting.unprovable(one.folder, one.pipeline, one.kafka)
 
 
 def accept(one: Ledger, found: Unprovable | None = None) -> Entry:
@@ -36,7 +36,7 @@ def accept(one: Ledger, found: Unprovable | None = None) -> Entry:
     return accepting.accept(
         one.folder,
         one.pipeline,
-        one.kafka,  # type: ignore[arg-type]
+        one.kafka,
         found or listed(one),
         by="ada",
         reason="retention was too short",
@@ -71,7 +71,7 @@ def test_lost_offsets_are_accepted_and_the_next_micro_batch_goes_on_behind_them(
     assert (entry.number, entry.kind, entry.offsets, entry.totals) == (
         1,
         Kind.ACCEPTED,
-        {"t": {0: 32}},
+        Offsets.nested({"t": {0: 32}}),
         read_link(one.folder, 0).entry.totals,
     )
     assert entry.accepted
@@ -153,7 +153,7 @@ def test_a_gap_that_nothing_explains_becomes_lost(tmp_path: Path) -> None:
     found = listed(one)
     assert (found.lost, found.unproven) == (ranges((7, 10)), [])
     entry = accept(one)
-    assert (entry.offsets, entry.totals.gaps, read_link(one.folder, 0).entry.totals.gaps) == ({"t": {0: 20}}, 0, 3)
+    assert (entry.offsets, entry.totals.gaps, read_link(one.folder, 0).entry.totals.gaps) == (Offsets.nested({"t": {0: 20}}), 0, 3)
     report = one.look()
     assert one.conclude(report) == {}
     (row,) = report.balance
@@ -168,7 +168,12 @@ def test_before_the_first_micro_batch_the_checkpoint_is_made(tmp_path: Path) -> 
     entry = accept(one)
     identity = read_identity(one.folder)
     assert identity
-    assert (entry.number, entry.starts, entry.offsets, entry.checkpoint) == (0, {"t": {0: 0}}, {"t": {0: 12}}, identity.checkpoint)
+    assert (entry.number, entry.starts, entry.offsets, entry.checkpoint) == (
+        0,
+        Offsets.nested({"t": {0: 0}}),
+        Offsets.nested({"t": {0: 12}}),
+        identity.checkpoint,
+    )
     assert json.loads((one.folder.checkpoint / "metadata").read_text()) == {"id": identity.checkpoint}
     assert json.loads((one.folder.checkpoint / "offsets" / "0").read_text().splitlines()[-1]) == {"t": {"0": 12}}
     assert one.verify() == {}
@@ -179,11 +184,11 @@ def test_a_new_partition_whose_first_records_are_lost_joins_behind_them(tmp_path
     one = Ledger.made(tmp_path, others(20), [20])
     one.kafka.partitions, one.kafka.lost_partition = 2, 5
     with pytest.raises(RefusedError, match="headrace accept"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     assert listed(one).lost == [OffsetRange("t", 1, 0, 5)]
     entry = accept(one)
-    assert (entry.starts, entry.offsets) == ({"t": {1: 0}}, {"t": {0: 20, 1: 5}})
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    assert (entry.starts, entry.offsets) == (Offsets.nested({"t": {1: 0}}), Offsets.nested({"t": {0: 20, 1: 5}}))
+    open_ledger(one.folder, one.pipeline, one.kafka)
     assert one.verify() == {}
 
 
@@ -191,9 +196,9 @@ def test_a_stream_starts_after_the_acceptance_and_not_before(tmp_path: Path) -> 
     """The refusal names the way out."""
     one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
     with pytest.raises(RefusedError, match="headrace accept p"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     accept(one)
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)
 
 
 def test_an_unpublished_plan_makes_room(tmp_path: Path) -> None:
@@ -317,7 +322,7 @@ def test_a_copy_from_before_the_acceptance_forgets_it(tmp_path: Path) -> None:
     assert one.verify() == {}
     one.rolled_back(old)
     with pytest.raises(RefusedError, match="headrace accept"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     accept(one)
     one.publish(2, 32, 60)
     assert one.verify() == {}
@@ -385,7 +390,7 @@ def test_a_new_topic_joins_with_its_id(tmp_path: Path, monkeypatch: pytest.Monke
     text = one.pipeline.path.read_text()
     one.pipeline.path.write_text(text + text[text.index("[[topics]]") :].replace('"t"', '"u"'))
     one.pipeline = Pipeline.load(one.pipeline.path)
-    monkeypatch.setattr(one.kafka, "earliest", lambda topics: {topic: {0: 5 if topic == "u" else 0} for topic in topics})
+    monkeypatch.setattr(one.kafka, "earliest", lambda topics: Offsets.nested({topic: {0: 5 if topic == "u" else 0} for topic in topics}))
     assert listed(one).lost == [OffsetRange("u", 0, 0, 5)]
     accept(one)
     identity = read_identity(one.folder)
@@ -455,7 +460,7 @@ def test_what_an_acceptance_settled_is_red_again_when_it_is_rolled_back(tmp_path
     accept(one)
     assert one.verify() == {}
     one.rolled_back(old)
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)
     assert [*one.verify(one.everything)] == ["I7"]
 
 
@@ -479,7 +484,7 @@ def test_a_reason_may_hold_any_byte_and_line(tmp_path: Path) -> None:
     entry = accepting.accept(
         one.folder,
         one.pipeline,
-        one.kafka,  # type: ignore[arg-type]
+        one.kafka,
         listed(one),
         by="ada",
         reason=b"off for\n two days \xff".decode("utf-8", "surrogateescape"),
@@ -499,7 +504,7 @@ def test_a_task_that_was_killed_after_it_accepted_may_be_tried_again(tmp_path: P
         return accepting.accept(
             one.folder,
             one.pipeline,
-            one.kafka,  # type: ignore[arg-type]
+            one.kafka,
             found,
             by="ada",
             reason="a test",

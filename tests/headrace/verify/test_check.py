@@ -15,7 +15,7 @@ import pytest
 from headrace import documents, schemas, verbs
 from headrace.errors import LedgerError, RefusedError, SurroundingsError
 from headrace.ledger.entries import entries, newest_link
-from headrace.ledger.guard import check_checkpoint, check_cluster, joined
+from headrace.ledger.guard import check_checkpoint, check_topics, joined
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_receipts
 from headrace.ledger.progress import completed_receipts, read_verified
@@ -145,7 +145,7 @@ def test_a_batch_before_the_start_is_red(tmp_path: Path) -> None:
     assert "I1" in one.verify()
     one.folder.streamed.unlink()
     with pytest.raises(LedgerError, match="reads it from 10 on"):
-        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))  # type: ignore[arg-type]
+        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
 
 
 def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
     identity = read_identity(one.folder)
     assert identity is not None
     with pytest.raises(RefusedError, match="compacted"):
-        check_cluster(one.folder, identity, newest_link(one.folder), cluster({0: 0}, {0: 30}, compacted=["t"]))
+        check_topics(one.folder, identity, newest_link(one.folder), cluster({0: 0}, {0: 30}, compacted=["t"]))
 
 
 def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from cluster import FakeCluster, Marker
 from headrace.kafka.gaps import unexplained
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 from oracle import log_of
 
 
@@ -20,7 +20,7 @@ def offsets(one: FakeCluster, from_offset: int, until_offset: int) -> list[int]:
 
 def removed(one: FakeCluster, *gaps: tuple[int, int]) -> list[OffsetRange]:
     """Which of the gaps the log does not explain."""
-    return unexplained([OffsetRange("t", 0, *gap) for gap in gaps], lambda offset: one.record_batches("t", 0, offset))
+    return unexplained([OffsetRange("t", 0, *gap) for gap in gaps], lambda offset: one.record_batches(TopicPartition("t", 0), offset))
 
 
 def test_transactions_hide_what_lies_behind_and_leave_markers() -> None:
@@ -29,10 +29,10 @@ def test_transactions_hide_what_lies_behind_and_leave_markers() -> None:
     one.write("t", 0, [(b"a", b"1")])
     one.write("t", 0, [(b"a", b"2"), (b"b", b"3")], "x")
     one.write("t", 0, [(b"a", b"4")])
-    assert one.end(["t"]) == {"t": {0: 1}}
-    assert one.end(["t"], committed=False) == {"t": {0: 4}}
+    assert one.end(["t"]) == Offsets.nested({"t": {0: 1}})
+    assert one.end(["t"], committed=False) == Offsets.nested({"t": {0: 4}})
     one.end_transaction("x", Marker.ABORT)
-    assert one.end(["t"]) == {"t": {0: 5}}
+    assert one.end(["t"]) == Offsets.nested({"t": {0: 5}})
     assert offsets(one, 0, 5) == [0, 3]
     assert removed(one, (1, 3), (4, 5)) == []
 
@@ -42,7 +42,7 @@ def test_a_transaction_whose_beginning_has_aged_out_hides_from_the_first_offset_
     one = made()
     one.write("t", 0, [(b"a", b"1"), (b"b", b"2")], "x")
     one.topics["t"].partitions[0].age_out(1)
-    assert one.end(["t"]) == one.earliest(["t"]) == {"t": {0: 1}}
+    assert one.end(["t"]) == one.earliest(["t"]) == Offsets.nested({"t": {0: 1}})
 
 
 def test_compaction_keeps_the_last_record_of_a_key_and_the_headers_of_producers() -> None:

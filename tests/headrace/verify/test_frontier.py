@@ -12,7 +12,7 @@ import pytest
 from headrace import documents
 from headrace.errors import BrokerError, HiddenError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
 from headrace.kafka.batches import RecordBatch
-from headrace.kafka.offsets import Positions
+from headrace.kafka.offsets import Offsets, TopicPartition
 from headrace.ledger.guard import check_starting
 from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified
@@ -373,9 +373,9 @@ def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch:
     documents.write(one.folder.streamed, Streamed(run="run", started_at=long_ago, ended_at=long_ago, receipts=[]))
     ask = type(one.kafka).first_timestamps
 
-    def arriving(kafka: FakeKafka, positions: Positions) -> dict[tuple[str, int], int]:
+    def arriving(kafka: FakeKafka, offsets: Offsets) -> dict[TopicPartition, int]:
         kafka.waiting_at = int(time.time() * 1000)
-        return ask(kafka, positions)
+        return ask(kafka, offsets)
 
     monkeypatch.setattr(type(one.kafka), "first_timestamps", arriving)
     assert one.look().waiting.oldest_seconds == pytest.approx(0, abs=30)
@@ -384,7 +384,7 @@ def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch:
 def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was described, and gone when its offsets were asked for."""
     one = Ledger.made(tmp_path, others(40), [10])
-    monkeypatch.setattr(type(one.kafka), "end", lambda *_, **__: {})
+    monkeypatch.setattr(type(one.kafka), "end", lambda *_, **__: Offsets())
     with pytest.raises(SurroundingsError, match="Topic t was deleted while it was looked at"):
         one.look()
 
@@ -397,12 +397,12 @@ def test_gaps_are_explained_once_more_when_a_leader_is_new(tmp_path: Path, monke
     answers = iter([[aborted], [aborted, marker]])
     known = [aborted]
 
-    def told(_: object, __: str, ___: int, offset: int) -> Iterator[RecordBatch]:
+    def told(_: object, __: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         return iter([each for each in known if each.last_offset >= offset])
 
     ask = type(one.kafka).end
 
-    def end(kafka: FakeKafka, topics: Any, *, committed: bool = True) -> Positions:
+    def end(kafka: FakeKafka, topics: Any, *, committed: bool = True) -> Offsets:
         if not committed:
             known[:] = next(answers, [aborted, marker])
         return ask(kafka, topics, committed=committed)
@@ -418,6 +418,6 @@ def test_a_transaction_whose_beginning_has_left_kafka_hides_the_next_offset(tmp_
     one.kafka.first, one.kafka.hidden_from = 20, 18
     assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], moves=True)) == {}
     with pytest.raises(HiddenError, match="committed readers see the partition up to 18 only"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     one.kafka.hidden_from = None
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)

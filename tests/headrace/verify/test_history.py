@@ -14,7 +14,7 @@ from headrace import documents
 from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, OutdatedError, RefusedError
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.folder import ENTRY
 from headrace.ledger.identity import read_identity
@@ -26,7 +26,7 @@ from headrace.report import wording
 from headrace.report.stored import find
 from headrace.verify.scope import Scope, of_run, since_verified
 from headrace.verify.settle import conclude
-from ledgers import GAP, MOMENT, FakeKafka, Ledger, batch, cluster, forged, others
+from ledgers import GAP, MOMENT, PLACE, FakeKafka, Ledger, batch, cluster, forged, others
 
 THERE = cluster({0: 0}, {0: 15})
 
@@ -189,11 +189,11 @@ def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -
     one.receipt("a", 0, 9)
     assert one.verify() == {}
     last_records = read_verified(one.folder).last_records
-    assert check_last_records(one.kafka, THERE, last_records) == []  # type: ignore[arg-type]
+    assert check_last_records(one.kafka, THERE, last_records) == []
     one.kafka.records = [*batch("a", 10)[:5], *batch("b", 10)]
-    assert check_last_records(one.kafka, THERE, last_records) == last_records  # type: ignore[arg-type]
+    assert check_last_records(one.kafka, THERE, last_records) == last_records
     with pytest.raises(RefusedError, match="Kafka lost the end of this partition"):
-        open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+        open_ledger(one.folder, one.pipeline, one.kafka)
     one.publish(1, 10, 15)
     assert "I6" in one.verify()
 
@@ -204,9 +204,9 @@ def test_a_last_record_that_compaction_removed_is_no_other_record(tmp_path: Path
     assert one.verify() == {}
     last_records = read_verified(one.folder).last_records
     compacted = Emptied(one.kafka.records, batches=[RecordBatch(10, 14, False, False, -1, 5, False)])
-    assert check_last_records(compacted, THERE, last_records) == []  # type: ignore[arg-type]
+    assert check_last_records(compacted, THERE, last_records) == []
     refilled = Emptied(one.kafka.records, batches=[RecordBatch(9, 9, True, True, 7, 1, False)])
-    assert check_last_records(refilled, THERE, last_records) == last_records  # type: ignore[arg-type]
+    assert check_last_records(refilled, THERE, last_records) == last_records
 
 
 @dataclass
@@ -215,9 +215,9 @@ class Emptied(FakeKafka):
 
     batches: Sequence[RecordBatch] = ()
 
-    def record_batches(self, topic: str, partition: int, offset: int) -> Iterator[RecordBatch]:
+    def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
         """Those that are left."""
-        assert (topic, partition) == ("t", 0)
+        assert place == PLACE
         return iter([batch for batch in self.batches if batch.last_offset >= offset])
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
@@ -246,7 +246,14 @@ def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> 
     """It is a mistake to ask, and leaves no mark: the DAG's runs stay green."""
     one = Ledger.made(tmp_path, others(20), [10])
     receipt = Receipt(
-        pipeline="p", run="x", state=ReceiptState.OPEN, seed=1, records=10, malformed=0.0, opened_at=MOMENT, start={"t": {0: 20}}
+        pipeline="p",
+        run="x",
+        state=ReceiptState.OPEN,
+        seed=1,
+        records=10,
+        malformed=0.0,
+        opened_at=MOMENT,
+        start=Offsets.nested({"t": {0: 20}}),
     )
     documents.write(one.folder.receipt("x"), receipt)
     with pytest.raises(MistakeError, match="not complete yet"):
@@ -266,7 +273,7 @@ def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(tmp_path: Pat
     one.receipt("run", 10, 19)
     one.kafka.hidden_from = hidden_from
     with pytest.raises(HiddenError, match="still open at offset 10" if hidden_from else "it has ended"):
-        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))  # type: ignore[arg-type]
+        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
 
 
 def test_micro_batches_published_while_verify_looks_are_the_next_runs(tmp_path: Path) -> None:
@@ -534,7 +541,7 @@ def test_a_folder_of_an_earlier_version_gets_one_sentence(tmp_path: Path) -> Non
     """The stream, verify and the checks of a pipeline file all read identity.json first."""
     one = Ledger.made(tmp_path, others(20), [10])
     one.folder.identity.write_text(one.folder.identity.read_text().replace('"schema": 2', '"schema": 1'))
-    for attempt in (one.verify, lambda: open_ledger(one.folder, one.pipeline, one.kafka)):  # type: ignore[arg-type]
+    for attempt in (one.verify, lambda: open_ledger(one.folder, one.pipeline, one.kafka)):
         with pytest.raises(OutdatedError, match="headrace reset PIPELINE") as caught:
             attempt()
         assert len(str(caught.value).splitlines()) == 1

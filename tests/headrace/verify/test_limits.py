@@ -84,7 +84,7 @@ def test_lag_is_not_judged_while_an_ingest_runs(tmp_path: Path) -> None:
     """What waits is about to be published: an ingest is queued or running, or a stream holds the lock."""
     one = limited(tmp_path, 'lag = "2 minutes"')
     number = draw_number(one.folder, "a test")
-    running = Verification(one.folder, one.pipeline, one.kafka, since_verified(one.folder), number, ingest_is_running=True)  # type: ignore[arg-type]
+    running = Verification(one.folder, one.pipeline, one.kafka, since_verified(one.folder), number, ingest_is_running=True)
     assert of_limits(running.run("beside an ingest")) == []
     with one.folder.locked("a stream by hand"):
         assert of_limits(one.look()) == []

@@ -9,6 +9,7 @@ import pytest
 
 from headrace import documents
 from headrace.errors import HiddenError
+from headrace.kafka.offsets import Offsets
 from headrace.ledger import verified_receipts
 from headrace.ledger.entries import newest_link
 from headrace.ledger.folder import Folder
@@ -66,7 +67,7 @@ def test_a_verified_receipt_leaves_the_way(tmp_path: Path) -> None:
     one.folder.receipt("a").write_text("no receipt")
     documents.write(one.folder.streamed, one.streamed)
     assert one.streamed.receipts == []
-    open_ledger(one.folder, one.pipeline, one.kafka)  # type: ignore[arg-type]
+    open_ledger(one.folder, one.pipeline, one.kafka)
     one.publish(2, 20, 30)
     assert one.verify() == {}
 
@@ -105,7 +106,7 @@ def test_a_crash_between_the_steps_is_harmless(
         assert set(found) == {"I7"}, "its micro-batches were not proven; it was"
         return
     documents.write(one.folder.streamed, one.streamed)
-    check_receipts(one.folder, one.kafka, completed_receipts(one.folder))  # type: ignore[arg-type]
+    check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
     assert one.verify() == {}
     assert files(one.folder) == (0, 1)
     assert list(verified_receipts.journaled(one.folder)) == ["a"]
@@ -237,7 +238,7 @@ def test_receipts_whose_records_are_no_longer_published_are_taken_back(tmp_path:
     assert list(verified_receipts.journaled(one.folder)) == ["a"]
     assert one.verify(one.everything) == {}, "b waits"
     with pytest.raises(HiddenError, match="only those before 10 are published"):
-        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))  # type: ignore[arg-type]
+        check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
     one.publish(1, 10, 20)
     documents.write(one.folder.streamed, one.streamed)
     assert one.verify() == {}
@@ -313,7 +314,7 @@ def test_a_receipt_that_moves_while_it_is_looked_for_is_found(tmp_path: Path, mo
 
     monkeypatch.setattr(documents, "content", moved)
     assert receipt_sha256(one.folder, "a") == sha256
-    verified_receipts.take_back(one.folder, {})
+    verified_receipts.take_back(one.folder, Offsets())
     monkeypatch.setattr(documents, "content", moved)
     assert list(receipts(one.folder)) == []
     assert everything(one.folder).receipts == ["a"]
