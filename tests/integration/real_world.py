@@ -4,14 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from headrace.kafka.client import Kafka
+from headrace.kafka.cluster import Cluster
+from headrace.kafka.offsets import Offsets, TopicPartition
 from histories import PARTITIONS
-from oracle import Broker, Log, Place, Record
+from oracle import Broker, Log, Record
 
 WITHIN = 30.0
 """Seconds in which the broker does what it was asked for."""
@@ -30,7 +32,7 @@ class RealWorld:
 
     def __init__(self, servers: str, prefix: str) -> None:
         self.servers = servers
-        self.kafka: Any = Kafka({"bootstrap.servers": servers})
+        self.kafka: Cluster = Kafka({"bootstrap.servers": servers})
         self.topics: Sequence[str] = [f"{prefix}{topic}" for topic in PARTITIONS]
         self.prefix = prefix
         self.admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
@@ -67,7 +69,7 @@ class RealWorld:
 
     def age_out(self, topic: str, partition: int, first: int) -> None:
         """Delete the records before an offset."""
-        at = TopicPartition(topic, partition, first)
+        at = ClientPartition(topic, partition, first)
         self.admin.delete_records([at])[at].result(WITHIN)
 
     def add_partition(self, topic: str) -> None:
@@ -85,7 +87,7 @@ class RealWorld:
         ids = {name: facts.id for name, facts in self.kafka.describe(self.topics).items()}
         first, stable, last = self.kafka.earliest(ids), self.kafka.end(ids), self.kafka.end(ids, committed=False)
         records = self._read(first, stable)
-        logs = {}
+        logs: dict[tuple[str, int], Log] = {}
         for place, found in records.items():
             there = range(first[place], stable[place])
             held = {offset: record for offset, record in found.items() if offset in there}
@@ -183,9 +185,9 @@ class RealWorld:
         self.admin.incremental_alter_configs([resource])[resource].result(WITHIN)
         time.sleep(CONFIGURED)
 
-    def _read(self, first: Mapping[Place, int], stable: Mapping[Place, int]) -> dict[Place, dict[int, Record]]:
+    def _read(self, first: Offsets, stable: Offsets) -> dict[TopicPartition, dict[int, Record]]:
         """By a consumer of its own."""
-        found: dict[Place, dict[int, Record]] = {place: {} for place in first}
+        found: dict[TopicPartition, dict[int, Record]] = {place: {} for place in first}
         left = {place for place, offset in first.items() if offset < stable[place]}
         if not left:
             return found
@@ -202,11 +204,11 @@ class RealWorld:
             }
         )
         deadline = time.monotonic() + WITHIN
-        consumer.assign([TopicPartition(*place, first[place]) for place in left])
+        consumer.assign([ClientPartition(*place, first[place]) for place in left])
         while left:
             assert time.monotonic() < deadline, left
             for message in consumer.consume(1000, 0.05):
-                place = (message.topic(), message.partition())
+                place = TopicPartition(message.topic(), message.partition())
                 error = message.error()
                 if error is None:
                     found[place][message.offset()] = (message.key(), message.value())

@@ -27,7 +27,7 @@ from headrace import accepting
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import BrokenInvariantError, HeadraceError
-from headrace.kafka.cluster import Block
+from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import Nested, OffsetRange, Offsets, TopicPartition
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import logged
@@ -110,7 +110,7 @@ class KilledError(Exception):
 class World(Protocol):
     """A cluster, and a Spark that streams from it."""
 
-    kafka: Any
+    kafka: Cluster
     servers: str
     topics: Sequence[str]
 
@@ -521,52 +521,53 @@ class FakeWorld:
     """The cluster in memory, and of Spark the files of its checkpoint and the rows that it writes."""
 
     def __init__(self) -> None:
-        self.kafka: Any = FakeCluster()
-        self.servers = str(self.kafka.servers)
+        self.fake = FakeCluster()
+        self.kafka: Cluster = self.fake
+        self.servers = str(self.fake.servers)
         self.topics: Sequence[str] = list(PARTITIONS)
         self.checkpoints = 0
         for topic, partitions in PARTITIONS.items():
-            self.kafka.create(topic, partitions)
+            self.fake.create(topic, partitions)
 
     def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None) -> None:
         """Append a batch."""
-        self.kafka.write(topic, partition, records, transactional_id)
+        self.fake.write(topic, partition, records, transactional_id)
 
     def end_transaction(self, transactional_id: str, *, commit: bool) -> None:
         """Write markers."""
-        self.kafka.end_transaction(transactional_id, Marker.COMMIT if commit else Marker.ABORT)
+        self.fake.end_transaction(transactional_id, Marker.COMMIT if commit else Marker.ABORT)
 
     def age_out(self, topic: str, partition: int, first: int) -> None:
         """Move a log's first offset."""
-        self.kafka.topics[topic].partitions[partition].age_out(first)
+        self.fake.topics[topic].partitions[partition].age_out(first)
 
     def add_partition(self, topic: str) -> None:
         """Add one."""
-        self.kafka.add_partition(topic)
+        self.fake.add_partition(topic)
 
     def compact(self, topic: str, percent: int, passes: int) -> None:
         """Let the cleaner pass; by the second time `delete.retention.ms` is over."""
-        self.kafka.topics[topic].policy = "compact"
-        for log in self.kafka.topics[topic].partitions:
+        self.fake.topics[topic].policy = "compact"
+        for log in self.fake.topics[topic].partitions:
             until = log.first + (log.last - log.first) * percent // 100
             for each in range(passes):
                 log.compact(until, markers=each > 0)
 
     def keep(self, topic: str) -> None:
         """Set the policy back."""
-        self.kafka.topics[topic].policy = "delete"
+        self.fake.topics[topic].policy = "delete"
 
     def delete(self, topic: str) -> None:
         """Delete a topic."""
-        self.kafka.delete(topic)
+        self.fake.delete(topic)
 
     def create(self, topic: str) -> None:
         """Create it again."""
-        self.kafka.create(topic, PARTITIONS[topic])
+        self.fake.create(topic, PARTITIONS[topic])
 
     def look(self) -> Broker:
         """Its logs, front to back."""
-        topics = self.kafka.topics
+        topics = self.fake.topics
         return Broker(
             ids={name: topic.id for name, topic in topics.items()},
             logs={
@@ -602,7 +603,7 @@ class FakeWorld:
             for log in ("offsets", "commits", "sources/0"):
                 (checkpoint / log).mkdir(parents=True, exist_ok=True)
             (checkpoint / "metadata").write_text(json.dumps({"id": f"checkpoint-{self.checkpoints}"}))
-        end = self.kafka.end(self.topics)
+        end = self.fake.end(self.topics)
         planned = logged(checkpoint, "offsets")
         number = max(planned, default=-1)
         at: Offsets | None = self._offsets(checkpoint / "offsets" / str(number)) if planned else None
@@ -625,7 +626,7 @@ class FakeWorld:
         """The rows that Spark would write, judged by the oracle's rule."""
         counts: Counter[tuple[TopicPartition, Verdict]] = Counter()
         rows: dict[Verdict, list[dict[str, Any]]] = {verdict: [] for verdict in Verdict}
-        for block in (block for each in ranges for block in self.kafka.read(each)):
+        for block in (block for each in ranges for block in self.fake.read(each)):
             for verdict, row in _rows(block):
                 counts[block.place, verdict] += 1
                 rows[verdict].append(row)
