@@ -16,7 +16,7 @@ from headrace.ledger.entries import Entry, newest_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import roll_back, stored_verified
-from headrace.report.display import plural
+from headrace.text import plural
 from headrace.verify.check import Verification
 from headrace.verify.scope import since_verified
 

@@ -10,8 +10,8 @@ import typer
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
 from headrace.ledger.folder import Folder
-from headrace.report.display import plural
 from headrace.settings import ROOT
+from headrace.text import plural
 
 # Each verb imports what it needs, so that `--help` is quick.
 
@@ -301,7 +301,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
 
     from headrace.kafka.client import Kafka
     from headrace.kafka.transactions import open_transactions
-    from headrace.report.display import clock
+    from headrace.text import clock
 
     kafka = Kafka(kafka_config(bootstrap_servers))
     facts = kafka.describe([topic]).get(topic)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyspark.sql import SparkSession
 
 from headrace.kafka.offsets import OffsetRange
-from headrace.report.display import plural
+from headrace.text import plural
 
 PLACES = 3
 """Partitions that a line names."""

@@ -18,7 +18,7 @@ from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
-from headrace.report.display import plural
+from headrace.text import plural
 from spark_apps.judge import POSITION, judge
 
 log = logging.getLogger("headrace")

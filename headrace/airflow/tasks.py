@@ -28,8 +28,8 @@ from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
 from headrace.kafka.settings_file import kafka_file
 from headrace.progress import Progress
-from headrace.report.display import in_lines
 from headrace.settings import ROOT, Settings
+from headrace.text import in_lines
 
 log = logging.getLogger(__name__)
 """What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
@@ -173,7 +173,7 @@ def create_topics(pipeline: Pipeline) -> Any:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.ledger.opening import require_known_topics
-        from headrace.report.display import plural
+        from headrace.text import plural
 
         with plainly():
             kafka = Kafka(kafka_config())
@@ -364,9 +364,9 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
-        from headrace.report.display import plural
         from headrace.report.stored import discard, store
         from headrace.terminal import occasionally
+        from headrace.text import plural
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope, with_new
         from headrace.verify.settle import draw_number

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.report import wording
-from headrace.report.display import checked, clock, duration, number, plural, shortened, visible
 from headrace.report.model import Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
 from headrace.terminal import LOG_WIDTH
+from headrace.text import checked, clock, duration, number, plural, shortened, visible
 
 MOST_PARTITIONS = 24
 MOST_RECEIPTS = 5

@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from headrace.report import display, wording
+from headrace import text as as_text
+from headrace.report import wording
 from headrace.report.bars import chart
 from headrace.report.model import InvariantState, MicroBatch, ReceiptAccount, Report
 
@@ -25,7 +26,7 @@ FIRST_FINDINGS = 5
 class Unusable:
     """One quarantined record. The page alone shows any: `report.json` holds none.
 
-    key, value  their beginnings as text (`display.beginning`)
+    key, value  their beginnings as text (`as_text.beginning`)
     """
 
     topic: str
@@ -114,14 +115,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "checked": display.checked,
-        "clock": display.clock,
-        "duration": display.duration,
-        "number": display.number,
-        "paragraphs": display.paragraphs,
-        "plural": display.plural,
-        "shortened": display.shortened,
-        "size": display.size,
+        "checked": as_text.checked,
+        "clock": as_text.clock,
+        "duration": as_text.duration,
+        "number": as_text.number,
+        "paragraphs": as_text.paragraphs,
+        "plural": as_text.plural,
+        "shortened": as_text.shortened,
+        "size": as_text.size,
         "code": _code,
     }
     templates.globals |= {
@@ -143,12 +144,12 @@ def _templates() -> Environment:
 
 def _finalize(value: Any) -> Any:
     """Jinja passes every expression's value through here, so no text can be forgotten."""
-    return display.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return as_text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _code(text: str) -> Markup:
     """Text whose parts between backquotes are code."""
-    parts = display.visible(text).split("`")
+    parts = as_text.visible(text).split("`")
     return Markup("").join(Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts))
 
 

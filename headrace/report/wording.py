@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.report.display import clock, lasting, listed, number, plural
 from headrace.report.model import (
     ABOUT_WHAT_COMES,
     Balance,
@@ -21,6 +20,7 @@ from headrace.report.model import (
     Waiting,
     WaitingPartition,
 )
+from headrace.text import clock, lasting, listed, number, plural
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from headrace.contract.limits import Limits, written
 from headrace.errors import LedgerError
 from headrace.ledger.entries import Entry, read_link
 from headrace.ledger.folder import Folder
-from headrace.report.display import duration
 from headrace.report.model import Limit, Waiting
+from headrace.text import duration
 
 LEAST_RECORDS = 1_000
 """A share is taken over at least as many records, where there are as many: of ten records one is no rate."""

@@ -12,9 +12,9 @@ from headrace.errors import LedgerError
 from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.report.display import beginning
 from headrace.report.html import Unusable
 from headrace.report.model import Report
+from headrace.text import beginning
 from headrace.verify.files import has_columns
 
 SAMPLES, SAMPLES_OF_EACH = 20, 5

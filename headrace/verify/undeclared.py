@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.contract.verdicts import Contract, Format
 from headrace.report import model
-from headrace.report.display import shortened
+from headrace.text import shortened
 from headrace.verify.decode import Decoded, decoder
 
 SAMPLE = 10_000

@@ -17,8 +17,8 @@ from fastapi.routing import APIRoute
 from headrace import documents
 from headrace.airflow.plugins.report_tab import ReportTab
 from headrace.ledger.folder import Folder
-from headrace.report.display import in_lines
 from headrace.report.html import Task, TaskState, render
+from headrace.text import in_lines
 from tests.headrace.report.examples import HOSTILE, report
 from tests.headrace.report.page import Page
 

@@ -12,8 +12,8 @@ from headrace.contract.retention import Retention
 from headrace.contract.verdicts import TEXT_FIELDS, Contract, Field, FieldType, Format
 from headrace.errors import PipelineFileError
 from headrace.kafka.cluster import Topic
-from headrace.report.display import in_lines
 from headrace.settings import ROOT
+from headrace.text import in_lines
 
 TEXT = """
 name = "p"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.report.display import beginning, checked, clock, duration, in_lines, paragraphs, plural, shortened, size, visible
+from headrace.text import beginning, checked, clock, duration, in_lines, paragraphs, plural, shortened, size, visible
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="")))
