@@ -64,6 +64,13 @@ OPERATIONS = {"Read": AclOperation.READ, "Write": AclOperation.WRITE, "DescribeC
 TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 DEFAULT_TRANSACTION_TIMEOUT = 900.0
 """Seconds; Kafka's default for that setting."""
+BOOTSTRAP = "bootstrap.servers"
+ADDRESS = (
+    "If the address is wrong, correct the connection kafka_default (Admin → Connections), or delete it and run `headrace up`, which writes the embedded "
+    "stack's again; or name the right one where you have named another."
+)
+ELSEWHERE = "If it does, this address is for clients elsewhere, such as those in its containers."
+"""What to do about an address at which nothing answers."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
 """A block holds at most this many records, and about this many bytes."""
@@ -123,7 +130,7 @@ class Kafka:
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
-            self._knock(self.servers.split(","), "bootstrap.servers")
+            self._knock(self.servers.split(","), BOOTSTRAP)
             try:
                 self._admin = AdminClient({**self.config, "error_cb": self._hear})
             except KafkaException as error:
@@ -395,7 +402,8 @@ class Kafka:
             else:
                 return
         raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this address is for clients elsewhere, such as those in its containers."
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and where. "
+            + (ADDRESS if what == BOOTSTRAP else ELSEWHERE)
         )
 
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
@@ -440,7 +448,7 @@ class Kafka:
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
         try:
-            self._knock(self.servers.split(","), "bootstrap.servers")
+            self._knock(self.servers.split(","), BOOTSTRAP)
         except BrokerError as error:
             return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
         return BrokerError(

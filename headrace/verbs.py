@@ -82,11 +82,12 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start. Changes nothing."""
     from headrace.kafka import Kafka, wider
     from headrace.ledger.opening import foresee
-    from headrace.preflight import check_against_ledger, check_file
+    from headrace.preflight import check_against_ledger, check_file, check_room
 
     pipeline, folder = load(name)
     check_file(pipeline)
     check_against_ledger(pipeline, folder)
+    check_room(folder.root)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
     topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
     typer.echo(f"  reads     {topics_read}")
