@@ -37,7 +37,7 @@ KNOWN = (
     ),
     Known(
         r"(?:Cannot fetch record for offset \d+ in|Timeout of) (?P<ms>\d+) ?(?:milliseconds|ms expired before)",
-        "{kafka} did not answer within {waited} while it was read: it is frozen or overloaded, or has stopped. `headrace status` asks it, and names its log.",
+        "{kafka} did not answer while it was read, in tries of {waited}: it is frozen or overloaded, or has stopped. `headrace status` asks it, and names its log.",
     ),
     Known(
         r"Connection to node -?\d+ \([^)]*\) could not be established|Bootstrap broker \S+ disconnected",
@@ -56,7 +56,8 @@ KNOWN = (
     ),
     Known(
         r"No space left on device|Disk quota exceeded",
-        "The disk is full. Nothing half-written is published; make room and run this again.",
+        "The disk is full: that of the data folder, or of Spark's temporary files (`headrace doctor` shows both). Nothing half-written is published; "
+        "make room and run this again.",
     ),
     Known(
         r"executor \d+\b[\s\S]*?(?:OutOfMemoryError|exited with code 52\b)",
@@ -88,15 +89,19 @@ def diagnose(text: str, kafka: str = "Kafka") -> str | None:
     return next((means for known in KNOWN if (means := known.explain(text, kafka))), None)
 
 
-def of_system(error: OSError | MemoryError) -> SurroundingsError | None:
-    """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's."""
+def of_system(error: OSError | MemoryError, place: str = "a file in the data folder or the state folder") -> SurroundingsError | None:
+    """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's.
+
+    place  what to call a file that the error does not name
+    """
     if isinstance(error, MemoryError):
         return ResourceError("This machine has no memory left for it. Stop something else, and run it again.")
-    where = error.filename or "a file"
+    where = error.filename or place
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return ResourceError(
-                f"The disk is full: {where} could not be written. Make room, or name a folder elsewhere in HEADRACE_HOME and HEADRACE_DATA."
+                f"The disk is full: {where} could not be written. Make room (`headrace doctor` shows how much there is), or name folders elsewhere in "
+                "HEADRACE_HOME and HEADRACE_DATA."
             )
         case errno.EMFILE | errno.ENFILE | errno.ENOMEM:
             return ResourceError(f"{where} can't be opened: {error.strerror}. Stop something else, or raise the limit (`ulimit -n`).")

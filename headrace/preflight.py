@@ -21,6 +21,7 @@ from headrace.ledger.identity import read_identity
 FOUR_YEARS = 4 * 365 + 1
 """In days."""
 LEAST_FREE_BYTES = 500 << 20
+ELSEWHERE = "set HEADRACE_DATA to another folder, for all pipelines, and start the stack again."
 _CORE = re.compile(r"spark-core_2\.13-(?P<spark>\d[\w.]*)\.jar")
 _CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
 
@@ -110,11 +111,17 @@ def check_writable(data: Path) -> int:
     except OSError as error:
         is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise (ResourceError if is_full else UnwritableError)(
-            f"{data} can't be written: {error.strerror}. {'Make room' if is_full else 'Change its owner'}, or set HEADRACE_DATA to another folder."
+            f"{data} can't be written: {error.strerror}. {'Make room' if is_full else 'Change its owner'}, or {ELSEWHERE}"
         ) from error
-    free = shutil.disk_usage(data).free
+    return check_room(data)
+
+
+def check_room(data: Path) -> int:
+    """Free bytes where a folder is, or would be made."""
+    there = next(each for each in (data, *data.parents) if each.exists())
+    free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
         raise SurroundingsError(
-            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or set HEADRACE_DATA."
+            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ELSEWHERE}"
         )
     return free

@@ -83,11 +83,12 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     from headrace.kafka.admin import wider
     from headrace.kafka.client import Kafka
     from headrace.ledger.opening import foresee
-    from headrace.preflight import check_against_ledger, check_file
+    from headrace.preflight import check_against_ledger, check_file, check_room
 
     pipeline, folder = load(name)
     check_file(pipeline)
     check_against_ledger(pipeline, folder)
+    check_room(folder.root)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
     topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
     typer.echo(f"  reads     {topics_read}")

@@ -28,7 +28,7 @@ from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
 from headrace.progress import Progress
 from headrace.settings import Settings
-from spark_apps.progress import reading, records_read
+from spark_apps.progress import Reading, records_read
 from spark_apps.publisher import Publisher
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         progress.now("starting Spark")
         spark = spark_session(f"{pipeline.name} {options.run}", len(identity.start))
         publisher = Publisher(folder, pipeline.contract, options.run)
+        reading = Reading()
         progress.doing = lambda: reading(*at_work, records_read(spark)) if (at_work := publisher.at_work) else PLANNING
         run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)
         if not publisher.published:
@@ -119,7 +120,7 @@ if __name__ == "__main__":
     except HeadraceError as error:
         fail(str(error), Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
     except Exception as error:
-        known = of_system(error) if isinstance(error, OSError | MemoryError) else None
+        known = of_system(error, f"a file below {parse(sys.argv[1:]).data}") if isinstance(error, OSError | MemoryError) else None
         if means := str(known) if known else diagnose(str(error), cluster_name()):
             log.warning(
                 "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]

@@ -11,6 +11,19 @@ PLACES = 3
 """Partitions that a line names."""
 
 
+class Reading:
+    """Says how far Spark is, and whether it has come further since it was asked before."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:
+        """From where to where a micro-batch reads, and how much has been counted."""
+        now = reading(micro_batch, ranges, read)
+        is_same, self._last = now == self._last, now
+        return f"{now}; as before. If it stays so, `headrace status` asks the broker whether it answers" if is_same else now
+
+
 def reading(micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:
     """From where to where a micro-batch reads, and how much has been counted."""
     places = [f"{each.place} {each.from_offset} to {each.until_offset - 1}" for each in ranges[:PLACES]]

@@ -25,5 +25,7 @@ def _connection(name: str) -> Connection:
     try:
         connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
-        raise MistakeError(f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}.") from None
+        raise MistakeError(
+            f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}; `headrace up` writes the embedded stack's."
+        ) from None
     return connection

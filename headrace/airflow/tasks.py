@@ -4,6 +4,7 @@ A DAG file is read every few seconds and once more by every task; whatever is im
 """
 
 import logging
+import os
 import re
 import signal
 import time
@@ -27,6 +28,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
 from headrace.kafka.settings_file import kafka_file
+from headrace.local.layout import Layout
 from headrace.progress import Progress
 from headrace.settings import ROOT, Settings
 from headrace.text import in_lines
@@ -281,6 +283,7 @@ class StreamToParquet(SparkSubmitOperator):
         return streamed.read_bytes() if streamed.exists() else None
 
     def _submit(self, context: Context, said: Path) -> None:
+        _refresh_spark()
         try:
             super().execute(context)
         except AirflowException as error:
@@ -304,6 +307,15 @@ class StreamToParquet(SparkSubmitOperator):
         hook = super()._get_hook()
         hook.__class__ = QuietSparkSubmit  # the original is made of two dozen arguments, all of them as they should be
         return hook
+
+
+def _refresh_spark() -> None:
+    """On the embedded stack, let what the user has changed in `spark_apps/conf` since its start count; elsewhere Spark reads that, or its own."""
+    conf = Layout.of(Settings.from_environment()).spark_conf
+    if os.environ.get("SPARK_CONF_DIR") == str(conf):
+        from headrace.local import spark
+
+        spark.refresh(conf)
 
 
 def stream_to_parquet(pipeline: Pipeline) -> Any:

@@ -39,6 +39,13 @@ PASSING = {
     KafkaError.REQUEST_TIMED_OUT,
 }
 """Errors that a broker answers while a topic, its leader or the broker itself is new."""
+BOOTSTRAP = "bootstrap.servers"
+ADDRESS = (
+    "If the address is wrong, correct the connection kafka_default (Admin → Connections), or delete it and run `headrace up`, which writes the embedded "
+    "stack's again; or name the right one where you have named another."
+)
+ELSEWHERE = "If it does, this address is for clients elsewhere, such as those in its containers."
+"""What to do about an address at which nothing answers."""
 
 
 class Connection:
@@ -59,7 +66,7 @@ class Connection:
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
-            self._knock(self.servers.split(","), "bootstrap.servers")
+            self._knock(self.servers.split(","), BOOTSTRAP)
             try:
                 self._admin = AdminClient({**self.config, "error_cb": self._hear})
             except KafkaException as error:
@@ -126,7 +133,8 @@ class Connection:
             else:
                 return
         raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the broker runs; if it does, this address is for clients elsewhere, such as those in its containers."
+            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and where. "
+            + (ADDRESS if what == BOOTSTRAP else ELSEWHERE)
         )
 
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
@@ -153,7 +161,7 @@ class Connection:
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
         try:
-            self._knock(self.servers.split(","), "bootstrap.servers")
+            self._knock(self.servers.split(","), BOOTSTRAP)
         except BrokerError as error:
             return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
         return BrokerError(

@@ -8,6 +8,7 @@ from headrace.errors import HeadraceError, SurroundingsError
 from headrace.local import compose, credentials, jars, java, ports, stack
 from headrace.local.console import Say
 from headrace.local.layout import Layout
+from headrace.preflight import check_room
 from headrace.settings import Settings
 
 
@@ -19,6 +20,7 @@ def examine(settings: Settings, say: Say) -> bool:
         {
             "versions": _versions,
             "state": _state,
+            "data": _data,
             "java": _java,
             "jars": _jars,
             "login": _login,
@@ -57,6 +59,10 @@ def _state(settings: Settings) -> str:
     stack.claim(Layout.of(settings))
     free = shutil.disk_usage(settings.home).free
     return f"{settings.home}, {free / 1e9:.0f} GB free"
+
+
+def _data(settings: Settings) -> str:
+    return f"{settings.data}, {check_room(settings.data) / 1e9:.0f} GB free"
 
 
 def _java(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """Spark's configuration folder and environment on this machine."""
 
+import json
 import math
 import os
 import shlex
@@ -16,6 +17,9 @@ from headrace import documents
 from headrace.errors import SurroundingsError
 from headrace.local.services import processes_with
 from headrace.settings import ROOT
+
+MACHINE = "machine.json"
+"""File with the settings of this machine."""
 
 SHARED = ROOT / "spark_apps" / "conf"
 """What both ways to run Headrace share."""
@@ -37,18 +41,26 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,
     }
+    documents.replace(folder / MACHINE, json.dumps(here).encode())
+    refresh(folder)
+    documents.replace(folder / "log4j2.properties", (SHARED / "log4j2.properties").read_bytes())
+    prepare_python(folder)
+
+
+def refresh(folder: Path) -> None:
+    """Write Spark's settings again, so that a change of the shared ones counts for the next driver."""
+    if not (folder / MACHINE).exists():
+        return  # an earlier version has started this stack
+    here = json.loads((folder / MACHINE).read_text())
     shared = (SHARED / "spark-defaults.conf").read_text()
     given = _settings(shared)
     for key, between in JOINED.items():  # Headrace's own are needed, too
         here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}
     lines = "".join(f"{key:<65} {value}\n" for key, value in here.items() if key in JOINED or key not in given)
-    # Each as a whole: a driver may be starting meanwhile.
-    documents.replace(
-        folder / "spark-defaults.conf",
-        f"{shared}\n# This machine. Written again at each start; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}".encode(),
-    )
-    documents.replace(folder / "log4j2.properties", (SHARED / "log4j2.properties").read_bytes())
-    prepare_python(folder)
+    path = folder / "spark-defaults.conf"
+    text = f"{shared}\n# This machine. Written again before each run; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}"
+    if not path.exists() or path.read_text() != text:
+        documents.replace(path, text.encode())  # as a whole: a driver may be starting meanwhile
 
 
 JOINED = {"spark.driver.extraJavaOptions": " ", "spark.driver.extraClassPath": os.pathsep, "spark.executor.extraClassPath": os.pathsep}

@@ -87,6 +87,8 @@ class Task:
     """Why it failed, as far as that is known."""
     log: str
     """Address of its log."""
+    log_before: str | None = None
+    """Address of the log of the try before."""
 
 
 def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "") -> str:

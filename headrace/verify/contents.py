@@ -159,8 +159,15 @@ def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path
     if not files:
         return []
     try:
-        engine.view(database, "rows", files)
-        return database.execute(query, values).fetchall()
+        try:
+            engine.view(database, "rows", files)
+            return database.execute(query, values).fetchall()
+        except duckdb.OutOfMemoryException:
+            database.execute("DROP VIEW rows")
+            engine.view_in_turn(database, "rows", files)
+            found = database.execute(query, values).fetchall()
+            database.unregister("rows")
+            return found
     except duckdb.Error as error:
         raise_if_short(error)
         if not damaged:

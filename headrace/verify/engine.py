@@ -1,16 +1,23 @@
 """DuckDB as verify uses it: bounded in memory, without anything it would have to download."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+MEMORY = "1GB"
+"""Of one database."""
+ROWS_IN_TURN = 32
+BYTES_IN_TURN = 32 << 20
+"""At most so many rows at once, and about so many bytes of them."""
 
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An empty database of its own, in memory. Its time zone is UTC: the extension that knows others is not loaded."""
     return duckdb.connect(
-        config={"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        config={"threads": 2, "memory_limit": MEMORY, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
 
 
@@ -26,3 +33,28 @@ def view(database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], 
         database.execute(f"CREATE OR REPLACE TABLE no_{name} AS FROM nothing")
         rows = database.table(f"no_{name}")
     rows.create_view(name)
+
+
+def view_in_turn(database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], offsets: range | None = None) -> None:
+    """Give the rows of some Parquet files a name, for one query: a few are read at a time, however large they are.
+
+    DuckDB itself holds two thousand rows at once, and a few megabytes of a file may be gigabytes of rows.
+
+    offsets  skip the row groups that have none of these, by their statistics
+    """
+    schema = pq.read_schema(files[0])
+    database.register(name, pa.RecordBatchReader.from_batches(schema, _in_turn(files, schema, offsets)))
+
+
+def _in_turn(files: Sequence[Path], schema: pa.Schema, offsets: range | None) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        with pq.ParquetFile(path, buffer_size=1 << 16) as file:
+            column = file.schema_arrow.names.index("_offset")
+            for number in range(file.num_row_groups):
+                group = file.metadata.row_group(number)
+                found = group.column(column).statistics
+                if offsets and found and found.has_min_max and (found.max < offsets.start or found.min >= offsets.stop):
+                    continue
+                rows = min(max(BYTES_IN_TURN * group.num_rows // max(group.total_byte_size, 1), 1), ROWS_IN_TURN)
+                for batch in file.iter_batches(rows, row_groups=[number], use_threads=False):
+                    yield batch if batch.schema.equals(schema) else pa.RecordBatch.from_arrays(batch.cast(schema).columns, schema=schema)

@@ -6,6 +6,7 @@ DuckDB compares, block by block, so that memory stays bounded whatever a micro-b
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -72,12 +73,14 @@ class PublishedRows:
             verdict: [span for file, path in zip(files, paths, strict=True) if not path.exists() for span in file.spans]
             for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
         }
+        self._files = {"kept": [file for file in events if file.exists()], "unusable": [file for file in unusable if file.exists()]}
+        self._in_turn = False
+        """Whether rows do not fit into memory a few thousand at once."""
         with self._reading():
-            for name, files, schema in zip(("all_kept", "all_unusable"), (events, unusable), schemas(entry.contract), strict=True):
-                there = [file for file in files if file.exists()]
-                for file in there:
+            for (name, files), schema in zip(self._files.items(), schemas(entry.contract), strict=True):
+                for file in files:
                     read_footer(file, schema)  # DuckDB would turn other types into those of the first file, and wait for a FIFO
-                engine.view(self.database, name, there, schema)
+                engine.view(self.database, f"all_{name}", files, schema)
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
             kept=_differing("one_kept", [*_BESIDE, *columns]),
@@ -96,12 +99,8 @@ class PublishedRows:
 
     def _compare(self, records: pa.Table, span: OffsetRange) -> None:
         self.database.register("expected", records)
-        for name in ("kept", "unusable"):
-            self.database.execute(
-                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM all_{name} "  # noqa: S608, the two names above
-                "WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?",
-                [*span.place, span.from_offset, span.until_offset],
-            )
+        for name, files in self._files.items():
+            self._select(name, files, span)
         rows = self._number("SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM unusable)")
         self.findings.checked[Invariant.ROWS_UNIQUE] += rows
         self.findings.checked[Invariant.ROWS_EQUAL] += rows
@@ -125,6 +124,24 @@ class PublishedRows:
                 self._record(Invariant.VERDICTS_EQUAL, f"quarantined for {found_reason}, by the contract for {wanted_reason}", span, offset)
             if differing:
                 self._record(Invariant.ROWS_EQUAL, f"not as the broker has it in {differing}", span, offset)
+
+    def _select(self, name: str, files: Sequence[Path], span: OffsetRange) -> None:
+        """Make a table of the rows of a span."""
+        self.database.execute(f"DROP TABLE IF EXISTS {name}")  # its rows need not be there twice
+        query = f"CREATE TEMP TABLE {name} AS SELECT * FROM {{}} WHERE _topic = ? AND _partition = ? AND _offset >= ? AND _offset < ?"  # noqa: S608, one of two names
+        values = [*span.place, span.from_offset, span.until_offset]
+        if not (self._in_turn and files):
+            try:
+                self.database.execute(query.format(f"all_{name}"), values)
+            except duckdb.OutOfMemoryException:
+                if not files:
+                    raise
+                self._in_turn = True
+            else:
+                return
+        engine.view_in_turn(self.database, "in_turn", files, range(span.from_offset, span.until_offset))
+        self.database.execute(query.format("in_turn"), values)
+        self.database.unregister("in_turn")
 
     def close_account(self, account: Account, read: int, missing: OffsetRange | None) -> None:
         """I6: hold the entry's counts against what was read and judged.

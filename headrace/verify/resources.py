@@ -22,9 +22,16 @@ def raise_if_short(error: BaseException) -> None:
     if is_short or (isinstance(error, OSError | MemoryError) and isinstance(of_system(error), ResourceError)):
         first = (str(error).splitlines() or [""])[0]
         raise ResourceError(
-            f"Verify ran out of memory, open files or disk: {type(error).__name__}{f': {first}' if first else ''}. Nothing is said about the data. "
-            "Make room, and run verify again; `headrace verify NAME RUN` looks at one run alone."
+            f"Verify ran out of {_what(error)} ({type(error).__name__}{f': {first}' if first else ''}). Nothing is said about the data. "
+            "Make room, and run it again."
         ) from error
+
+
+def _what(error: BaseException) -> str:
+    """What ran out."""
+    if re.search(r"No space left|Disk quota|offload", str(error)):
+        return "room on a disk"
+    return "open files" if "Too many open files" in str(error) else "memory"
 
 
 @contextmanager

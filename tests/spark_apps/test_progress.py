@@ -1,7 +1,7 @@
 """How far Spark is with a micro-batch."""
 
 from headrace.kafka.offsets import OffsetRange
-from spark_apps.progress import reading
+from spark_apps.progress import Reading, reading
 
 
 def test_a_line_says_from_where_to_where_and_how_far() -> None:
@@ -12,3 +12,11 @@ def test_a_line_says_from_where_to_where_and_how_far() -> None:
         "micro-batch 7: reading 5,000,000 offsets (t-0 10 to 1000009, t-1 10 to 1000009, t-2 10 to 1000009, 2 more partitions); "
         "at least 1,234,567 records read so far"
     )
+
+
+def test_a_line_that_is_as_before_says_so() -> None:
+    """Kafka may be silent; in local mode Spark counts records when a task ends, so that it may be as well that there are many."""
+    say, ranges = Reading(), [OffsetRange("t", 0, 0, 10)]
+    assert "as before" not in say(1, ranges, 0)
+    assert "`headrace status` asks the broker" in say(1, ranges, 0)
+    assert "as before" not in say(1, ranges, 5)

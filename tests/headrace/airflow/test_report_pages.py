@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_a_run_without_report_says_what_it_is_at(folder: Folder, suffix: str, st
     """Also why a try failed that another one follows."""
     tasks = [task("stream_to_parquet", state, "no memory" if state is TaskState.TRIED_AGAIN else None)]
     assert f"No report yet {words}" in said(show(folder, f"important_messages_{suffix}", "manual__x", tasks))
+
+
+def test_a_task_that_is_tried_again_links_to_the_log_of_the_try_before(folder: Folder) -> None:
+    """That says why it failed."""
+    again = replace(task("stream_to_parquet", TaskState.RUNNING), try_number=2, log_before="/before")
+    page = Page(bytes(show(folder, "important_messages_ingest", "manual__x", [again]).body).decode())
+    assert {"href": "/before"} in page.tagged("a")
+    assert "Try 1 failed: its log" in page.text
 
 
 def test_a_repair_says_what_it_is_at_or_where_to_look(folder: Folder) -> None:

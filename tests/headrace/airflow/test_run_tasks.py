@@ -114,6 +114,16 @@ def test_a_reason_is_that_of_the_latest_try_or_none(session: Session, value: obj
     assert [each.reason for each in tasks_of(session, DAG, RUN, "", reasons=True)] == [None]
 
 
+def test_while_a_task_is_tried_again_the_log_of_the_try_before_is_a_click_away(session: Session) -> None:
+    """Airflow forgets the reason when the next try starts."""
+    add(session, "stream_to_parquet", "running", try_number=2)
+    (found,) = tasks_of(session, DAG, RUN, "", reasons=True)
+    assert str(found.log_before).endswith("?try_number=1")
+    assert found.log.endswith("?try_number=2")
+    add(session, "preflight", "running", run_id="manual__other")
+    assert [each.log_before for each in tasks_of(session, DAG, "manual__other", "", reasons=True)] == [None]
+
+
 def test_a_task_that_has_succeeded_is_not_named_any_more(session: Session) -> None:
     """After it was cleared the run has no failed task."""
     add(session, "stream_to_parquet", "success", try_number=2)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
 from headrace.kafka.cluster import TopicFacts
 from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
+from headrace.local import doctor
+from headrace.settings import Settings
 from ledgers import Ledger, others
 
 
@@ -169,6 +172,17 @@ def test_check_says_whether_a_stream_can_start(tmp_path: Path, check: Callable[[
     lose_the_checkpoint(one)
     with pytest.raises(RefusedError, match="belongs to checkpoint c1, but there is none"):
         check(one)
+
+
+def test_check_refuses_a_disk_without_room(tmp_path: Path, check: Callable[[Ledger], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As preflight does, though it writes nothing; doctor looks there, too."""
+    one = Ledger.made(tmp_path, others(40), [10])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=499 << 20))
+    with pytest.raises(SurroundingsError, match=r"data/p has 499 MiB free; a run needs 500 MiB at least\. Make room, or set HEADRACE_DATA"):
+        check(one)
+    settings = Settings.from_environment({"HEADRACE_DATA": str(tmp_path / "nowhere" / "yet")})
+    with pytest.raises(SurroundingsError, match="yet has 499 MiB free"):
+        doctor._data(settings)  # noqa: SLF001
 
 
 def test_check_without_kafka_says_so_and_is_no_error(

@@ -1,6 +1,7 @@
 """Spark's configuration on this machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,24 @@ def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found["spark.driver.extraClassPath"] == f"connector.jar{os.pathsep}/mine.jar"
     assert found["spark.driver.extraJavaOptions"].endswith(" -Dmine=1")
     assert "-Djava.io.tmpdir" in found["spark.driver.extraJavaOptions"]
+
+
+def test_a_setting_that_was_changed_counts_for_the_next_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told to raise one does not start the stack again for that."""
+    shared, conf = tmp_path / "shared", tmp_path / "conf"
+    shutil.copytree(spark.SHARED, shared)
+    monkeypatch.setattr(spark, "SHARED", shared)
+    spark.refresh(conf)  # of a stack that was started before there was anything to refresh from
+    spark.prepare(conf, "connector.jar", archive=None)
+    before = (conf / "spark-defaults.conf").read_text()
+    with (shared / "spark-defaults.conf").open("a") as file:
+        file.write("spark.driver.memory 3g\n")
+    spark.refresh(conf)
+    after = (conf / "spark-defaults.conf").read_text()
+    assert "spark.driver.memory 3g" in after
+    assert re.search(r"spark\.driver\.memory +1g", before)
+    assert not re.search(r"spark\.driver\.memory +1g", after)
+    assert "connector.jar" in after
 
 
 def left_by_a_driver(folder: Path) -> Path:

@@ -20,10 +20,11 @@ from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_receipts
 from headrace.ledger.progress import completed_receipts, read_verified
 from headrace.ledger.receipts import key_prefix
+from headrace.verify import engine
 from headrace.verify.files import check_folder
 from headrace.verify.per_minute import extend
 from headrace.verify.scope import Scope, since_verified
-from ledgers import Ledger, batch, cluster, forged, others
+from ledgers import Ledger, Record, batch, cluster, forged, others
 
 
 def make(base: Path, *cuts: int) -> Ledger:
@@ -352,3 +353,16 @@ def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) 
         path.write_bytes(written)
     assert one.verify(Scope(checkpoint="c1", micro_batches=[1], receipts=[], moves=False)) == {}
     assert list(read_verified(one.folder).recheck) == [0]
+
+
+def test_rows_that_do_not_fit_into_memory_are_read_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file may hold few rows of many megabytes each, and a database reads two thousand at once. What is wrong with one is found, too."""
+    monkeypatch.setattr(engine, "MEMORY", "120MB")
+    records: list[Record] = [(b"k", b"important " + b"%02d" % number * 4_000_000) for number in range(30)]
+    one = Ledger.made(tmp_path, [*records, (b"k", None), *others(3)], [34])
+    one.kafka.block = 2
+    assert one.verify() == {}
+    sample = next(iter(one.look(one.everything).samples))
+    assert str(sample.values["value"]).startswith("important 0000")
+    one.kafka.records = [*records[:4], (b"k", b"important " + b"x" * 6_000_000), *one.kafka.records[5:]]
+    assert one.verify(one.everything) == {"I4": ["1 record not as the broker has it in value (offset 4)"]}
