@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from headrace.contract.limits import written
 from headrace.contract.pipeline import Pipeline
+from headrace.durations import written
 from headrace.errors import MistakeError, ResourceError, SurroundingsError, UnwritableError
 from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder

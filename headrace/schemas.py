@@ -15,8 +15,8 @@ from headrace.ledger.entries import Entry
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, Verified
 from headrace.ledger.receipts import Receipt
-from headrace.report.model import Report
 from headrace.settings import ROOT
+from headrace.verify.result import Report
 
 FOLDER = ROOT / "docs" / "schemas"
 DOCUMENTS: tuple[type[Document], ...] = (Entry, Identity, Receipt, Report, Started, Streamed, Verified)

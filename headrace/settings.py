@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from headrace.contract.limits import UNITS, seconds
+from headrace.durations import UNITS, seconds
 from headrace.errors import MistakeError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -150,12 +150,13 @@ def verify(
     from headrace.kafka.client import Kafka
     from headrace.local.console import Say
     from headrace.report import console
-    from headrace.report.model import State
-    from headrace.report.stored import store
+    from headrace.report.conclusion import conclude
     from headrace.terminal import Terminal
     from headrace.verify.check import Verification
+    from headrace.verify.result import State
     from headrace.verify.scope import everything, of_run
-    from headrace.verify.settle import conclude, draw_number
+    from headrace.verify.settle import draw_number
+    from headrace.verify.stored import store
 
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
@@ -191,9 +192,9 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show a report that verify wrote. Exit 0 if it is green, and its run was, too."""
-    from headrace.report import console, wording
-    from headrace.report.stored import PAGE, find
+    from headrace.report import console
     from headrace.terminal import Terminal
+    from headrace.verify.stored import PAGE, find
 
     _, folder = load(name)
     path, found = find(folder, of)
@@ -203,7 +204,7 @@ def report(
     else:
         console.show(found, terminal)
         terminal.out(f"The whole account: {page}" if page.exists() else UNCONCLUDED, highlight=False)
-    if not (page.exists() and wording.outcome(found).green):
+    if not (page.exists() and found.is_green):
         raise typer.Exit(Exit.RED)
 
 

@@ -43,6 +43,28 @@ def test_walls(library: str) -> None:
     assert found
 
 
+LAYERS = ("kafka", "contract", "ledger", "verify", "report")
+"""Folders of `headrace`, from the ground up; each knows those before it. Above them are the modules and folders that use them all."""
+GROUND = ("errors", "settings", "documents", "durations", "text", "terminal", "progress", "diagnosis")
+"""Modules that every layer may use."""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_module_imports_from_a_layer_above_it(layer: str) -> None:
+    """What is below can be read, tested and changed without what is above."""
+    allowed = {f"headrace.{each}" for each in (*LAYERS[: LAYERS.index(layer) + 1], *GROUND)}
+    for path in (path for path in SOURCES if path.relative_to(ROOT).parts[:2] == ("headrace", layer)):
+        above = {module for module in imported(path) if module.startswith("headrace.") and ".".join(module.split(".")[:2]) not in allowed}
+        assert not above, path
+
+
+def test_the_ground_knows_nothing_above_it() -> None:
+    """But for offsets, which documents hold."""
+    for name in GROUND:
+        found = {module for module in imported(ROOT / "headrace" / f"{name}.py") if module.startswith("headrace.")}
+        assert found <= {"headrace.kafka.offsets", *(f"headrace.{each}" for each in GROUND)}, name
+
+
 def test_the_verifier_judges_by_other_code_than_spark() -> None:
     """What judges again imports nothing from the Spark apps, and they nothing from it; both know the contract's words and its filter."""
     for path in SOURCES:

@@ -19,9 +19,9 @@ from headrace.airflow.run_tasks import tasks_of
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
-from headrace.report.stored import PAGE, Of, of_run
 from headrace.settings import Settings
 from headrace.text import listed, plural
+from headrace.verify.stored import PAGE, Of, of_run
 
 PREFIX = "/headrace"
 """Below which the plugin serves these pages."""

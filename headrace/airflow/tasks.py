@@ -376,12 +376,12 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
-        from headrace.report.stored import discard, store
         from headrace.terminal import occasionally
         from headrace.text import plural
         from headrace.verify.check import Verification
         from headrace.verify.scope import Scope, with_new
         from headrace.verify.settle import draw_number
+        from headrace.verify.stored import discard, store
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
@@ -431,9 +431,9 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         from headrace import documents
         from headrace.ledger.folder import Folder
         from headrace.report import console, wording
-        from headrace.report.model import Report
+        from headrace.report.conclusion import conclude
+        from headrace.verify.result import Report
         from headrace.verify.scope import Scope
-        from headrace.verify.settle import conclude
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from headrace.contract.limits import UNITS, duration, written
+from headrace.contract.limits import duration
 from headrace.contract.reading import Table
+from headrace.durations import UNITS, written
 
 DEFAULT = 30.0 * UNITS["day"]
 

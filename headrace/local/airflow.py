@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.contract.limits import written
+from headrace.durations import written
 from headrace.local import credentials, ports, shared, spark
 from headrace.local.layout import Layout
 from headrace.settings import KEEP_LOGS, KEEP_RUNS, ROOT, Settings

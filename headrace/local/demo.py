@@ -17,8 +17,8 @@ from headrace.local import archive
 from headrace.local.console import Say
 from headrace.local.login import login
 from headrace.local.rest import UNFINISHED_TASK, Airflow, Run, Task
-from headrace.report.model import LOOKED_AT, Report, State
 from headrace.settings import Settings
+from headrace.verify.result import LOOKED_AT, Report, State
 
 EVERY = 0.5
 """Seconds between two looks."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.contract.limits import UNITS, written
+from headrace.durations import UNITS, written
 from headrace.local.layout import Layout
 from headrace.settings import Settings
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from headrace.report.model import Minute
 from headrace.text import utc
+from headrace.verify.result import Minute
 
 MOST_BARS = 180
 """More than this many places for bars, and they get too thin to tell apart."""

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.report import wording
-from headrace.report.model import Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
 from headrace.terminal import LOG_WIDTH
 from headrace.text import checked, clock, duration, number, plural, shortened, visible
+from headrace.verify.result import RED, Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
 
 MOST_PARTITIONS = 24
 MOST_RECEIPTS = 5
@@ -104,7 +104,7 @@ def _balance(page: _Page, report: Report) -> None:
         page.line("No offsets: this run had no micro-batch to check.")
         page.blank()
         return
-    rows = sorted(report.balance, key=lambda row: wording.difference(row) == 0)[:MOST_PARTITIONS]
+    rows = sorted(report.balance, key=lambda row: row.difference == 0)[:MOST_PARTITIONS]
     columns = wording.columns(report)
     totals = {name: sum(getattr(row, name) for row in report.balance) for name in columns}
     offsets = sum(row.until_offset - row.from_offset for row in report.balance)
@@ -113,11 +113,11 @@ def _balance(page: _Page, report: Report) -> None:
         [_balance_row(row, columns) for row in rows],
         total=["total", number(offsets), number(offsets - totals["gaps"] - totals.get("lost", 0)), *map(number, totals.values())],
     )
-    if wording.broken(report):
+    if report.broken:
         page.line("These are the figures of the entries; what was found against them stands above.", "dim")
         page.blank()
     for row in rows:
-        if off := wording.difference(row):
+        if off := row.difference:
             what = "unaccounted for" if off > 0 else "counted too many"
             page.line(f"{row.topic}, partition {row.partition}, does not add up: {plural(abs(off), 'offset')} {what}.", "red")
     if more := len(report.balance) - len(rows):
@@ -169,7 +169,7 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
 
 
 def _broken(page: _Page, report: Report) -> None:
-    for invariant in wording.broken(report):
+    for invariant in report.broken:
         _invariant(page, invariant, invariant.state.value.upper(), "bold red")
         for finding in invariant.findings[:MOST_FINDINGS]:
             page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3, hanging=2)
@@ -178,13 +178,13 @@ def _broken(page: _Page, report: Report) -> None:
         help_ = wording.advice(invariant, report.pipeline)
         page.line(help_.means, indent=3)
         page.line(f"Do: {help_.do}", indent=3)
-    if wording.broken(report):
+    if report.broken:
         page.line(wording.afterwards(report.pipeline))
         page.blank()
 
 
 def _held(page: _Page, report: Report) -> None:
-    if others := [invariant for invariant in report.invariants if invariant.state not in wording.RED]:
+    if others := [invariant for invariant in report.invariants if invariant.state not in RED]:
         for invariant in others:
             _invariant(page, invariant, wording.STATES[invariant.state])
         page.blank()

@@ -13,29 +13,14 @@ from markupsafe import Markup
 from headrace import text as as_text
 from headrace.report import wording
 from headrace.report.bars import chart
-from headrace.report.model import InvariantState, MicroBatch, ReceiptAccount, Report
+from headrace.verify.quarantined import Unusable
+from headrace.verify.result import RED, InvariantState, MicroBatch, ReceiptAccount, Report
 
 MOST_ROWS = 200
 """Rows of a table; the rest is in `report.json`."""
 
 FIRST_FINDINGS = 5
 """Findings of an invariant that are shown before the reader asks for more."""
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """One quarantined record. The page alone shows any: `report.json` holds none.
-
-    key, value  their beginnings as text (`as_text.beginning`)
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    field: str | None
-    key: str | None
-    value: str | None
 
 
 def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
@@ -52,7 +37,7 @@ def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
             outcome=wording.outcome(report),
             totals=_totals(report),
             shares=_shares(report),
-            broken=wording.broken(report),
+            broken=report.broken,
             chart=chart(report.kept_per_minute),
             columns=columns,
             parts=wording.columns(report),
@@ -130,11 +115,10 @@ def _templates() -> Environment:
     templates.globals |= {
         "advice": wording.advice,
         "afterwards": wording.afterwards,
-        "difference": wording.difference,
         "landed_short": _landed_short,
         "receipt_states": wording.RECEIPT_STATES,
         "InvariantState": InvariantState,
-        "red": wording.RED,
+        "red": RED,
         "states": wording.STATES,
         "hides": wording.hides,
         "history": wording.history,

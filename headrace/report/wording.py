@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.report.model import (
+from headrace.text import clock, lasting, listed, number, plural
+from headrace.verify.result import (
     ABOUT_WHAT_COMES,
-    Balance,
     Finding,
     Invariant,
     InvariantState,
@@ -20,7 +20,6 @@ from headrace.report.model import (
     Waiting,
     WaitingPartition,
 )
-from headrace.text import clock, lasting, listed, number, plural
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,6 @@ STATES = {
     InvariantState.NOT_CHECKED: "not checked",
 }
 
-RED = frozenset({InvariantState.BROKEN, InvariantState.UNVERIFIABLE})
-
 PLAIN_NAME = re.compile(r"[\w.-]+")
 
 SPECIAL = frozenset('"$`\\!')
@@ -164,32 +161,14 @@ class Reader:
     code: str
 
 
-def records(row: Balance) -> int:
-    """How many records were found in the offsets of a row."""
-    return row.kept + row.filtered + row.quarantined
-
-
-def difference(row: Balance) -> int:
-    """Offsets of a row that nothing accounts for; negative if more is counted than there are offsets."""
-    return row.until_offset - row.from_offset - records(row) - row.gaps - row.lost
-
-
 def columns(report: Report) -> list[str]:
     """What the offsets of a balance are divided into; lost ones only where there are any."""
     return ["kept", "filtered", "quarantined", "gaps", *(["lost"] if any(row.lost for row in report.balance) else [])]
 
 
-def broken(report: Report) -> list[Invariant]:
-    """The invariants that make a run red, the unverifiable ones included. The files come first: what is wrong with them explains other findings."""
-    found = [invariant for invariant in report.invariants if invariant.state in RED]
-    return sorted(found, key=lambda invariant: invariant.id != "I8")
-
-
 def outcome(report: Report) -> Outcome:
-    """One sentence, and the next one. A report whose own figures contradict a green state is not called green."""
-    if report.state is State.GREEN and not broken(report) and not any(map(difference, report.balance)):
-        return _green(report)
-    return _red(report)
+    """One sentence, and the next one."""
+    return _green(report) if report.is_green else _red(report)
 
 
 def advice(invariant: Invariant, pipeline: str) -> Advice:
@@ -263,7 +242,7 @@ def summary(report: Report) -> dict[str, Any]:
     return {
         "run": report.run,
         "headline": outcome(report).sentence,
-        "records": sum(map(records, report.balance)),
+        "records": sum(row.records for row in report.balance),
         "waiting": {
             "records": report.waiting.offsets,
             "partitions": len(report.waiting.partitions),
@@ -306,7 +285,7 @@ def hides(row: WaitingPartition) -> str:
 
 
 def _green(report: Report) -> Outcome:
-    found = sum(map(records, report.balance))
+    found = sum(row.records for row in report.balance)
     gaps = sum(row.gaps for row in report.balance)
     waiting, waits_too = report.waiting, waits(report.waiting)
     if waiting.before_any_stream:
@@ -378,8 +357,8 @@ def _short_of(number: str) -> str:
 
 
 def _red(report: Report) -> Outcome:
-    wrong = [_short(invariant) for invariant in broken(report) if invariant.state is not InvariantState.UNVERIFIABLE]
-    unproven = [_short(invariant) for invariant in broken(report) if invariant.state is InvariantState.UNVERIFIABLE]
+    wrong = [_short(invariant) for invariant in report.broken if invariant.state is not InvariantState.UNVERIFIABLE]
+    unproven = [_short(invariant) for invariant in report.broken if invariant.state is InvariantState.UNVERIFIABLE]
     parts = [
         f"{listed(wrong)} {'is' if len(wrong) == 1 else 'are'} broken" if wrong else "",
         f"{listed(unproven)} cannot be verified any more" if unproven else "",
@@ -393,7 +372,7 @@ def _red(report: Report) -> Outcome:
     if report.state is State.GREEN:
         headline = f"the report says green, but {headline or 'its balance does not add up'}"
         return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")
-    if headline and all(invariant.id in ABOUT_WHAT_COMES for invariant in broken(report)):
+    if headline and all(invariant.id in ABOUT_WHAT_COMES for invariant in report.broken):
         headline += f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
         return Outcome(
             green=False, headline=headline, detail="The records that are published are accounted for. What was found, and what to do:"

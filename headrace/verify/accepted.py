@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition, merged, overlap, without
 from headrace.ledger.entries import Entry, Link, split_lost
-from headrace.report import model
+from headrace.verify import result
 
 
 class Accepted:
@@ -56,13 +56,13 @@ class Accepted:
             return split_lost(entry.accepted, stands)[1]
         return []
 
-    def told(self, new: Collection[int]) -> list[model.Accepted]:
+    def told(self, new: Collection[int]) -> list[result.Accepted]:
         """What the report says of each.
 
         new  numbers of those that this run checks for the first time
         """
         return [
-            model.Accepted(
+            result.Accepted(
                 entry=entry.number,
                 at=entry.published_at,
                 by=accepted.by,

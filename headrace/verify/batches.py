@@ -7,7 +7,7 @@ from functools import lru_cache
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition
 from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, fingerprint, key_prefix, sequence_of
-from headrace.report import model
+from headrace.verify import result
 from headrace.verify.findings import Findings, Invariant
 
 
@@ -126,24 +126,24 @@ class Batches:
 
     def accounts(
         self, findings: Findings, unreadable: set[str], accepted: set[str], unverified: Iterable[Receipt]
-    ) -> list[model.ReceiptAccount]:
+    ) -> list[result.ReceiptAccount]:
         """The report's account of each batch in the scope, then of those that wait for a later one."""
 
-        def state(run: str) -> model.ReceiptState:
+        def state(run: str) -> result.ReceiptState:
             if run in findings.receipts:
-                return model.ReceiptState.BROKEN
+                return result.ReceiptState.BROKEN
             if run in accepted:
-                return model.ReceiptState.ACCEPTED
-            return model.ReceiptState.AGED_OUT if run in unreadable else model.ReceiptState.VERIFIED
+                return result.ReceiptState.ACCEPTED
+            return result.ReceiptState.AGED_OUT if run in unreadable else result.ReceiptState.VERIFIED
 
         told = [
-            model.ReceiptAccount(
+            result.ReceiptAccount(
                 run=tally.receipt.run,
                 state=state(tally.receipt.run),
                 wanted=tally.receipt.records,
                 landed=tally.count,
                 partitions=[
-                    model.Landed(
+                    result.Landed(
                         topic=landing.topic,
                         partition=landing.partition,
                         lowest_offset=landing.lowest_offset,
@@ -158,8 +158,8 @@ class Batches:
             if tally.in_scope
         ]
         for receipt in unverified:
-            waits = model.ReceiptState.OPEN if receipt.digest is None else model.ReceiptState.PENDING
-            told.append(model.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
+            waits = result.ReceiptState.OPEN if receipt.digest is None else result.ReceiptState.PENDING
+            told.append(result.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
         return told
 
 

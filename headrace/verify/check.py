@@ -35,10 +35,8 @@ from headrace.ledger.progress import (
     unfinished,
 )
 from headrace.ledger.receipts import Receipt, ReceiptState, receipt_by_prefix, receipt_of, receipt_sha256, receipts
-from headrace.report import model
-from headrace.report.model import Hashes, Recheck, Report, State
 from headrace.settings import shown
-from headrace.verify import engine, frontier, history
+from headrace.verify import engine, frontier, history, result
 from headrace.verify.accepted import Accepted
 from headrace.verify.batches import Batches, claims
 from headrace.verify.chain import check_chain, readable_links
@@ -51,6 +49,7 @@ from headrace.verify.limits import measured as limits_of
 from headrace.verify.readable import Part, Readable
 from headrace.verify.records import PublishedRows
 from headrace.verify.resources import named
+from headrace.verify.result import Hashes, Recheck, Report, State
 from headrace.verify.scope import Scope
 from headrace.verify.undeclared import Undeclared
 
@@ -238,7 +237,7 @@ class Verification:
                 if not self._was_proven(entry) and (by := self.accepted.settling(entry.ranges)) is not None
             },
             aged_out=sorted(self.aged_out),
-            ever=model.Totals(
+            ever=result.Totals(
                 micro_batches=self.newest + 1,
                 **msgspec.structs.asdict(totals),
                 lost=sum(each.lost for each in accepted),
@@ -636,7 +635,7 @@ class Verification:
                 doubts_everything=True,
             )
 
-    def _check_frontier(self, there: TopicSnapshot) -> model.Waiting:
+    def _check_frontier(self, there: TopicSnapshot) -> result.Waiting:
         """I9: nothing after the ledger's end left Kafka unread; what waits is counted."""
         topics = there.of(self._known_topics(there))
         self.findings.checked[Invariant.FRONTIER] += len(topics.last)
@@ -683,7 +682,7 @@ class Verification:
         what = f"the last stream ({last.run}) did not finish" if last else "though a stream ran"
         self.findings.add(Invariant.FRONTIER, f"nothing was published: {what}")
 
-    def _check_limits(self, waiting: model.Waiting, began: datetime) -> list[model.Limit]:
+    def _check_limits(self, waiting: result.Waiting, began: datetime) -> list[result.Limit]:
         """I10: the pipeline's own limits hold."""
         is_running = self.ingest_is_running or self.folder.is_being_written() or self._published_meanwhile > 0
         limits = self.pipeline.limits

@@ -16,8 +16,7 @@ from headrace.kafka.offsets import TopicPartition
 from headrace.ledger.entries import COLUMNS, DataFile, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.report import model
-from headrace.verify import engine
+from headrace.verify import engine, result
 from headrace.verify.accepted import Accepted
 from headrace.verify.files import has_columns
 from headrace.verify.resources import raise_if_short
@@ -40,11 +39,11 @@ _FIRST = """
 class Contents:
     """What the micro-batches of a scope hold."""
 
-    balance: list[model.Balance]
-    quarantine: list[model.Reason]
-    kept_per_minute: list[model.Minute]
-    samples: list[model.Sample]
-    micro_batches: list[model.MicroBatch]
+    balance: list[result.Balance]
+    quarantine: list[result.Reason]
+    kept_per_minute: list[result.Minute]
+    samples: list[result.Sample]
+    micro_batches: list[result.MicroBatch]
 
     @classmethod
     def of(
@@ -60,16 +59,16 @@ class Contents:
         found = samples(chosen, [kept for kept, _ in there], ask)
         return cls(
             balance=balance(chosen, accepted),
-            quarantine=[model.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons],
-            kept_per_minute=[model.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
+            quarantine=[result.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons],
+            kept_per_minute=[result.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
             samples=found,
             micro_batches=[_micro_batch(entry, accepted) for entry in chosen],
         )
 
 
-def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[model.Balance]:
+def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[result.Balance]:
     """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
-    stretches: dict[TopicPartition, list[model.Balance]] = {}
+    stretches: dict[TopicPartition, list[result.Balance]] = {}
     for row in sorted(
         (row for entry in chosen for row in _rows(entry, accepted)), key=lambda row: (row.topic, row.partition, row.from_offset)
     ):
@@ -82,18 +81,18 @@ def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[model.Balance]:
     return [row for _, rows in sorted(stretches.items()) for row in rows]
 
 
-def _rows(entry: Entry, accepted: Accepted) -> Iterator[model.Balance]:
+def _rows(entry: Entry, accepted: Accepted) -> Iterator[result.Balance]:
     """What an entry accounts for: a micro-batch's ranges, or offsets behind them that were accepted as lost."""
     for account in entry.accounts:
         lost = accepted.lost_of(account.range)
-        yield model.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
+        yield result.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
     for each in accepted.moved(entry):
-        yield model.Balance(**msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each))
+        yield result.Balance(**msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each))
 
 
 def samples(
     chosen: Sequence[Entry], kept: Sequence[dict[str, Path]], ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]]
-) -> list[model.Sample]:
+) -> list[result.Sample]:
     """A few kept rows, shortened, from as many partitions as there are.
 
     kept  for each entry the files with its kept rows that can be read, by name
@@ -113,7 +112,7 @@ def samples(
     ]
     in_turn = [row for rows in itertools.zip_longest(*found) for row in rows if row is not None]
     return [
-        model.Sample(
+        result.Sample(
             topic=topic,
             partition=partition,
             offset=offset,
@@ -139,9 +138,9 @@ def _readable(place: Path, files: Iterable[DataFile], schema: pa.Schema, *, dama
     return {name: path for name, path in paths.items() if (has_columns(path, schema) if damaged else path.exists())}
 
 
-def _micro_batch(entry: Entry, accepted: Accepted) -> model.MicroBatch:
+def _micro_batch(entry: Entry, accepted: Accepted) -> result.MicroBatch:
     files = [*entry.events, *entry.quarantine]
-    return model.MicroBatch(
+    return result.MicroBatch(
         id=entry.number,
         published_at=entry.published_at,
         seconds=(entry.published_at - entry.planned_at).total_seconds(),

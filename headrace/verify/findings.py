@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.kafka.offsets import OffsetRange, TopicPartition
-from headrace.report import model
+from headrace.verify import result
 
 SHOWN = 20
 """Findings kept per invariant; all are counted."""
@@ -64,7 +64,7 @@ class Findings:
     """Collects what was checked and found; equal findings about records are told once, with their offsets."""
 
     checked: Counter[Invariant] = field(default_factory=Counter)
-    found_by_invariant: dict[Invariant, list[model.Finding]] = field(default_factory=dict)
+    found_by_invariant: dict[Invariant, list[result.Finding]] = field(default_factory=dict)
     count: Counter[Invariant] = field(default_factory=Counter)
     broken: set[Invariant] = field(default_factory=set)
     unchecked: set[Invariant] = field(default_factory=set)
@@ -80,7 +80,7 @@ class Findings:
     """Whether something is wrong with what all micro-batches rest on, so that none is proven by this run."""
 
     def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, doubts_everything: bool = False, **where: Any) -> None:
-        """One finding; `where` as in `headrace.report.model.Finding`."""
+        """One finding; `where` as in `headrace.verify.result.Finding`."""
         self.count[invariant] += 1
         self.doubts_everything |= doubts_everything
         self._remember(invariant, where.get("micro_batch"), where.get("receipt"))
@@ -88,7 +88,7 @@ class Findings:
             self.broken.add(invariant)
         known = self.found_by_invariant.setdefault(invariant, [])
         if len(known) < SHOWN:
-            known.append(model.Finding(message=_encodable(message), **where))
+            known.append(result.Finding(message=_encodable(message), **where))
 
     def add_range(self, invariant: Invariant, message: str, offset_range: OffsetRange, *, unverifiable: bool = False, **where: Any) -> None:
         """One finding about an offset range."""
@@ -141,22 +141,22 @@ class Findings:
         """Not all of it could be looked at; if nothing is found, the invariant is neither held nor broken."""
         self.unchecked.add(invariant)
 
-    def invariants(self) -> list[model.Invariant]:
+    def invariants(self) -> list[result.Invariant]:
         """The outcome of each invariant."""
         self.tell_groups()
         outcome = []
         for invariant, (title, unit) in TITLES.items():
             found = self.found_by_invariant.get(invariant, [])
             if invariant in self.broken:
-                state = model.InvariantState.BROKEN
+                state = result.InvariantState.BROKEN
             elif self.count[invariant]:
-                state = model.InvariantState.UNVERIFIABLE
+                state = result.InvariantState.UNVERIFIABLE
             elif invariant in self.unchecked:
-                state = model.InvariantState.NOT_CHECKED
+                state = result.InvariantState.NOT_CHECKED
             else:
-                state = model.InvariantState.HELD
+                state = result.InvariantState.HELD
             outcome.append(
-                model.Invariant(
+                result.Invariant(
                     id=invariant.value,
                     title=title,
                     state=state,

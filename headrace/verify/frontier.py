@@ -10,7 +10,7 @@ from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
 from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.receipts import Receipt
-from headrace.report.model import Hidden, Waiting, WaitingPartition
+from headrace.verify.result import Hidden, Waiting, WaitingPartition
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much a producer's clock may be ahead of this one."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from headrace.ledger.progress import History, Verified
-from headrace.report import model
+from headrace.verify import result
 from headrace.verify.scope import Scope
 
 SHARE = 32
@@ -18,11 +18,11 @@ def share(verified: Verified, scope: set[int]) -> list[int]:
     return [number for place in range(first, first + count) if (number := place % (last + 1)) not in scope]
 
 
-def account(verified: Verified, checked: list[int], scope: Scope, began: datetime) -> model.History:
+def account(verified: Verified, checked: list[int], scope: Scope, began: datetime) -> result.History:
     """What the report says of it."""
     at = verified.history.next
     after = advanced(verified, scope, began, at)
-    return model.History(checked=[checked[0], checked[-1]] if checked else [], began=at, until=after.until, at=after.at)
+    return result.History(checked=[checked[0], checked[-1]] if checked else [], began=at, until=after.until, at=after.at)
 
 
 def advanced(verified: Verified, scope: Scope, began: datetime, looked_from: int) -> History:

@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 
-from headrace.contract.limits import Limits, written
+from headrace.contract.limits import Limits
+from headrace.durations import written
 from headrace.errors import LedgerError
 from headrace.ledger.entries import Entry, read_link
 from headrace.ledger.folder import Folder
-from headrace.report.model import Limit, Waiting
 from headrace.text import duration
+from headrace.verify.result import Limit, Waiting
 
 LEAST_RECORDS = 1_000
 """A share is taken over at least as many records, where there are as many: of ten records one is no rate."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
@@ -12,10 +13,9 @@ from headrace.errors import LedgerError
 from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.report.html import Unusable
-from headrace.report.model import Report
 from headrace.text import beginning
 from headrace.verify.files import has_columns
+from headrace.verify.result import Report
 
 SAMPLES, SAMPLES_OF_EACH = 20, 5
 """In all, and of one reason and field."""
@@ -26,6 +26,22 @@ KEY_BYTES, VALUE_BYTES = 60, 300
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LedgerError)
 """Files may have changed since they were checked. Whether they are as published is not for samples to say."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """One quarantined record. The page alone shows any: `report.json` holds none.
+
+    key, value  their beginnings as text (`text.beginning`)
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    field: str | None
+    key: str | None
+    value: str | None
 
 
 def samples(folder: Folder, report: Report) -> list[Unusable]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 
@@ -27,12 +27,10 @@ from headrace.ledger.progress import (
     stored_verified,
 )
 from headrace.ledger.receipts import receipt_sha256
-from headrace.report import wording
-from headrace.report.html import render
-from headrace.report.model import HELD, Report
-from headrace.report.stored import PAGE, expire, found_good, highest_number
-from headrace.verify import history, per_minute, quarantined
+from headrace.verify import history, per_minute
+from headrace.verify.result import HELD, Report
 from headrace.verify.scope import Scope
+from headrace.verify.stored import PAGE, expire, found_good, highest_number
 
 log = logging.getLogger("headrace")
 
@@ -56,16 +54,25 @@ def draw_number(folder: Folder, purpose: str) -> int:
     return number
 
 
-def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
-    """Remember what was proven; write `report.html` beside `report.json` once the outcome is certain. Then remove what is no longer kept.
+def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]) -> int | None:
+    """Remember what was proven. Then remove what is no longer kept.
 
-    Returns the number of the last report that proved something, if that is not announced yet.
+    Args:
+        folder: The pipeline's folder.
+        pipeline: Its file.
+        scope: What the run was to check.
+        report: What it found.
+        write_page: Writes `report.html`; called once the outcome is certain.
 
-    Raises `BrokenInvariantError` on red. Raises `LedgerError` if the report is not one of this scope, or the folder was reset meanwhile:
-    then nothing is said of what is there now.
+    Returns:
+        Number of the last report that proved something, if that is not announced yet.
+
+    Raises:
+        BrokenInvariantError: A green report is not the last word: a newer one has found a problem.
+        LedgerError: The report is not one of this scope, or the folder was reset meanwhile. Then nothing is said of what is there now.
     """
     try:
-        return _conclude(folder, pipeline, scope, report)
+        return _conclude(folder, pipeline, scope, report, write_page)
     finally:
         tidy(folder, pipeline.retention)
 
@@ -89,22 +96,20 @@ def tidy(folder: Folder, retention: Retention) -> None:
         log.info("removed what the pipeline keeps no longer: reports %d, receipts %d", reports, receipts)
 
 
-def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
-    page = folder.report(report.run) / PAGE
-    green = wording.outcome(report).green
-    if green:
+def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]) -> int | None:
+    if report.is_green:
         _require_whole(folder, scope, report)
     with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
         identity, known = read_identity(folder), read_verified(folder)
         is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
         if scope.checkpoint and is_another:
             raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
-        if not green:
+        if not report.is_green:
             # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
-            if not page.exists() and not is_of_another_checkpoint(folder):
+            if not (folder.report(report.run) / PAGE).exists() and not is_of_another_checkpoint(folder):
                 _settle(folder, known, identity, scope, report, _changed(folder, known, scope, report))
-            documents.replace(page, render(report, quarantined.samples(folder, report)).encode())
-            raise BrokenInvariantError(diagnosis(report, page))
+            write_page()
+            return None
         if changed := _changed(folder, known, scope, report):
             names = [_name(each) for each in sorted(changed, key=str)]
             raise LedgerError(
@@ -115,7 +120,7 @@ def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) 
     newer += [f"the batch of run {run}" for run in sorted(report.hashes.receipts) if run in verified.recheck_receipts]
     if newer:
         raise BrokenInvariantError(f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.")
-    documents.replace(page, render(report, quarantined.samples(folder, report)).encode())
+    write_page()
     if pipeline.kept_per_minute:
         per_minute.extend(folder, verified)
     return verified.proved_by if verified.proved_by > verified.announced else None
@@ -233,14 +238,3 @@ def _last_records(known: Verified, report: Report) -> list[LastRecord]:
         if each.place not in places or places[each.place].offset < each.offset:
             places[each.place] = each
     return [places[place] for place in sorted(places)]
-
-
-def diagnosis(report: Report, page: Path) -> str:
-    """What a red report comes down to: per broken invariant the first finding, where it is, and what to do."""
-    lines = [wording.outcome(report).sentence]
-    for invariant in wording.broken(report):
-        first = invariant.findings[0]
-        others = f" (and {invariant.found - 1:,} more)" if invariant.found > 1 else ""
-        lines.append(f"{invariant.id}: {first.message}{wording.where(first)}{others}")
-        lines.append(f"  Do: {wording.advice(invariant, report.pipeline).do}")
-    return "\n".join([*lines, wording.afterwards(report.pipeline), f"The whole account: {page}"])

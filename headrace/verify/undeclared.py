@@ -7,8 +7,8 @@ from itertools import cycle, islice, repeat
 from typing import Any
 
 from headrace.contract.verdicts import Contract, Format
-from headrace.report import model
 from headrace.text import shortened
+from headrace.verify import result
 from headrace.verify.decode import Decoded, decoder
 
 SAMPLE = 10_000
@@ -49,7 +49,7 @@ class Undeclared:
                 self._names[short] += 1
 
     @property
-    def account(self) -> model.Undeclared | None:
+    def account(self) -> result.Undeclared | None:
         """What the report says; `None` if no JSON record was looked at."""
         names = sorted(self._names, key=lambda name: (-self._names[name], name))
-        return model.Undeclared(sample=self._records, fields=names[:MOST_NAMES], more=len(names) > MOST_NAMES) if self._records else None
+        return result.Undeclared(sample=self._records, fields=names[:MOST_NAMES], more=len(names) > MOST_NAMES) if self._records else None

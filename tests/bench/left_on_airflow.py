@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from headrace.airflow.names import INGEST, VERIFY
-from headrace.contract.limits import UNITS
+from headrace.durations import UNITS
 from headrace.ledger.folder import Folder
 from headrace.local import airflow, housekeeping
 from headrace.local.layout import MARK, Layout

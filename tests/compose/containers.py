@@ -17,9 +17,9 @@ from typing import Any
 from headrace import documents
 from headrace.ledger.folder import Folder
 from headrace.local.rest import Airflow, Run
-from headrace.report.model import Report
-from headrace.report.stored import find
 from headrace.settings import ROOT
+from headrace.verify.result import Report
+from headrace.verify.stored import find
 
 PROJECT = "headrace-test"
 LABEL = f"label=com.docker.compose.project={PROJECT}"

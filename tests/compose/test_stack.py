@@ -22,8 +22,8 @@ from headrace.ledger.folder import Folder
 from headrace.local import compose
 from headrace.local.layout import Layout
 from headrace.local.rest import UNFINISHED_TASK
-from headrace.report.model import Report
 from headrace.settings import ROOT
+from headrace.verify.result import Report
 from scheduler import running
 from tests.compose.containers import LABEL, PROJECT, Stack, ended, finished, free_ports, run_in, wait_until
 

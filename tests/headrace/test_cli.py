@@ -11,7 +11,7 @@ from headrace import cli, verbs
 from headrace.errors import Exit, RedError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.local import connections, stack
-from headrace.report.stored import PAGE, store
+from headrace.verify.stored import PAGE, store
 from tests.headrace.report.examples import report
 
 

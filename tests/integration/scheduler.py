@@ -22,8 +22,8 @@ from headrace.local.console import Say
 from headrace.local.layout import Layout
 from headrace.local.rest import Airflow, Run, Task
 from headrace.local.services import Supervisor
-from headrace.report.model import ReceiptState, Report
 from headrace.settings import ROOT, Settings
+from headrace.verify.result import ReceiptState, Report
 from tests.headrace.report.page import Page
 
 T = TypeVar("T")

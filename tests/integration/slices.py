@@ -12,12 +12,12 @@ from headrace.kafka.client import Kafka
 from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt
-from headrace.report.model import Report
-from headrace.report.stored import store
-from headrace.report.wording import RED
+from headrace.report.conclusion import conclude
 from headrace.verify.check import Verification
+from headrace.verify.result import RED, Report
 from headrace.verify.scope import everything, since_verified
-from headrace.verify.settle import conclude, draw_number
+from headrace.verify.settle import draw_number
+from headrace.verify.stored import store
 from producers.batch import produce_batch
 from spark_apps import filter_stream
 

@@ -24,8 +24,8 @@ from pyspark.sql import SparkSession
 
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import EMPTY
-from headrace.report.model import InvariantState, State
 from headrace.report.wording import readers
+from headrace.verify.result import InvariantState, State
 from ledgers import Ledger, others
 
 Seen = tuple[list[str], list[str]] | str

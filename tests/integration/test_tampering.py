@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.publish import EMPTY, data_files
-from headrace.report.model import Finding, InvariantState
+from headrace.verify.result import Finding, InvariantState
 from slices import TEXT, Slice, broken
 
 

@@ -18,8 +18,8 @@ from headrace.local import compose, demo
 from headrace.local.console import Say
 from headrace.local.rest import FileError, Run, Task
 from headrace.report import console
-from headrace.report.model import ReceiptState, Report
 from headrace.settings import Settings
+from headrace.verify.result import ReceiptState, Report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from headrace.report.model import (
+from headrace.verify.result import (
     Balance,
     Finding,
     Hashes,

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from headrace.report.html import MOST_ROWS, Unusable, notice, render
-from headrace.report.model import Balance, InvariantState, Minute, Report, Sample, State, Totals, Undeclared
+from headrace.report.html import MOST_ROWS, notice, render
+from headrace.verify.quarantined import Unusable
+from headrace.verify.result import Balance, InvariantState, Minute, Report, Sample, State, Totals, Undeclared
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 from tests.headrace.report.page import Page
 

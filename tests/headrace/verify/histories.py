@@ -34,12 +34,13 @@ from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import Entry
 from headrace.ledger.folder import Folder
 from headrace.report import wording
-from headrace.report.model import Report
-from headrace.report.stored import store
+from headrace.report.conclusion import conclude
 from headrace.verify import engine
 from headrace.verify.check import Verification
+from headrace.verify.result import RED, Report
 from headrace.verify.scope import everything, since_verified
-from headrace.verify.settle import conclude, draw_number
+from headrace.verify.settle import draw_number
+from headrace.verify.stored import store
 from oracle import Broker, Disk, Expected, Knowledge, Oracle, Record, judged, log_of
 from spark_apps import filter_stream, publisher
 
@@ -410,7 +411,7 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
     uncounted  partitions whose gaps the oracle can't count
     """
     found = {each.id: each.findings for each in report.invariants}
-    messages = {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in wording.RED}
+    messages = {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}
     gaps: Counter[Any] = Counter()
     for row in report.balance:
         if (place := (row.topic, row.partition)) not in uncounted:

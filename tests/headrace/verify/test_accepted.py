@@ -21,7 +21,7 @@ from headrace.ledger.progress import read_verified
 from headrace.report import wording
 from headrace.report.console import show, task_log
 from headrace.report.html import render
-from headrace.report.model import ReceiptState
+from headrace.verify.result import ReceiptState
 from headrace.verify.scope import of_run, since_verified
 from ledgers import GAP, Ledger, batch, others
 
@@ -96,7 +96,7 @@ def test_the_balance_shows_lost_offsets_and_still_adds_up(tmp_path: Path, capsys
     one.publish(2, 32, 60)
     report = one.look(one.everything)
     (row,) = report.balance
-    assert (row.from_offset, row.until_offset, row.lost, wording.difference(row)) == (0, 60, 12, 0)
+    assert (row.from_offset, row.until_offset, row.lost, row.difference) == (0, 60, 12, 0)
     assert wording.outcome(report).green
     assert "12 lost" in wording.outcome(report).headline
     show(report, task_log())

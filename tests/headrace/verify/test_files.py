@@ -20,10 +20,10 @@ from headrace.ledger.entries import entries
 from headrace.ledger.folder import ENTRY
 from headrace.ledger.progress import read_verified
 from headrace.ledger.publish import EMPTY, schemas
-from headrace.report.model import Finding
-from headrace.report.stored import PAGE
 from headrace.verify.files import WrongFileError, check_empty, check_folder, check_listing, check_unnamed, has_columns, read_footer
 from headrace.verify.findings import Findings
+from headrace.verify.result import Finding
+from headrace.verify.stored import PAGE
 from ledgers import Ledger, others
 
 KINDS = ("events", "quarantine")

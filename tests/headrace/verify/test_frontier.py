@@ -18,8 +18,8 @@ from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified
 from headrace.ledger.receipts import ReceiptState
 from headrace.report import wording
-from headrace.report.model import Finding, Report
 from headrace.verify.frontier import age
+from headrace.verify.result import Finding, Report
 from headrace.verify.scope import Scope
 from ledgers import GAP, LATER, FakeKafka, Ledger, batch, others
 

@@ -23,11 +23,11 @@ from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.entries import COLUMNS, DataFile, Span, entries, entry_path, read_link
 from headrace.ledger.publish import schemas
 from headrace.ledger.receipts import key, key_prefix
-from headrace.report.model import Report
 from headrace.verify import engine, groups
 from headrace.verify.groups import Group, grouped
 from headrace.verify.judge import Judge
 from headrace.verify.readable import Readable
+from headrace.verify.result import Report
 from headrace.verify.scope import everything
 from ledgers import GAP, MOMENT, Ledger, Record, batch, cluster, forged, others
 

@@ -23,9 +23,9 @@ from headrace.ledger.progress import completed_receipts, read_verified, roll_bac
 from headrace.ledger.publish import EMPTY
 from headrace.ledger.receipts import Receipt, ReceiptState
 from headrace.report import wording
-from headrace.report.stored import find
+from headrace.report.conclusion import conclude
 from headrace.verify.scope import Scope, of_run, since_verified
-from headrace.verify.settle import conclude
+from headrace.verify.stored import find
 from ledgers import GAP, MOMENT, PLACE, FakeKafka, Ledger, batch, cluster, forged, others
 
 THERE = cluster({0: 0}, {0: 15})

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.contract.limits import seconds
 from headrace.contract.pipeline import Pipeline
+from headrace.durations import seconds
 from headrace.errors import MistakeError, PipelineFileError
 from headrace.ledger.entries import Entry, entry_path
 from headrace.ledger.progress import Streamed, read_verified
 from headrace.preflight import check_file, longest_interval
 from headrace.report import wording
-from headrace.report.model import Report
 from headrace.verify.check import Verification
+from headrace.verify.result import Report
 from headrace.verify.scope import since_verified
 from headrace.verify.settle import draw_number
 from ledgers import MOMENT, Ledger, others

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.report.html import Unusable
-from headrace.report.stored import PAGE
 from headrace.verify import quarantined
+from headrace.verify.quarantined import Unusable
+from headrace.verify.stored import PAGE
 from ledgers import Ledger, others
 
 Row = tuple[bytes | None, str, str | None]

@@ -18,12 +18,12 @@ from headrace.ledger.entries import Entry, entry_path, newest_link
 from headrace.ledger.progress import Streamed, read_verified, roll_back
 from headrace.ledger.receipts import ReceiptState
 from headrace.report import wording
-from headrace.report.model import Report
-from headrace.report.stored import Of, find, of_run, store
 from headrace.verify.check import Verification
+from headrace.verify.result import Report
 from headrace.verify.scope import Scope, since_verified
 from headrace.verify.scope import of_run as scope_of_run
 from headrace.verify.settle import draw_number
+from headrace.verify.stored import Of, find, of_run, store
 from ledgers import GAP, Ledger, batch, forged, others
 
 

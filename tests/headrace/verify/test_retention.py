@@ -17,10 +17,11 @@ from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
 from headrace.ledger.progress import Mark, Verified, completed_receipts, read_streamed, read_verified
 from headrace.ledger.receipts import Receipt, receipt_of, receipts
-from headrace.report.stored import DOCUMENT, PAGE, Of, expire, find, highest_number, of_run
+from headrace.report.conclusion import conclude
 from headrace.verify.scope import Scope, everything, since_verified
 from headrace.verify.scope import of_run as scope_of_run
-from headrace.verify.settle import LOT, conclude, tidy
+from headrace.verify.settle import LOT, tidy
+from headrace.verify.stored import DOCUMENT, PAGE, Of, expire, find, highest_number, of_run
 from ledgers import Ledger, batch, others
 
 DAY = 86_400.0
@@ -85,7 +86,7 @@ def test_what_is_young_is_not_even_read(tmp_path: Path, monkeypatch: pytest.Monk
         ingests(one, number)
         assert one.verify() == {}
     passes(one.folder, 10 * DAY + 60)
-    monkeypatch.setattr("headrace.report.stored._decoded", None)
+    monkeypatch.setattr("headrace.verify.stored._decoded", None)
     monkeypatch.setattr(verified_receipts, "journaled", None)
     tidy(one.folder, RETENTION)
     assert len(reported(one.folder)) == 2

@@ -16,12 +16,13 @@ from headrace.ledger.entries import Entry, entry_path, newest_link
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import History, Streamed, read_verified, roll_back
 from headrace.report import wording
-from headrace.report.model import Report
-from headrace.report.stored import Of, find, of_run, store
+from headrace.report.conclusion import conclude
 from headrace.reset import reset
 from headrace.verify import per_minute
+from headrace.verify.result import Report
 from headrace.verify.scope import Scope, since_verified, with_new
-from headrace.verify.settle import announced, conclude
+from headrace.verify.settle import announced
+from headrace.verify.stored import Of, find, of_run, store
 from ledgers import GAP, Ledger, batch, forged, others
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import ledgers
-from headrace.report.model import InvariantState, Undeclared
 from headrace.verify import engine, undeclared
 from headrace.verify.judge import Judge
+from headrace.verify.result import InvariantState, Undeclared
 from ledgers import Ledger
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT
 

@@ -17,8 +17,8 @@ from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
 from headrace.ledger.receipts import Receipt, key_prefix, receipt_by_prefix, receipt_of, receipt_sha256, receipts
+from headrace.report.conclusion import conclude
 from headrace.verify.scope import everything, of_run, since_verified
-from headrace.verify.settle import conclude
 from ledgers import Ledger, batch, others
 
 

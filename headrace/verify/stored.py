@@ -15,7 +15,7 @@ from headrace import documents
 from headrace.errors import LedgerError, MistakeError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 from headrace.ledger.progress import entry_sha256, read_verified
-from headrace.report.model import ABOUT_WHAT_COMES, LOOKED_AT, InvariantState, ReceiptState, Report
+from headrace.verify.result import ABOUT_WHAT_COMES, LOOKED_AT, InvariantState, ReceiptState, Report
 
 PAGE = "report.html"
 DOCUMENT = "report.json"

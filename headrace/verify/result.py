@@ -27,6 +27,9 @@ class InvariantState(StrEnum):
     """Nothing was found, and not all of it could be looked at."""
 
 
+RED = frozenset({InvariantState.BROKEN, InvariantState.UNVERIFIABLE})
+
+
 class ReceiptState(StrEnum):
     """What verify could say about a receipt: `open` and `pending` ones are no part of what was published yet."""
 
@@ -91,6 +94,16 @@ class Balance(Part, frozen=True, kw_only=True):
     gaps: int
     lost: int = 0
     """Never published, gone from Kafka, and accepted."""
+
+    @property
+    def records(self) -> int:
+        """How many records were found in the offsets."""
+        return self.kept + self.filtered + self.quarantined
+
+    @property
+    def difference(self) -> int:
+        """Offsets that nothing accounts for; negative if more is counted than there are offsets."""
+        return self.until_offset - self.from_offset - self.records - self.gaps - self.lost
 
 
 class Accepted(Part, frozen=True, kw_only=True):
@@ -331,3 +344,14 @@ class Report(Document, frozen=True, kw_only=True):
     """Folder of the kept records."""
     quarantined_records: str
     """Folder of the quarantined records."""
+
+    @property
+    def broken(self) -> list[Invariant]:
+        """The invariants that make the run red, the unverifiable ones included. The files come first: what is wrong with them explains other findings."""
+        found = [invariant for invariant in self.invariants if invariant.state in RED]
+        return sorted(found, key=lambda invariant: invariant.id != "I8")
+
+    @property
+    def is_green(self) -> bool:
+        """Whether everything holds. A report whose own figures contradict a green state is not green."""
+        return self.state is State.GREEN and not self.broken and not any(row.difference for row in self.balance)
