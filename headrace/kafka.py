@@ -65,11 +65,11 @@ TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 DEFAULT_TRANSACTION_TIMEOUT = 900.0
 """Seconds; Kafka's default for that setting."""
 BOOTSTRAP = "bootstrap.servers"
-ADDRESS = (
-    "If the address is wrong, correct the connection kafka_default (Admin → Connections), or delete it and run `headrace up`, which writes the embedded "
-    "stack's again; or name the right one where you have named another."
-)
-ELSEWHERE = "If it does, this address is for clients elsewhere, such as those in its containers."
+ADVERTISED = "what the broker advertises (advertised.listeners)"
+ADVICE = {
+    BOOTSTRAP: "If the address is wrong, correct it in the connection kafka_default (Admin → Connections), or wherever you gave another.",
+    ADVERTISED: "If it runs, this address is for clients elsewhere, such as those in its containers.",
+}
 """What to do about an address at which nothing answers."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
@@ -130,7 +130,7 @@ class Kafka:
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
-            self._knock(self.servers.split(","), BOOTSTRAP)
+            self._reach(self.servers, BOOTSTRAP)
             try:
                 self._admin = AdminClient({**self.config, "error_cb": self._hear})
             except KafkaException as error:
@@ -149,7 +149,7 @@ class Kafka:
         """
         brokers = self._brokers()
         for broker in brokers:
-            self._knock([f"{broker.host}:{broker.port}"], f"what the broker at {self.servers} advertises (advertised.listeners)")
+            self._reach(f"{broker.host}:{broker.port}", ADVERTISED)
         return len(brokers)
 
     def _brokers(self) -> list[BrokerMetadata]:
@@ -172,7 +172,7 @@ class Kafka:
                     raise self._failed(error.args[0], began) from None
                 if not has_said:
                     has_said = True
-                    log.warning("Kafka at %s does not answer yet; it is asked for up to %.0f s.", self.servers, self.patience)
+                    log.warning("Kafka at %s does not answer yet; retrying for up to %.0f s.", self.servers, self.patience)
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -383,28 +383,16 @@ class Kafka:
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }
 
-    def _knock(self, addresses: Iterable[str], what: str) -> None:
-        failures = []
-        for address in addresses:
-            host, _, port = address.strip().rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
-            except socket.gaierror:
-                failures.append(f"{address} (this machine can't resolve the name {host})")
-            except ConnectionRefusedError:
-                failures.append(f"{address} (connection refused: nothing listens there)")
-            except TimeoutError:
-                failures.append(
-                    f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
-                )
-            except (OSError, ValueError) as error:
-                failures.append(f"{address} ({error})")
-            else:
-                return
-        raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and where. "
-            + (ADDRESS if what == BOOTSTRAP else ELSEWHERE)
-        )
+    def _reach(self, addresses: str, what: str) -> None:
+        """Raise `BrokerError` if none of the addresses can be reached.
+
+        what  they are, as in `ADVICE`
+        """
+        if failures := _knock(addresses):
+            raise BrokerError(
+                f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
+                f"where. {ADVICE[what]}"
+            )
 
     def _positions(self, topics: Iterable[str], spec: OffsetSpec, *, committed: bool = True) -> Positions:
         partitions = [
@@ -447,10 +435,11 @@ class Kafka:
         what   what could not be done
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
-        try:
-            self._knock(self.servers.split(","), BOOTSTRAP)
-        except BrokerError as error:
-            return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
+        if failures := _knock(self.servers):
+            return BrokerError(
+                f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago, and now it can't be, at {', '.join(failures)}. `headrace status` shows "
+                "whether the stack's own broker runs, and names its log."
+            )
         return BrokerError(
             f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
             "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
@@ -476,6 +465,28 @@ class Kafka:
 
     def _refused(self, operation: str, topic: str) -> AccessError:
         return AccessError(self.servers, operation, topic, self._user)
+
+
+def _knock(addresses: str) -> list[str]:
+    """Why none of some addresses can be reached; empty if one can."""
+    failures = []
+    for address in addresses.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+        except socket.gaierror:
+            failures.append(f"{address} (this machine can't resolve the name {host})")
+        except ConnectionRefusedError:
+            failures.append(f"{address} (connection refused: nothing listens there)")
+        except TimeoutError:
+            failures.append(
+                f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
+            )
+        except (OSError, ValueError) as error:
+            failures.append(f"{address} ({error})")
+        else:
+            return []
+    return failures
 
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
