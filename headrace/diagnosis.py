@@ -25,6 +25,11 @@ class Known:
         return self.means.format(kafka=kafka, waited=f"{int(found.get('ms') or 0) / 1000:.0f} s", **found)
 
 
+DRIVER_MEMORY = (
+    "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory in "
+    "spark_apps/conf/spark-defaults.conf."
+)
+
 KNOWN = (
     Known(
         r"NoClassDefFoundError: \S*LogKeys|Failed to find data source: kafka|NoSuchMethodError.*[Kk]afka",
@@ -56,18 +61,21 @@ KNOWN = (
     ),
     Known(
         r"No space left on device|Disk quota exceeded",
-        "The disk is full: that of the data folder, or of Spark's temporary files (`headrace doctor` shows both). Nothing half-written is published; "
+        "The disk is full: that of the data folder, or of Spark's temporary files. Nothing half-written is published; "
         "make room and run this again.",
     ),
     Known(
-        r"executor \d+\b[\s\S]*?(?:OutOfMemoryError|exited with code 52\b)",
-        "A Spark executor ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.executor.memory in "
-        "spark_apps/conf/spark-defaults.conf, and what a worker may give (in docker-compose.yml --memory of spark-worker).",
+        r"Terminating due to java.lang.OutOfMemoryError|[Ee]rror code is: 52\b",
+        DRIVER_MEMORY,
     ),
     Known(
-        r"OutOfMemoryError|GC overhead limit|[Ee]rror code is: 52\b",
-        "Spark's driver ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.driver.memory in "
-        "spark_apps/conf/spark-defaults.conf.",
+        r"executor \d+\b[\s\S]{0,2000}?(?:OutOfMemoryError|exited with code 52\b)",
+        "A Spark executor ran out of memory. Lower max_records_per_micro_batch in the pipeline file, or raise spark.executor.memory in "
+        "spark_apps/conf/spark-defaults.conf, and the worker's --memory in docker-compose.yml.",
+    ),
+    Known(
+        r"OutOfMemoryError|GC overhead limit",
+        DRIVER_MEMORY,
     ),
     Known(
         r"[Tt]imestamp\D{0,40}\d+.*overflow|overflow.*[Tt]imestamp",
@@ -100,8 +108,7 @@ def of_system(error: OSError | MemoryError, place: str = "a file in the data fol
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return ResourceError(
-                f"The disk is full: {where} could not be written. Make room (`headrace doctor` shows how much there is), or name folders elsewhere in "
-                "HEADRACE_HOME and HEADRACE_DATA."
+                f"The disk is full: {where} could not be written. Make room, or name folders elsewhere in HEADRACE_HOME and HEADRACE_DATA."
             )
         case errno.EMFILE | errno.ENFILE | errno.ENOMEM:
             return ResourceError(f"{where} can't be opened: {error.strerror}. Stop something else, or raise the limit (`ulimit -n`).")

@@ -21,7 +21,7 @@ from headrace.ledger.identity import read_identity
 FOUR_YEARS = 4 * 365 + 1
 """In days."""
 LEAST_FREE_BYTES = 500 << 20
-ELSEWHERE = "set HEADRACE_DATA to another folder, for all pipelines, and start the stack again."
+ANOTHER_DISK = "set HEADRACE_DATA to a folder on another disk and start the stack again; it holds all pipelines."
 _CORE = re.compile(r"spark-core_2\.13-(?P<spark>\d[\w.]*)\.jar")
 _CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
 
@@ -111,7 +111,7 @@ def check_writable(data: Path) -> int:
     except OSError as error:
         is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise (ResourceError if is_full else UnwritableError)(
-            f"{data} can't be written: {error.strerror}. {'Make room' if is_full else 'Change its owner'}, or {ELSEWHERE}"
+            f"{data} can't be written: {error.strerror}. {'Make room' if is_full else 'Change its owner'}, or {ANOTHER_DISK}"
         ) from error
     return check_room(data)
 
@@ -122,6 +122,6 @@ def check_room(data: Path) -> int:
     free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
         raise SurroundingsError(
-            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ELSEWHERE}"
+            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ANOTHER_DISK}"
         )
     return free

@@ -6,9 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from headrace.local import spark as local_spark
 from headrace.local import stack
@@ -18,8 +20,8 @@ from headrace.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"
 
-REAL = "real parts"
-"""The tests that share a broker and a Spark session: one process runs them, while another runs the others."""
+REAL = ("tests/integration/", "tests/spark_apps/")
+"""Where the tests are that share a broker and a Spark session: one process runs them, while another runs the others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,14 +36,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
-        if INTEGRATION in item.path.parents or "layout" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(REAL))
 
     def place(item: pytest.Item) -> tuple[bool, ...]:
         is_beside = "random_runs" in getattr(item, "fixturenames", ())
         return not (is_beside and item.name.endswith("begin")), INTEGRATION in item.path.parents, is_beside
 
     items.sort(key=place)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give all tests with real parts to one process, in their order."""
+
+    class Apart(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "real parts" if nodeid.startswith(REAL) else nodeid
+
+    return Apart(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,9 @@ REMOVED = "One that is older than the pipeline keeps its reports is removed ([re
 
 REPAIRED = "The log of its last task says what it did, and what to run now. Every later report of the pipeline names what was accepted."
 
+AGAIN = "When that is mended, trigger a new run."
+MENDED = "When that is mended, clear the task: the run goes on from there. What was published before stays published."
+
 MOST_TASKS = 5
 """That a page names: a mapped task may fail a thousand times."""
 
@@ -80,7 +83,7 @@ def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.
     """
     if dag_id == REPAIR:
         tasks = look() if run_id else []
-        return _tasks(tasks) if tasks else _notice("A repair has no report", REPAIRED)
+        return _tasks(tasks, AGAIN, "A repair has no report") if tasks else _notice("A repair has no report", REPAIRED)
     pipeline, suffix = _pipeline(dag_id)
     if not pipeline or not run_id:
         return _notice("No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports.")
@@ -110,8 +113,12 @@ def _pipeline(dag_id: str) -> tuple[str, str]:
     return next(((dag_id.removesuffix(suffix), suffix) for suffix in (VERIFY, INGEST) if dag_id.endswith(suffix)), ("", ""))
 
 
-def _tasks(tasks: Sequence[html.Task], report: str = "") -> HTMLResponse:
-    """What a run without a report is at: failed tasks first, and only once what several of them say."""
+def _tasks(tasks: Sequence[html.Task], mended: str = MENDED, otherwise: str = "No report yet", report: str = "") -> HTMLResponse:
+    """What a run without a report is at: failed tasks first, and only once what several of them say.
+
+    mended     what to do when that is mended
+    otherwise  the headline if none failed
+    """
     failed = [task for task in tasks if task.state is html.TaskState.FAILED]
     failed = [task for task in failed if task.name.rpartition(".")[2] != "outcome"] or failed  # that repeats another's reason
     if failed:
@@ -119,9 +126,9 @@ def _tasks(tasks: Sequence[html.Task], report: str = "") -> HTMLResponse:
         shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]
         more = [plural(len(shown) - MOST_TASKS, "more task")] if len(shown) > MOST_TASKS else []
         headline = f"{listed([*(task.name for task in shown[:MOST_TASKS]), *more])} failed"
-        text = "When that is mended, clear the task: the run goes on from there. What was published before stays published."
+        text = mended
     else:
-        shown, headline, text = list(tasks), "No report yet", ""
+        shown, headline, text = list(tasks), otherwise, ""
     return _respond(html.notice(headline, text, shown[:MOST_TASKS], report))
 
 

@@ -263,6 +263,7 @@ class StreamToParquet(SparkSubmitOperator):
         """Submit and wait. The lines that the app logged say what is wrong."""
         with plainly():
             config = kafka_config()
+            _refresh_spark()
         before = self._last_word()
         with kafka_file(config, Settings.from_environment().home) as file, TemporaryDirectory() as place:
             said = Path(place) / "reason"
@@ -283,7 +284,6 @@ class StreamToParquet(SparkSubmitOperator):
         return streamed.read_bytes() if streamed.exists() else None
 
     def _submit(self, context: Context, said: Path) -> None:
-        _refresh_spark()
         try:
             super().execute(context)
         except AirflowException as error:

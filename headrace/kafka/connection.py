@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -40,11 +40,11 @@ PASSING = {
 }
 """Errors that a broker answers while a topic, its leader or the broker itself is new."""
 BOOTSTRAP = "bootstrap.servers"
-ADDRESS = (
-    "If the address is wrong, correct the connection kafka_default (Admin → Connections), or delete it and run `headrace up`, which writes the embedded "
-    "stack's again; or name the right one where you have named another."
-)
-ELSEWHERE = "If it does, this address is for clients elsewhere, such as those in its containers."
+ADVERTISED = "what the broker advertises (advertised.listeners)"
+ADVICE = {
+    BOOTSTRAP: "If the address is wrong, correct it in the connection kafka_default (Admin → Connections), or wherever you gave another.",
+    ADVERTISED: "If it runs, this address is for clients elsewhere, such as those in its containers.",
+}
 """What to do about an address at which nothing answers."""
 
 
@@ -66,7 +66,7 @@ class Connection:
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
-            self._knock(self.servers.split(","), BOOTSTRAP)
+            self._reach(self.servers, BOOTSTRAP)
             try:
                 self._admin = AdminClient({**self.config, "error_cb": self._hear})
             except KafkaException as error:
@@ -85,7 +85,7 @@ class Connection:
         """
         brokers = self._brokers()
         for broker in brokers:
-            self._knock([f"{broker.host}:{broker.port}"], f"what the broker at {self.servers} advertises (advertised.listeners)")
+            self._reach(f"{broker.host}:{broker.port}", ADVERTISED)
         return len(brokers)
 
     def _brokers(self) -> list[BrokerMetadata]:
@@ -108,34 +108,22 @@ class Connection:
                     raise self._failed(error.args[0], began) from None
                 if not has_said:
                     has_said = True
-                    log.warning("Kafka at %s does not answer yet; it is asked for up to %.0f s.", self.servers, self.patience)
+                    log.warning("Kafka at %s does not answer yet; retrying for up to %.0f s.", self.servers, self.patience)
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
             self._refusal = error.str()
 
-    def _knock(self, addresses: Iterable[str], what: str) -> None:
-        failures = []
-        for address in addresses:
-            host, _, port = address.strip().rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
-            except socket.gaierror:
-                failures.append(f"{address} (this machine can't resolve the name {host})")
-            except ConnectionRefusedError:
-                failures.append(f"{address} (connection refused: nothing listens there)")
-            except TimeoutError:
-                failures.append(
-                    f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
-                )
-            except (OSError, ValueError) as error:
-                failures.append(f"{address} ({error})")
-            else:
-                return
-        raise BrokerError(
-            f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and where. "
-            + (ADDRESS if what == BOOTSTRAP else ELSEWHERE)
-        )
+    def _reach(self, addresses: str, what: str) -> None:
+        """Raise `BrokerError` if none of the addresses can be reached.
+
+        what  they are, as in `ADVICE`
+        """
+        if failures := _knock(addresses):
+            raise BrokerError(
+                f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
+                f"where. {ADVICE[what]}"
+            )
 
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
         """Ask until there is an answer that will not pass.
@@ -160,10 +148,11 @@ class Connection:
         what   what could not be done
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
-        try:
-            self._knock(self.servers.split(","), BOOTSTRAP)
-        except BrokerError as error:
-            return BrokerError(f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago. {error}")
+        if failures := _knock(self.servers):
+            return BrokerError(
+                f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago, and now it can't be, at {', '.join(failures)}. `headrace status` shows "
+                "whether the stack's own broker runs, and names its log."
+            )
         return BrokerError(
             f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
             "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
@@ -185,3 +174,25 @@ class Connection:
 
     def _refused(self, operation: str, topic: str) -> AccessError:
         return AccessError(self.servers, operation, topic, self._user)
+
+
+def _knock(addresses: str) -> list[str]:
+    """Why none of some addresses can be reached; empty if one can."""
+    failures = []
+    for address in addresses.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+        except socket.gaierror:
+            failures.append(f"{address} (this machine can't resolve the name {host})")
+        except ConnectionRefusedError:
+            failures.append(f"{address} (connection refused: nothing listens there)")
+        except TimeoutError:
+            failures.append(
+                f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
+            )
+        except (OSError, ValueError) as error:
+            failures.append(f"{address} ({error})")
+        else:
+            return []
+    return failures

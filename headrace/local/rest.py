@@ -168,7 +168,8 @@ class Airflow:
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         value = self._content(answer)["value"]
-        return str(value["reason"]) if value["try"] == task.tries else None
+        is_ours = isinstance(value, dict) and value.keys() >= {"try", "reason"}
+        return str(value["reason"]) if is_ours and value["try"] == task.tries else None
 
     def log(self, run: Run, task: Task) -> list[str]:
         """Return what the task itself said in its latest try: its lines and errors without Airflow's own folded groups."""

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -70,7 +71,7 @@ JOINED = {"spark.driver.extraJavaOptions": " ", "spark.driver.extraClassPath": o
 def _settings(text: str) -> dict[str, str]:
     """What a file of Spark's settings says."""
     lines = (line.strip() for line in text.splitlines())
-    pairs = (line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    pairs = (re.split(r"\s*[=:\s]\s*", line, maxsplit=1) for line in lines if line and not line.startswith(("#", "!")))
     return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headrace.kafka.offsets import TopicPartition
 from headrace.ledger.entries import COLUMNS, DataFile, Entry
@@ -162,11 +163,10 @@ def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path
             engine.view(database, "rows", files)
             return database.execute(query, values).fetchall()
         except duckdb.OutOfMemoryException:
-            database.execute("DROP VIEW rows")
-            engine.view_in_turn(database, "rows", files)
-            found = database.execute(query, values).fetchall()
-            database.unregister("rows")
-            return found
+            database.execute("DROP VIEW IF EXISTS rows")
+            schema = pa.schema([column.with_nullable(True) for column in pq.read_schema(files[0])])
+            with engine.view_in_turn(database, "rows", files, schema):
+                return database.execute(query, values).fetchall()
     except duckdb.Error as error:
         raise_if_short(error)
         if not damaged:

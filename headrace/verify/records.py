@@ -74,13 +74,16 @@ class PublishedRows:
             for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
         }
         self._files = {"kept": [file for file in events if file.exists()], "unusable": [file for file in unusable if file.exists()]}
+        self._schemas = dict(zip(self._files, schemas(entry.contract), strict=True))
         self._in_turn = False
         """Whether rows do not fit into memory a few thousand at once."""
         with self._reading():
-            for (name, files), schema in zip(self._files.items(), schemas(entry.contract), strict=True):
+            for name, files in self._files.items():
                 for file in files:
-                    read_footer(file, schema)  # DuckDB would turn other types into those of the first file, and wait for a FIFO
-                engine.view(self.database, f"all_{name}", files, schema)
+                    read_footer(
+                        file, self._schemas[name]
+                    )  # DuckDB would turn other types into those of the first file, and wait for a FIFO
+                engine.view(self.database, f"all_{name}", files, self._schemas[name])
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
             kept=_differing("one_kept", [*_BESIDE, *columns]),
@@ -139,9 +142,8 @@ class PublishedRows:
                 self._in_turn = True
             else:
                 return
-        engine.view_in_turn(self.database, "in_turn", files, range(span.from_offset, span.until_offset))
-        self.database.execute(query.format("in_turn"), values)
-        self.database.unregister("in_turn")
+        with engine.view_in_turn(self.database, "in_turn", files, self._schemas[name], span):
+            self.database.execute(query.format("in_turn"), values)
 
     def close_account(self, account: Account, read: int, missing: OffsetRange | None) -> None:
         """I6: hold the entry's counts against what was read and judged.

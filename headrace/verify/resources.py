@@ -10,7 +10,7 @@ from headrace.diagnosis import of_system
 from headrace.errors import ResourceError
 
 WORDS = re.compile(
-    r"Cannot allocate memory|Too many open files|No space left on device|Disk quota exceeded|failed to offload data|out of memory",
+    r"Cannot allocate memory|Too many open files|No space left on device|Disk quota exceeded|failed to offload|out of memory",
     re.IGNORECASE,
 )
 """How DuckDB passes on what the system says."""
@@ -22,16 +22,17 @@ def raise_if_short(error: BaseException) -> None:
     if is_short or (isinstance(error, OSError | MemoryError) and isinstance(of_system(error), ResourceError)):
         first = (str(error).splitlines() or [""])[0]
         raise ResourceError(
-            f"Verify ran out of {_what(error)} ({type(error).__name__}{f': {first}' if first else ''}). Nothing is said about the data. "
-            "Make room, and run it again."
+            f"Verify ran out of {_what(error)} ({type(error).__name__}{f': {first}' if first else ''}). Nothing is said about the data."
         ) from error
 
 
 def _what(error: BaseException) -> str:
-    """What ran out."""
-    if re.search(r"No space left|Disk quota|offload", str(error)):
-        return "room on a disk"
-    return "open files" if "Too many open files" in str(error) else "memory"
+    """What ran out, and what to do."""
+    if re.search(r"No space left|Disk quota|failed to offload", str(error)):
+        return "room on a disk: make room, and run it again"
+    if "Too many open files" in str(error):
+        return "open files: stop something else or raise the limit (`ulimit -n`), and run it again"
+    return "memory: stop something else, and run it again"
 
 
 @contextmanager

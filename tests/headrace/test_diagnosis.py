@@ -15,9 +15,12 @@ from headrace.diagnosis import diagnose
         ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
         (
             "Caused by: TimeoutException: Cannot fetch record for offset 5 in 120000 milliseconds. ",
-            "in tries of 120 s",
+            "Kafka at k:1 did not answer while it was read, in tries of 120 s",
         ),
-        ("Timeout of 60000ms expired before the position for partition t-0 could be determined", "in tries of 60 s"),
+        (
+            "Timeout of 60000ms expired before the position for partition t-0 could be determined",
+            "Kafka at k:1 did not answer while it was read, in tries of 60 s",
+        ),
         ("TopicAuthorizationException: Not authorized to access topics: [orders]", "may not Read topic orders. Grant it: kafka-acls.sh"),
         ("java.io.IOException: No space left on device", "disk is full"),
         ("java.lang.OutOfMemoryError: Java heap space", "spark.driver.memory"),
@@ -28,6 +31,10 @@ from headrace.diagnosis import diagnose
         (
             "Lost task 0.6 in stage 0.0 (TID 6) (10.0.0.5 executor 3): org.apache.spark.SparkException: Task failed\nCaused by: java.lang.OutOfMemoryError: Java heap",
             "spark.executor.memory",
+        ),
+        (
+            "Lost task 0.1 (10.0.0.5 executor 3): IOException\nTerminating due to java.lang.OutOfMemoryError: Java heap space",
+            "spark.driver.memory",
         ),
         ("Lost task 0.3 (10.0.0.5 executor 2): ExecutorLostFailure Reason: Command exited with code 52", "spark.executor.memory"),
         ("Cannot execute: spark-submit. Error code is: 52.", "spark.driver.memory"),

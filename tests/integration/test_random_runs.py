@@ -12,7 +12,7 @@ Process: TypeAlias = tuple["subprocess.Popen[bytes]", Path]
 
 
 def test_random_runs_begin(random_runs: Process) -> None:
-    """In a process of their own, before all other tests, which leave a core to it: see `tests/conftest.py`."""
+    """In a process of their own, before all other tests that share a broker: see `tests/conftest.py`."""
     process, log = random_runs
     assert process.poll() is None, log.read_text()
 

@@ -126,12 +126,16 @@ def test_a_task_that_is_tried_again_links_to_the_log_of_the_try_before(folder: F
     again = replace(task("stream_to_parquet", TaskState.RUNNING), try_number=2, log_before="/before")
     page = Page(bytes(show(folder, "important_messages_ingest", "manual__x", [again]).body).decode())
     assert {"href": "/before"} in page.tagged("a")
-    assert "Try 1 failed: its log" in page.text
+    assert "Log of try 1" in page.text
 
 
 def test_a_repair_says_what_it_is_at_or_where_to_look(folder: Folder) -> None:
     """It has no report of its own."""
     assert "ask waits for an answer" in said(show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)]))
+    assert "No report yet" not in said(show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)]))
+    failed = said(show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")]))
+    assert "trigger a new run" in failed
+    assert "clear the task" not in failed
     assert "survey failed Reason is empty" in said(
         show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")])
     )

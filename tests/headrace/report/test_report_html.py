@@ -113,7 +113,7 @@ def test_red_says_where_and_what_to_do() -> None:
     text = Page(render(red(6))).text
     assert "3 offsets hold records that no verdict counts." in text
     assert "test-topic, partition 1" in text
-    assert "120 until 123" in text
+    assert "120 to 122" in text
     assert "headrace reset important_messages" in text
 
 

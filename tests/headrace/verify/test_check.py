@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema
 import msgspec
 import pyarrow as pa
@@ -361,7 +362,16 @@ def test_rows_that_do_not_fit_into_memory_are_read_in_turn(tmp_path: Path, monke
     records: list[Record] = [(b"k", b"important " + b"%02d" % number * 4_000_000) for number in range(30)]
     one = Ledger.made(tmp_path, [*records, (b"k", None), *others(3)], [34])
     one.kafka.block = 2
+    taken: list[str] = []
+    in_turn = engine.view_in_turn
+
+    def watched(database: duckdb.DuckDBPyConnection, name: str, *rest: Any) -> Any:
+        taken.append(name)
+        return in_turn(database, name, *rest)
+
+    monkeypatch.setattr(engine, "view_in_turn", watched)
     assert one.verify() == {}
+    assert set(taken) == {"in_turn", "rows"}
     sample = next(iter(one.look(one.everything).samples))
     assert str(sample.values["value"]).startswith("important 0000")
     one.kafka.records = [*records[:4], (b"k", b"important " + b"x" * 6_000_000), *one.kafka.records[5:]]
