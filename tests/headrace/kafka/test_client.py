@@ -59,13 +59,8 @@ def test_headers_that_the_client_can_not_tell_stop_nothing(headers: Any, told: A
 
 def test_a_setting_that_the_client_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen in the connection, not something to be tried again."""
-<<<<<<< HEAD:tests/headrace/kafka/test_client.py
     cluster = Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
-    monkeypatch.setattr(cluster, "_knock", lambda *_: None)
-=======
-    cluster = kafka.Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
     monkeypatch.setattr(cluster, "_reach", lambda *_: None)
->>>>>>> main:tests/headrace/test_kafka.py
     with pytest.raises(MistakeError, match=r'"sasl.usrname".*kafka_default'):
         cluster.check_listeners()
 
