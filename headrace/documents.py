@@ -3,13 +3,13 @@
 import itertools
 import os
 import stat
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from headrace.errors import LedgerError, OutdatedError
-from headrace.kafka.offsets import Nested, Offsets
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +20,26 @@ class _Version(msgspec.Struct):
     """The version of any document."""
 
     schema: int
+
+
+class Stored(ABC):
+    """A value within a document that msgspec does not know."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def to_json(self) -> Any:
+        """It, in types that JSON has."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: Any) -> "Stored":
+        """It, of what `to_json` gave. Raises `ValueError`."""
+
+    @classmethod
+    @abstractmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The JSON Schema of what `to_json` gives."""
 
 
 DocumentT = TypeVar("DocumentT", bound=Document)
@@ -38,16 +58,16 @@ def encode(value: object) -> bytes:
 
 
 def encode_other(value: object) -> object:
-    """What msgspec does not know, in types that it does."""
-    if isinstance(value, Offsets):
-        return value.by_topic()
+    """For msgspec: what it does not know, in types that it does."""
+    if isinstance(value, Stored):
+        return value.to_json()
     raise NotImplementedError(f"{type(value).__name__} can't be written as JSON")
 
 
 def decode_other(kind: type, value: Any) -> object:
-    """The reverse of `encode_other`."""
-    if kind is Offsets:
-        return Offsets.nested(msgspec.convert(value, Nested, str_keys=True))
+    """For msgspec: the reverse of `encode_other`."""
+    if issubclass(kind, Stored):
+        return kind.from_json(value)
     raise NotImplementedError(f"{kind.__name__} can't be read from JSON")
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.documents import Document
-from headrace.kafka.offsets import Nested, Offsets
+from headrace.documents import Document, Stored
 from headrace.ledger.entries import Entry
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, Verified
@@ -35,8 +34,8 @@ def schemas() -> dict[str, str]:
 
 def _schema(kind: type) -> dict[str, Any]:
     """Of what `documents.encode_other` writes."""
-    if kind is Offsets:
-        return msgspec.json.schema(Nested)
+    if issubclass(kind, Stored):
+        return kind.json_schema()
     raise NotImplementedError(kind)
 
 

@@ -7,8 +7,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from headrace.contract.filter import Filter
-from headrace.contract.verdicts import Contract, Format, Reason, Verdict
-from spark_apps.json_objects import decode_json
+from headrace.contract.formats import of_spark
+from headrace.contract.verdicts import Contract, Reason, Verdict
 
 POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
 """Columns that say where a record stood in Kafka."""
@@ -27,11 +27,7 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
         {"_text": F.col("_value").cast("string"), "_timestamp": F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp"))}
     )
     unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8))
-    if contract.format == Format.JSON:
-        empty = F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE))
-        decoded = decode_json(named, contract.fields, F.coalesce(empty, unreadable))
-    else:
-        decoded = named.withColumns({"value": F.col("_text"), "_reason": unreadable, "_field": F.lit(None).cast("string")})
+    decoded: DataFrame = of_spark(contract.format).decode(named, contract.fields, unreadable)
 
     usable = F.col("_reason").isNull()
     columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]

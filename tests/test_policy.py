@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from string import Template
 
@@ -13,13 +14,17 @@ import pytest
 import yaml
 
 from headrace import __version__, schemas
+from headrace.contract import formats, types
+from headrace.contract.verdicts import FORMATS
+from headrace.formats.json import reference as json_reference
+from headrace.formats.json import spark as json_spark
 from headrace.local import airflow, compose
 from headrace.settings import ROOT, Settings
 
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
 MAY_IMPORT = {
     "airflow": ("dags/", "headrace/airflow/"),
-    "pyspark": ("spark_apps/",),
+    "pyspark": ("spark_apps/", "headrace/formats/"),
     "confluent_kafka": ("producers/", "headrace/kafka/"),
     "kafka": ("headrace/kafka/protocol.py",),
 }
@@ -40,10 +45,11 @@ def test_walls(library: str) -> None:
     """Airflow, PySpark and the Kafka clients are imported only where they belong."""
     found = {str(path.relative_to(ROOT)) for path in SOURCES for module in imported(path) if module.split(".")[0] == library}
     assert [path for path in found if not path.startswith(MAY_IMPORT[library])] == []
+    assert [path for path in found if path.startswith("headrace/formats/") and not path.endswith("/spark.py")] == []
     assert found
 
 
-LAYERS = ("kafka", "contract", "ledger", "verify", "report")
+LAYERS = ("kafka", "contract", "formats", "ledger", "verify", "report")
 """Folders of `headrace`, from the ground up; each knows those before it. Above them are the modules and folders that use them all."""
 GROUND = ("errors", "settings", "documents", "durations", "text", "terminal", "progress", "diagnosis")
 """Modules that every layer may use."""
@@ -73,11 +79,48 @@ def test_the_verifier_judges_by_other_code_than_spark() -> None:
             assert not (where[:2] == ("headrace", "verify") and module.startswith("spark_apps")), path
             assert not (where[0] == "spark_apps" and module.startswith("headrace.verify")), path
     both = [
-        set(imported(ROOT / name))
-        for name in ("spark_apps/judge.py", "spark_apps/json_objects.py", "headrace/verify/judge.py", "headrace/verify/decode.py")
+        {module for name in names for module in imported(ROOT / name) if module.startswith("headrace")}
+        for names in (
+            ("spark_apps/judge.py", *_of_formats("spark")),
+            ("headrace/verify/judge.py", "headrace/formats/decoding.py", *_of_formats("reference")),
+        )
     ]
-    shared = {module for module in (both[0] | both[1]) & (both[2] | both[3]) if module.startswith("headrace")}
-    assert shared == {"headrace.contract.filter", "headrace.contract.verdicts"}
+    words = {"headrace.contract.filter", "headrace.contract.formats", "headrace.contract.types", "headrace.contract.verdicts"}
+    assert both[0] & both[1] <= words | {f"headrace.formats.{name}.contract" for name in FORMATS}
+
+
+def _of_formats(part: str) -> list[str]:
+    return [f"headrace/formats/{name}/{part}.py" for name in FORMATS]
+
+
+def test_a_format_is_a_folder_with_all_parts() -> None:
+    """What `Format` names is there whole, and nothing else is; a side knows its own format's contract and no other part."""
+    folders = {path.name for path in (ROOT / "headrace" / "formats").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(FORMATS)
+    parts = {"contract": formats.OfContract, "spark": formats.OfSpark, "reference": formats.OfReference, "samples": formats.OfSamples}
+    for name in FORMATS:
+        for part, protocol in parts.items():
+            module = import_module(f"headrace.formats.{name}.{part}")
+            wanted = [each for each in (*protocol.__annotations__, *vars(protocol)) if not each.startswith("_")]
+            assert [each for each in wanted if not hasattr(module, each)] == [], (name, part)
+            others = {
+                other for other in imported(ROOT / "headrace" / "formats" / name / f"{part}.py") if other.startswith("headrace.formats.")
+            }
+            assert others <= {f"headrace.formats.{name}.contract", *(["headrace.formats.decoding"] if part == "reference" else [])}, (
+                name,
+                part,
+            )
+
+
+@pytest.mark.parametrize("kind", types.TYPES.values(), ids=str)
+def test_every_type_is_known_to_both_engines(kind: types.Type) -> None:
+    """And to what makes up values, reads the pipeline file, and keeps columns."""
+    assert types.Type.from_json(kind.to_json()) == kind
+    assert kind.takes(kind.made_up(7))
+    assert kind.arrow is not None
+    assert json_spark._written_as(kind)  # noqa: SLF001
+    assert json_spark._read_as(kind)  # noqa: SLF001
+    assert json_reference._reader(kind)(kind.made_up(7)) is not None  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

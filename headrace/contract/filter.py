@@ -20,7 +20,6 @@ from typing import NamedTuple, NoReturn, Self
 from headrace.contract.places import ordinal, pointed
 from headrace.contract.terms import (
     FUNCTIONS,
-    Kind,
     Term,
     boolean_literal,
     column,
@@ -32,7 +31,8 @@ from headrace.contract.terms import (
     timestamp_literal,
 )
 from headrace.contract.timestamps import microseconds
-from headrace.contract.verdicts import RANGES, Field, FieldType
+from headrace.contract.types import BIGINT, Kind
+from headrace.contract.verdicts import Field
 from headrace.errors import MistakeError
 
 MAX_PARENTHESES = 50
@@ -387,7 +387,7 @@ class _Parser:
 
     def number(self, text: str, token: _Token) -> Term:
         if text.lstrip("-").isdecimal():
-            low, high = RANGES[FieldType.BIGINT]
+            low, high = BIGINT.lowest, BIGINT.highest
             if len(text) > len(str(low)) or not low <= int(text) <= high:
                 self.refuse(f"{text} is beyond a bigint; write {text}.0 for a double", token)
             return number_literal(int(text))

@@ -7,18 +7,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from headrace.contract.cron import cron_problem
 from headrace.contract.filter import Filter
+from headrace.contract.formats import of_contract
 from headrace.contract.limits import Limits, limits
 from headrace.contract.places import pointed
 from headrace.contract.reading import Table
 from headrace.contract.retention import Retention, retention
 from headrace.contract.timestamps import microseconds
-from headrace.contract.verdicts import RANGES, TEXT_FIELDS, Contract, Field, FieldType, Format
+from headrace.contract.verdicts import FORMATS, Contract, Field, Format
 from headrace.errors import MistakeError, PipelineFileError
 from headrace.kafka.cluster import Topic
 
@@ -26,12 +26,6 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 """A DAG id with room for a suffix, a Python identifier and a folder name."""
 _TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
 """https://github.com/apache/kafka, class org.apache.kafka.common.internals.Topic."""
-_RESERVED = {"micro_batch"}
-"""The column that readers make of the folders' names. All others of ours start with an underscore."""
-
-
-SAMPLES = ("This is an important message", "Just a normal event")
-"""What a demo's text records say where the file names nothing else."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class Pipeline:
         """Read a pipeline file. Raises `PipelineFileError` with every mistake in it."""
         path = Path(path)
         file = Table(_toml(path))
-        found_format = file.choice("format", Format)
+        found_format = file.choice("format", {each: each for each in FORMATS})
         fields = _fields(file, found_format)
         values: dict[str, Any] = {
             "name": _name(file, path),
@@ -198,35 +192,10 @@ def _starting(file: Table) -> str | None:
 
 def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | None:
     """The declared columns; `None` if they can't be told, so that nothing is said about what uses them."""
-    table = file.table("fields", required=found_format == Format.JSON)
-    if found_format == Format.TEXT:
-        if table is not None:
-            file.mistake("fields", table.content, "none: a text record has the one column `value`")
-        return TEXT_FIELDS
-    if table is None:
+    if found_format is None:
+        file.table("fields")
         return None
-    before = len(file.problems)
-    fields = [_field(table, name) for name in table.content]
-    by_folded: dict[str, str] = {}
-    for name in table.content:
-        other = by_folded.setdefault(name.lower(), name)
-        if other != name:
-            table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not tell them apart")
-    if not fields and len(file.problems) == before:
-        file.mistake("fields", table.content, "at least one field in it")
-    return None if len(file.problems) > before else tuple(field for field in fields if field)
-
-
-def _field(table: Table, name: str) -> Field | None:
-    if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
-        table.mistake(name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch'")
-    if not isinstance(table.content[name], dict):
-        kind = table.choice(name, FieldType)
-        return Field(name, kind) if kind else None
-    described = table.inside(name)
-    kind, required = described.choice("type", FieldType), described.boolean("required", default=True)
-    described.refuse_others()
-    return Field(name, kind, required) if kind and required is not None else None
+    return of_contract(found_format).fields(file)
 
 
 def _topics(file: Table) -> tuple[Topic, ...]:
@@ -269,31 +238,8 @@ def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | 
     if table is None:
         return None
     records, malformed = table.whole("records", 1_000), table.share("malformed", 0.0)
-    samples, choices = table.items("samples", "strings", lambda value: isinstance(value, str)), table.table("values")
-    if samples and found_format == Format.JSON:
-        table.mistake("samples", list(samples), "none: JSON records are made of [demo.values]")
-    values = {}
-    if choices and found_format == Format.TEXT:
-        table.mistake("values", choices.content, "none: text records are made of samples")
-    elif choices and fields is not None:
-        values = {field.name: choices.items(field.name, f"values of type {field.type}", partial(_fits, field.type)) for field in fields}
-        choices.refuse_others()
+    if found_format is None:
+        return None
+    own = of_contract(found_format).demo(table, fields)
     table.refuse_others()
-    if found_format == Format.TEXT:
-        samples = samples or SAMPLES
-    return Demo(records or 1, malformed or 0.0, samples, {name: found for name, found in values.items() if found})
-
-
-def _fits(kind: FieldType, value: object) -> bool:
-    match kind:
-        case FieldType.STRING:
-            return isinstance(value, str)
-        case FieldType.BOOLEAN:
-            return isinstance(value, bool)
-        case FieldType.DOUBLE:
-            return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-        case FieldType.TIMESTAMP:
-            return isinstance(value, str) and microseconds(value) is not None
-        case _:
-            low, high = RANGES[kind]
-            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    return Demo(records or 1, malformed or 0.0, **{"samples": (), "values": {}, **own})

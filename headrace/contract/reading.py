@@ -1,13 +1,11 @@
 """Reading a TOML table key by key, and collecting what is wrong with it."""
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
 from headrace.contract.filter import nearest
 from headrace.contract.places import ordinal
 
-ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 ValueT = TypeVar("ValueT")
 
 REQUIRED: Final[Any] = object()
@@ -54,14 +52,14 @@ class Table:
         """True or false."""
         return self._get(key, default, "true or false", lambda value: isinstance(value, bool))
 
-    def choice(self, key: str, choices: type[ChoiceT]) -> ChoiceT | None:
-        """One of a closed set."""
-        names = [str(choice) for choice in choices]
+    def choice(self, key: str, choices: Mapping[str, ValueT]) -> ValueT | None:
+        """One of some, by its name."""
+        names = list(choices)
         expected = f"one of {', '.join(names)}"
         if isinstance(found := self.content.get(key), str) and (hint := nearest(found, names)):
             expected += f"; {hint}"
-        found = self._get(key, REQUIRED, expected, lambda value: value in names)
-        return None if found is None else choices(found)
+        name: str | None = self._get(key, REQUIRED, expected, lambda value: value in names)
+        return None if name is None else choices[name]
 
     def setting(self, key: str) -> str | None:
         """A value that Kafka takes as text: numbers and booleans are written as Kafka writes them."""

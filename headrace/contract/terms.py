@@ -3,34 +3,9 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from headrace.contract.verdicts import Field, FieldType
-
-
-class Kind(StrEnum):
-    """What a term is. `int` and `bigint` are one kind."""
-
-    STRING = "string"
-    INTEGER = "integer"
-    DOUBLE = "double"
-    BOOLEAN = "boolean"
-    TIMESTAMP = "timestamp"
-
-    @property
-    def described(self) -> str:
-        """With its article."""
-        return f"{'an' if self == Kind.INTEGER else 'a'} {self}"
-
-
-_KINDS = {
-    FieldType.STRING: Kind.STRING,
-    FieldType.INT: Kind.INTEGER,
-    FieldType.BIGINT: Kind.INTEGER,
-    FieldType.DOUBLE: Kind.DOUBLE,
-    FieldType.BOOLEAN: Kind.BOOLEAN,
-    FieldType.TIMESTAMP: Kind.TIMESTAMP,
-}
+from headrace.contract.types import Kind
+from headrace.contract.verdicts import Field
 
 
 @dataclass(frozen=True)
@@ -81,7 +56,7 @@ def number_literal(number: float) -> Term:
 
 def column(field: Field) -> Term:
     """A declared column."""
-    return Term(_KINDS[field.type], f"`{field.name}`", f'"{field.name}"')
+    return Term(field.type.kind, f"`{field.name}`", f'"{field.name}"')
 
 
 def of_one_kind(terms: Sequence[Term]) -> Sequence[Term] | None:

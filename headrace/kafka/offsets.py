@@ -1,9 +1,11 @@
 """Topic-partitions, and the offsets in them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+
+from headrace.documents import Stored
 
 Nested = dict[str, dict[int, int]]
 """Topic → partition → offset."""
@@ -32,7 +34,7 @@ class Placed:
         return TopicPartition(self.topic, self.partition)
 
 
-class Offsets(Mapping[TopicPartition, int]):
+class Offsets(Stored, Mapping[TopicPartition, int]):
     """An offset for each of some topic-partitions, in their order. It does not change.
 
     As JSON it is what Spark keeps in its offset log: topic → partition → offset.
@@ -55,6 +57,20 @@ class Offsets(Mapping[TopicPartition, int]):
         for (topic, partition), offset in self._offsets.items():
             found.setdefault(topic, {})[partition] = offset
         return found
+
+    def to_json(self) -> Nested:
+        """Topic → partition → offset."""
+        return self.by_topic()
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Offsets":
+        """Of what `to_json` gave; as JSON has it, partitions are text."""
+        return cls.nested(msgspec.convert(value, Nested, str_keys=True))
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Of the nested form."""
+        return msgspec.json.schema(Nested)
 
     @property
     def topics(self) -> set[str]:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace import documents
-from headrace.contract.arrow import ARROW
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.kafka.offsets import Extent, OffsetRange, TopicPartition
@@ -80,7 +79,7 @@ def prepare(folder: Folder, contract: Contract, newest: int) -> None:
 
 def schemas(contract: Contract) -> tuple[pa.Schema, pa.Schema]:
     """Columns of the kept records, and of the quarantined ones."""
-    declared = [pa.field(field.name, ARROW[field.type]) for field in contract.fields]
+    declared = [pa.field(field.name, field.type.arrow) for field in contract.fields]
     headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
     unusable = [
         pa.field("_value", pa.binary()),

@@ -6,10 +6,9 @@ from itertools import repeat
 import duckdb
 import pyarrow as pa
 
-from headrace.contract.arrow import ARROW
 from headrace.contract.filter import Filter
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.verify.decode import decoder
+from headrace.formats.decoding import decoder
 from headrace.verify.undeclared import Undeclared
 
 
@@ -38,7 +37,7 @@ class Judge:
             "_field": pa.array([field for _, field, _ in decoded], pa.string()),
         }
         for (name, kind), column in zip(self.contract.columns.items(), columns, strict=True):
-            arrays[name] = pa.array(column, ARROW[kind])
+            arrays[name] = pa.array(column, kind.arrow)
         block = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
         verdict = f"case when _reason is not null then '{Verdict.QUARANTINED}' when {self.filter} then '{Verdict.KEPT}' else '{Verdict.FILTERED}' end"
         return self.database.sql(f"select *, {verdict} as _verdict from block").to_arrow_table()  # noqa: S608 - Filter wrote it

@@ -6,10 +6,11 @@ from functools import partial
 from itertools import cycle, islice, repeat
 from typing import Any
 
-from headrace.contract.verdicts import Contract, Format
+from headrace.contract.formats import of_contract
+from headrace.contract.verdicts import Contract
+from headrace.formats.decoding import Decoded, decoder
 from headrace.text import shortened
 from headrace.verify import result
-from headrace.verify.decode import Decoded, decoder
 
 SAMPLE = 10_000
 """Records, at most."""
@@ -35,7 +36,7 @@ class Undeclared:
     def decoders(self, contract: Contract) -> Iterator[Callable[[bytes | None], Decoded]]:
         """For each record that follows the function that decodes it. That of a record in the sample notes the names in it as well."""
         plain = decoder(contract)
-        if contract.format is not Format.JSON:
+        if not of_contract(contract.format).HAS_MEMBERS:
             yield from repeat(plain)
         noting = decoder(contract, partial(self._note, frozenset(contract.columns)))
         for is_in_sample in self._turns:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from unittest.mock import patch
 
 import msgspec
@@ -14,6 +13,7 @@ from headrace.errors import HiddenError
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition
+from headrace.ledger.receipts import ReceiptState
 from slices import Slice, broken
 
 
@@ -116,8 +116,7 @@ def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., 
     other = transaction(one, "in-front", [b"important"])
     receipt = one.produce("run", records=100)
     path = one.folder.receipt("run")
-    document: dict[str, Any] = {"landings": [], "state": "open", "digest": None, "completed_at": None}
-    documents.write(path, msgspec.convert({**msgspec.to_builtins(receipt), **document}, type(receipt)))
+    documents.write(path, msgspec.structs.replace(receipt, landings=[], state=ReceiptState.OPEN, digest=None, completed_at=None))
     assert one.produce("run", records=100).landings == receipt.landings
     other.abort_transaction(30)
     one.stream("run")

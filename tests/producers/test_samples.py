@@ -7,17 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.contract.formats import of_contract, of_samples
 from headrace.contract.pipeline import Demo, Pipeline
-from headrace.contract.verdicts import Format, Reason
+from headrace.contract.verdicts import Reason
+from headrace.formats.decoding import decoder
 from headrace.settings import ROOT
-from headrace.verify.decode import decoder
-from producers.samples import LARGE_BYTES, MALFORMED, payload
+from producers.samples import LARGE_BYTES, payload
 
 PIPELINES = {name: Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders")}
-REASONS = {
-    Format.TEXT: [Reason.NULL_VALUE, Reason.NOT_UTF8],
-    Format.JSON: list(Reason),
-}
 BROKER_TAKES = 1_048_588
 """`max.message.bytes`, Kafka's default."""
 
@@ -57,7 +54,7 @@ def test_a_demo_needs_to_say_nothing(tmp_path: Path, text: str) -> None:
     assert all(payload(pipeline, demo_of(pipeline), 1, sequence) for sequence in range(50))
     decode = decoder(pipeline.contract)
     reasons = {decode(payload(pipeline, demo_of(pipeline), 1, sequence, 1.0))[0] for sequence in range(200)}
-    assert reasons == set(REASONS[pipeline.format]) - {Reason.MISSING_FIELD}
+    assert reasons == set(of_contract(pipeline.format).REASONS) - {Reason.MISSING_FIELD}
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -102,8 +99,8 @@ def test_each_kind_of_malformed_record_has_its_reason(name: str, choice: int) ->
     """One kind for each reason of the format, in the order of the reasons."""
     pipeline = PIPELINES[name]
     decode = decoder(pipeline.contract)
-    found = [decode(make(pipeline, demo_of(pipeline), choice))[0] for make in MALFORMED[pipeline.format]]
-    assert found == REASONS[pipeline.format]
+    found = [decode(make(demo_of(pipeline), choice))[0] for make in of_samples(pipeline.format).malformed(pipeline.fields)]
+    assert found == list(of_contract(pipeline.format).REASONS)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -112,7 +109,7 @@ def test_every_kind_comes_up(name: str) -> None:
     pipeline = PIPELINES[name]
     decode = decoder(pipeline.contract)
     found = {decode(payload(pipeline, demo_of(pipeline), 7, sequence, 1.0))[0] for sequence in range(200)}
-    assert found == set(REASONS[pipeline.format])
+    assert found == set(of_contract(pipeline.format).REASONS)
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -7,7 +7,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from headrace.contract.verdicts import Contract, FieldType
+from headrace.contract import types
+from headrace.contract.verdicts import Contract
 from headrace.verify import engine
 from headrace.verify.judge import Judge
 from spark_apps.judge import judge
@@ -27,7 +28,7 @@ def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
 
 def by_spark(spark: SparkSession, contract: Contract, values: Sequence[bytes | None]) -> list[Judgement]:
     """What the Spark app says."""
-    columns = [F.unix_micros(name) if kind == FieldType.TIMESTAMP else F.col(name) for name, kind in contract.columns.items()]
+    columns = [F.unix_micros(name) if kind == types.TIMESTAMP else F.col(name) for name, kind in contract.columns.items()]
     judged = judge(records(spark, values), contract).orderBy("_offset").select("_reason", "_verdict", "_field", *columns)
     return [comparable(row) for row in judged.collect()]
 
@@ -36,7 +37,7 @@ def by_second_engine(contract: Contract, values: Sequence[bytes | None]) -> list
     """What the verifier says."""
     judged = Judge(contract, engine.connect()).judge(values)
     columns = [
-        (judged[name].cast("int64") if kind == FieldType.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
+        (judged[name].cast("int64") if kind == types.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
     ]
     return [
         comparable(row) for row in zip(*(judged[name].to_pylist() for name in ("_reason", "_verdict", "_field")), *columns, strict=True)

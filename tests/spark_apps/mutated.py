@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from headrace.contract.verdicts import FieldType
+from headrace.contract import types
 from tests.headrace.contract.hostile import JSON_CONTRACT, TIMESTAMPS
 
 Example = TypeVar("Example")
@@ -57,13 +57,13 @@ def _nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 _ANYTHING = st.recursive(_SCALARS, _nested, max_leaves=6)
-_FITTING: dict[FieldType, st.SearchStrategy[str]] = {
-    FieldType.STRING: st.builds(json.dumps, _TEXTS, ensure_ascii=st.booleans()),
-    FieldType.INT: st.integers(-(2**31), 2**31 - 1).map(str),
-    FieldType.BIGINT: st.integers(-(2**63), 2**63 - 1).map(str),
-    FieldType.DOUBLE: _NUMBERS,
-    FieldType.BOOLEAN: st.sampled_from(["true", "false"]),
-    FieldType.TIMESTAMP: _MOMENTS,
+_FITTING: dict[types.Type, st.SearchStrategy[str]] = {
+    types.STRING: st.builds(json.dumps, _TEXTS, ensure_ascii=st.booleans()),
+    types.INT: st.integers(-(2**31), 2**31 - 1).map(str),
+    types.BIGINT: st.integers(-(2**63), 2**63 - 1).map(str),
+    types.DOUBLE: _NUMBERS,
+    types.BOOLEAN: st.sampled_from(["true", "false"]),
+    types.TIMESTAMP: _MOMENTS,
 }
 
 

@@ -10,22 +10,21 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from headrace.contract.arrow import ARROW
+from headrace.contract import types
 from headrace.contract.filter import Filter
-from headrace.contract.verdicts import FieldType
 from tests.headrace.contract.filters import BIG_WHOLES, DOUBLES, FIELDS, MEMBERS, MOMENTS, STRINGS, WHOLES
 from tests.spark_apps.mutated import sampled
 
 pytestmark = pytest.mark.enable_socket
 
 ROWS = 1_000
-POOLS: dict[FieldType, Sequence[object]] = {
-    FieldType.STRING: STRINGS,
-    FieldType.INT: WHOLES,
-    FieldType.BIGINT: BIG_WHOLES,
-    FieldType.DOUBLE: DOUBLES,
-    FieldType.BOOLEAN: [True, False],
-    FieldType.TIMESTAMP: MOMENTS,
+POOLS: dict[types.Type, Sequence[object]] = {
+    types.STRING: STRINGS,
+    types.INT: WHOLES,
+    types.BIGINT: BIG_WHOLES,
+    types.DOUBLE: DOUBLES,
+    types.BOOLEAN: [True, False],
+    types.TIMESTAMP: MOMENTS,
 }
 
 Outcomes = list[tuple[bool | None, ...]]
@@ -37,7 +36,7 @@ def table() -> pa.Table:
     """Rows of values that engines disagree on, a good part of them null."""
     chance = random.Random(20261122)
     columns = {
-        field.name: pa.array([chance.choice([None, None, *POOLS[field.type]]) for _ in range(ROWS)], ARROW[field.type]) for field in FIELDS
+        field.name: pa.array([chance.choice([None, None, *POOLS[field.type]]) for _ in range(ROWS)], field.type.arrow) for field in FIELDS
     }
     return pa.table(columns)
 
@@ -45,7 +44,7 @@ def table() -> pa.Table:
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession, table: pa.Table) -> DataFrame:
     """The same rows in Spark, in their order by `_row`."""
-    moments = [field.name for field in FIELDS if field.type == FieldType.TIMESTAMP]
+    moments = [field.name for field in FIELDS if field.type == types.TIMESTAMP]
     schema = ", ".join(["_row int", *(f"`{field.name}` {'bigint' if field.name in moments else field.type}" for field in FIELDS)])
     columns = [table[field.name].cast("int64") if field.name in moments else table[field.name] for field in FIELDS]
     content = list(zip(range(ROWS), *(column.to_pylist() for column in columns), strict=True))

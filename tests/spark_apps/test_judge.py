@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from pyspark.sql import SparkSession
 
-from headrace.contract.verdicts import Contract, Field, FieldType, Format, Reason, Verdict
+from headrace.contract import types
+from headrace.contract.verdicts import Contract, Field, Format, Reason, Verdict
 from spark_apps.judge import POSITION, judge
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT, Case
 from tests.spark_apps.engines import KAFKA, by_second_engine, by_spark, shortened
@@ -32,7 +33,7 @@ def test_hostile_values(spark: SparkSession, contract: Contract, cases: list[Cas
 @pytest.fixture(scope="module")
 def samples() -> dict[Format, list[bytes]]:
     """Values close to what producers send."""
-    return {Format.TEXT: sampled(any_bytes(), 2_000), Format.JSON: sampled(mutated(), 2_000)}
+    return {"text": sampled(any_bytes(), 2_000), "json": sampled(mutated(), 2_000)}
 
 
 @pytest.mark.parametrize("contract", [TEXT_CONTRACT, JSON_CONTRACT], ids=["text", "json"])
@@ -46,7 +47,7 @@ def test_mutated_values(spark: SparkSession, contract: Contract, samples: dict[F
 
 def test_mutated_values_reach_every_reason(samples: dict[Format, list[bytes]]) -> None:
     """The values of the test before are worth judging: every reason occurs, and a part of them is usable, a fifth as a rule."""
-    reasons = Counter(judgement[0] for judgement in by_second_engine(JSON_CONTRACT, samples[Format.JSON]))
+    reasons = Counter(judgement[0] for judgement in by_second_engine(JSON_CONTRACT, samples["json"]))
     assert {*Reason} - {*reasons} <= {Reason.NULL_VALUE, Reason.EMPTY_VALUE, Reason.NOT_OBJECT}
     assert reasons[None] > 200
 
@@ -55,8 +56,8 @@ def test_fields_may_be_called_what_other_columns_are_called(spark: SparkSession)
     """Names of Kafka's columns, of ours without their underscore, and words of SQL are names like others."""
     names = ["key", "value", "topic", "timestamp", "headers", "reason", "verdict", "text", "typed", "block", "order", "like", "is"]
     contract = Contract(
-        format=Format.JSON,
-        fields=tuple(Field(name, FieldType.INT, required=False) for name in names),
+        format="json",
+        fields=tuple(Field(name, types.INT, required=False) for name in names),
         filter="`like` = 1 and value > topic and block < 100",
     )
     values = [json.dumps(dict.fromkeys(names, 1) | {"value": 2}).encode(), b'{"like":1}', b'{"_typed":1,"_fits":2,"_reason":"x"}', b"x"]

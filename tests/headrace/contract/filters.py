@@ -1,19 +1,20 @@
 """Filters by member of the allow-list, the fields they speak about, and values for these that engines disagree on."""
 
-from headrace.contract.verdicts import Field, FieldType
+from headrace.contract import types
+from headrace.contract.verdicts import Field
 
 FIELDS = (
-    Field("a", FieldType.STRING),
-    Field("b", FieldType.STRING),
-    Field("i", FieldType.INT),
-    Field("n", FieldType.BIGINT),
-    Field("d", FieldType.DOUBLE),
-    Field("e", FieldType.DOUBLE),
-    Field("x", FieldType.BOOLEAN),
-    Field("y", FieldType.BOOLEAN),
-    Field("t", FieldType.TIMESTAMP),
-    Field("u", FieldType.TIMESTAMP),
-    Field("order", FieldType.INT),
+    Field("a", types.STRING),
+    Field("b", types.STRING),
+    Field("i", types.INT),
+    Field("n", types.BIGINT),
+    Field("d", types.DOUBLE),
+    Field("e", types.DOUBLE),
+    Field("x", types.BOOLEAN),
+    Field("y", types.BOOLEAN),
+    Field("t", types.TIMESTAMP),
+    Field("u", types.TIMESTAMP),
+    Field("order", types.INT),
 )
 
 MEMBERS: dict[str, list[str]] = {

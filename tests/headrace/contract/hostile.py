@@ -1,19 +1,22 @@
 """Values that decoders disagree on, each with the verdict's reason that the contract gives it."""
 
-from headrace.contract.verdicts import MAX_KEY_LENGTH, MAX_NESTING, TEXT_FIELDS, Contract, Field, FieldType, Format, Reason
+from headrace.contract import types
+from headrace.contract.verdicts import Contract, Field, Reason
+from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
+from headrace.formats.text.contract import FIELDS as TEXT_FIELDS
 
 Case = tuple[bytes | None, Reason | None]
 
-TEXT_CONTRACT = Contract(format=Format.TEXT, fields=TEXT_FIELDS, filter="contains(value, 'important')")
+TEXT_CONTRACT = Contract(format="text", fields=TEXT_FIELDS, filter="contains(value, 'important')")
 JSON_CONTRACT = Contract(
-    format=Format.JSON,
+    format="json",
     fields=(
-        Field("id", FieldType.BIGINT),
-        Field("i", FieldType.INT, required=False),
-        Field("d", FieldType.DOUBLE, required=False),
-        Field("b", FieldType.BOOLEAN, required=False),
-        Field("s", FieldType.STRING, required=False),
-        Field("t", FieldType.TIMESTAMP, required=False),
+        Field("id", types.BIGINT),
+        Field("i", types.INT, required=False),
+        Field("d", types.DOUBLE, required=False),
+        Field("b", types.BOOLEAN, required=False),
+        Field("s", types.STRING, required=False),
+        Field("t", types.TIMESTAMP, required=False),
     ),
     filter="i > 0 or d > 0.5 or b or s >= 'a' or t > timestamp '2000-01-01T00:00:00Z'",
 )

@@ -7,10 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from headrace import documents
+from headrace.contract import types
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.retention import Retention
-from headrace.contract.verdicts import TEXT_FIELDS, Contract, Field, FieldType, Format
+from headrace.contract.verdicts import Contract, Field
 from headrace.errors import PipelineFileError
+from headrace.formats.text.contract import FIELDS as TEXT_FIELDS
 from headrace.kafka.cluster import Topic
 from headrace.settings import ROOT
 from headrace.text import in_lines
@@ -94,7 +97,7 @@ def test_fields_may_be_called_what_our_columns_are_called(tmp_path: Path) -> Non
 
 def test_fields(tmp_path: Path) -> None:
     """Fields keep their order; the long form makes one optional."""
-    assert load(tmp_path, JSON).fields == (Field("amount", FieldType.DOUBLE), Field("at", FieldType.TIMESTAMP, required=False))
+    assert load(tmp_path, JSON).fields == (Field("amount", types.DOUBLE), Field("at", types.TIMESTAMP, required=False))
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -115,9 +118,9 @@ def test_topic_settings_are_text(tmp_path: Path) -> None:
 def test_a_contract_survives_json(tmp_path: Path) -> None:
     """The contract is kept in entries, so it comes back the same."""
     contract = load(tmp_path, JSON).contract
-    assert msgspec.json.decode(msgspec.json.encode(contract), type=Contract) == contract
-    assert contract.format == Format.JSON
-    assert contract.columns == {"amount": FieldType.DOUBLE, "at": FieldType.TIMESTAMP}
+    assert msgspec.json.decode(documents.encode(contract), type=Contract, dec_hook=documents.decode_other) == contract
+    assert contract.format == "json"
+    assert contract.columns == {"amount": types.DOUBLE, "at": types.TIMESTAMP}
     assert contract.described == "json (amount double, at timestamp (optional))"
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from headrace.contract.verdicts import Reason
+from headrace.formats.decoding import decoder
+from headrace.formats.json.reference import parse
 from headrace.verify import engine
-from headrace.verify.decode import decoder, parse
 from headrace.verify.judge import Judge
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT
 

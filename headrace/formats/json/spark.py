@@ -19,9 +19,11 @@ from operator import or_
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from headrace.contract.verdicts import MAX_NESTING, Field, FieldType, Reason
+from headrace.contract.types import STRING, TIMESTAMP, Boolean, Double, Integer, String, Timestamp, Type
+from headrace.contract.verdicts import Field, Reason
+from headrace.formats.json.contract import MAX_NESTING
 
-TIMESTAMP = (
+RFC_3339 = (
     "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?"
     "(Z|[+-]((0[0-9]|1[0-7]):[0-5][0-9]|18:00))\\z"
 )
@@ -30,26 +32,14 @@ TIMESTAMP = (
 FIRST_MOMENT, LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in microseconds since 1970 (UTC)."""
 
-_WRITTEN_AS = {
-    FieldType.INT: "^BIGINT$",
-    FieldType.BIGINT: "^BIGINT$",
-    FieldType.DOUBLE: "^(BIGINT|DECIMAL.*|DOUBLE)$",
-    FieldType.BOOLEAN: "^BOOLEAN$",
-    FieldType.STRING: "^STRING$",
-    FieldType.TIMESTAMP: "^STRING$",
-}
-"""What a variant calls the literals that a type takes."""
 
-_TYPED_AS = {FieldType.STRING: "variant", FieldType.TIMESTAMP: "string"}
-"""What the typed parse reads a field as, if not as the field's type. Other literals than strings make no text that tells a timestamp."""
-
-
-def decode_json(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
-    """Add the declared columns, `_reason` (the first of `unreadable` and the reasons of JSON) and `_field`. Reads `_text`."""
+def decode(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
+    """Add the declared columns, `_reason` (the first of `unreadable` and the reasons of JSON) and `_field`. Reads `_value` and `_text`."""
+    unreadable = F.coalesce(F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE)), unreadable)
     # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
     records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
 
-    typed = _from_json("_text", {field.name: _TYPED_AS.get(field.type, str(field.type)) for field in fields})
+    typed = _from_json("_text", {field.name: _read_as(field.type) for field in fields})
     exact = _from_json("_text", {field.name: "variant" for field in fields})
     from_typed = F.struct(*(F.col(f"_typed.{field.name}") for field in fields))
     from_exact = F.struct(*(_converted(field).alias(field.name) for field in fields))
@@ -110,35 +100,63 @@ def _has_lone_surrogate() -> Column:
 def _converted(field: Field) -> Column:
     """What the exact parse found, as the typed one would have given it."""
     variant = F.col(f"_exact.{field.name}")
-    if field.type == FieldType.STRING:
+    if field.type == STRING:
         return variant
-    read_as = _TYPED_AS.get(field.type, str(field.type))
-    return F.when(F.schema_of_variant(variant).rlike(_WRITTEN_AS[field.type]), F.try_variant_get(variant, "$", read_as))
+    read_as = _read_as(field.type)
+    return F.when(F.schema_of_variant(variant).rlike(_written_as(field.type)), F.try_variant_get(variant, "$", read_as))
+
+
+def _written_as(kind: Type) -> str:
+    """What a variant calls the literals that a type takes, as a regular expression."""
+    match kind:
+        case Integer():
+            return "^BIGINT$"
+        case Double():
+            return "^(BIGINT|DECIMAL.*|DOUBLE)$"
+        case Boolean():
+            return "^BOOLEAN$"
+        case String() | Timestamp():
+            return "^STRING$"
+        case _:
+            raise NotImplementedError(str(kind))
+
+
+def _read_as(kind: Type) -> str:
+    """What the typed parse reads a field as. Other literals than strings make no text that tells a timestamp."""
+    match kind:
+        case String():
+            return "variant"
+        case Timestamp():
+            return "string"
+        case _:
+            return str(kind)
 
 
 def _value(field: Field) -> Column:
     """The field's value; null if it is absent, null, or of another type."""
     found = F.col(f"_found.{field.name}")
     match field.type:
-        case FieldType.STRING:
+        case String():
             return F.when(F.schema_of_variant(found) == "STRING", F.try_variant_get(found, "$", "string"))
-        case FieldType.DOUBLE:
+        case Double():
             infinity = F.lit(float("inf"))
             # Adding zero makes a zero of the negative zero, which equals it but hashes otherwise.
             return F.when((found < infinity) & (found > -infinity), found + F.lit(0.0))
-        case FieldType.TIMESTAMP:
-            return F.when(found.rlike(TIMESTAMP), F.try_to_timestamp(found))
-        case _:
+        case Timestamp():
+            return F.when(found.rlike(RFC_3339), F.try_to_timestamp(found))
+        case Integer() | Boolean():
             return found
+        case _:
+            raise NotImplementedError(str(field.type))
 
 
 def _is_wrong(field: Field) -> Column:
     """Whether the record holds something for the field, but nothing that its type takes."""
     found, exact = F.col(f"_found.{field.name}"), F.col(f"_exact.{field.name}")
-    is_found = found.isNotNull() & ~F.is_variant_null(found) if field.type == FieldType.STRING else found.isNotNull()
+    is_found = found.isNotNull() & ~F.is_variant_null(found) if field.type == STRING else found.isNotNull()
     is_there = is_found | (exact.isNotNull() & ~F.is_variant_null(exact))
     wrong = F.col(field.name).isNull() & is_there
-    if field.type == FieldType.TIMESTAMP:
+    if field.type == TIMESTAMP:
         wrong |= ~F.col(field.name).between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT)))
     return wrong
 

@@ -1,80 +1,37 @@
-"""Decodes the values of records by the contract, for the second engine."""
+"""The second engine's side of JSON."""
 
 import json
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from headrace.contract.timestamps import microseconds
-from headrace.contract.verdicts import MAX_KEY_LENGTH, MAX_NESTING, RANGES, Contract, Field, FieldType, Format, Reason
-
-Row: TypeAlias = tuple[Any, ...]
-"""A record's values in the order of the declared columns; timestamps are microseconds since 1970 (UTC)."""
-
-Decoded: TypeAlias = tuple[Reason | None, str | None, Row]
-"""A reason, the declared field that it is about if it is about one, and a row of nothing but `None`; or no reason, no field and the row."""
+from headrace.contract.types import Boolean, Double, Integer, String, Timestamp, Type
+from headrace.contract.verdicts import Field, Reason
+from headrace.formats.decoding import Row, UnusableError, utf8
+from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
 
 
-class UnusableError(Exception):
-    """A value that cannot be used.
-
-    Args:
-        reason: the first that matches
-        field: the first declared field that it is about
-    """
-
-    def __init__(self, reason: Reason, field: str | None = None) -> None:
-        super().__init__(reason, field)
-        self.reason = reason
-        self.field = field
-
-
-def decoder(contract: Contract, note: Callable[[dict[str, Any]], None] | None = None) -> Callable[[bytes | None], Decoded]:
-    """The function that decodes one value by the contract.
+def reader(fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], Row]:
+    """What reads a value.
 
     note  is given each JSON object, whatever becomes of it
     """
-    read = _text if contract.format == Format.TEXT else _json(contract.fields, note)
-    nothing = (None,) * len(contract.fields)
-
-    def decode(value: bytes | None) -> Decoded:
-        try:
-            return None, None, read(value)
-        except UnusableError as error:
-            return error.reason, error.field, nothing
-
-    return decode
-
-
-def _utf8(value: bytes | None) -> str:
-    if value is None:
-        raise UnusableError(Reason.NULL_VALUE)
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise UnusableError(Reason.NOT_UTF8) from None
-
-
-def _text(value: bytes | None) -> Row:
-    return (_utf8(value),)
-
-
-def _json(fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], Row]:
-    columns = [(field.name, _READERS[field.type], field.required) for field in fields]
+    columns = [(field.name, _reader(field.type), field.required) for field in fields]
 
     def read(value: bytes | None) -> Row:
         if value == b"":
             raise UnusableError(Reason.EMPTY_VALUE)
-        document = _object(_utf8(value))
+        document = _object(utf8(value))
         if note is not None:
             note(document)
         row = []
         missing: str | None = None
-        for name, reader, required in columns:
+        for name, read_one, required in columns:
             found = document.get(name)
             if found is not None:
-                found = reader(found)
+                found = read_one(found)
                 if found is _WRONG:
                     raise UnusableError(Reason.WRONG_TYPE, name)
             elif required and missing is None:
@@ -153,9 +110,9 @@ def _boolean(value: object) -> Any:
     return value if type(value) is bool else _WRONG
 
 
-def _whole(kind: FieldType) -> Callable[[object], Any]:
-    low, high = RANGES[kind]
-    return lambda value: value if type(value) is int and low <= value <= high else _WRONG
+def _whole(kind: Integer) -> Callable[[object], Any]:
+    lowest, highest = kind.lowest, kind.highest
+    return lambda value: value if type(value) is int and lowest <= value <= highest else _WRONG
 
 
 def _double(value: object) -> Any:
@@ -170,11 +127,18 @@ def _timestamp(value: object) -> Any:
     return _WRONG if moment is None else moment
 
 
-_READERS: dict[FieldType, Callable[[object], Any]] = {
-    FieldType.STRING: _string,
-    FieldType.INT: _whole(FieldType.INT),
-    FieldType.BIGINT: _whole(FieldType.BIGINT),
-    FieldType.DOUBLE: _double,
-    FieldType.BOOLEAN: _boolean,
-    FieldType.TIMESTAMP: _timestamp,
-}
+def _reader(kind: Type) -> Callable[[object], Any]:
+    """What makes a column's value of a JSON one."""
+    match kind:
+        case String():
+            return _string
+        case Integer():
+            return _whole(kind)
+        case Double():
+            return _double
+        case Boolean():
+            return _boolean
+        case Timestamp():
+            return _timestamp
+        case _:
+            raise NotImplementedError(str(kind))

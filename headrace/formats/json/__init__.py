@@ -1,0 +1,1 @@
+"""JSON: one object, whose members are the declared columns."""

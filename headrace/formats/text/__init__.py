@@ -1,0 +1,1 @@
+"""Text: the whole value is the one column, `value`."""
