@@ -45,20 +45,20 @@ check: venv ## Check style, types and locks
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/uv pip check --quiet --python $(BIN)/python
-	@$(BIN)/python -m headrace.local.requirements --check
+	@$(BIN)/python -m headrace.local.install.requirements --check
 	@$(BIN)/python -m headrace.schemas --check
 
 docs: venv ## Write the generated documentation anew
 	@$(BIN)/python -m headrace.schemas
 
 lock: venv ## Bring the locks up to date with pyproject.toml, keeping what is pinned
-	@$(BIN)/python -m headrace.local.requirements
+	@$(BIN)/python -m headrace.local.install.requirements
 
 # Python 3.11 is what everything is tested with.
 venv: ## Set up .venv, and nothing else
 	@for python in python3.11 python3.12 python3.13 python3 python3.14; do \
 	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
-	    exec $$python headrace/local/bootstrap.py; \
+	    exec $$python headrace/local/install/bootstrap.py; \
 	  fi; \
 	done; \
 	echo "Headrace needs Python 3.11 to 3.14 with its venv module (on Debian and Ubuntu: apt install python3-venv); found: $$(python3 --version 2>&1)." >&2; \

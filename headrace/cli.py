@@ -22,8 +22,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def up() -> None:
     """Start Kafka and Airflow on this machine, and wait until they are ready."""
-    from headrace.local import current, stack
-    from headrace.local.console import Say
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
+    from headrace.local.embedded import stack
     from headrace.local.status import show
 
     settings, say = current.settings(), Say()
@@ -34,8 +35,9 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop all of it, and only it; what is on disk stays."""
-    from headrace.local import current, stack
-    from headrace.local.console import Say
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
+    from headrace.local.embedded import stack
 
     stack.down(current.settings(), Say())
 
@@ -43,8 +45,8 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show the services, their ports and where to log in. Exit 3 unless all of them are ready."""
-    from headrace.local import current
-    from headrace.local.console import Say
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
     from headrace.local.status import show
 
     if not show(current.settings(), Say()):
@@ -54,9 +56,10 @@ def status() -> None:
 @app.command()
 def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a [demo] section.")] = "important_messages") -> None:
     """Start the stack, run a pipeline in it, follow the run, and print the report. Exit 0 only if the report is green."""
-    from headrace.local import current, stack
-    from headrace.local.console import Say
-    from headrace.local.demo import require_pipeline, run
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
+    from headrace.local.client.demo import require_pipeline, run
+    from headrace.local.embedded import stack
 
     settings, say = current.settings(), Say()
     require_pipeline(settings, pipeline)
@@ -68,8 +71,8 @@ def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a
 @app.command()
 def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the stack in containers instead.")] = False) -> None:
     """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
-    from headrace.local import current
-    from headrace.local.console import Say
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
     from headrace.local.doctor import examine, examine_compose
     from headrace.settings import Settings
 

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def load(name: str) -> tuple[Pipeline, Folder]:
     """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
-    from headrace.local import current
+    from headrace.local.client import current
 
     settings = current.settings()
     path = settings.dags / f"{name}.toml"
@@ -44,7 +44,8 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 def kafka_config(servers: str | None) -> dict[str, str]:
     """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
-    from headrace.local import connections, current
+    from headrace.local import connections
+    from headrace.local.client import current
 
     settings = current.settings()
     return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
@@ -70,7 +71,7 @@ def agree(yes: bool) -> None:
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
     """Write the two files of a new pipeline, ready to run."""
-    from headrace.local import current
+    from headrace.local.client import current
     from headrace.scaffold import write_pipeline
 
     for path in write_pipeline(current.settings().dags, name):
@@ -122,8 +123,10 @@ def run(
     unpause: Annotated[bool, typer.Option("--unpause", help="Switch the DAGs on even if they were switched off in Airflow.")] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
-    from headrace.local import compose, current, demo, stack
-    from headrace.local.console import Say
+    from headrace.local import compose
+    from headrace.local.client import current, demo
+    from headrace.local.client.console import Say
+    from headrace.local.embedded import stack
 
     pipeline, _ = load(name)
     settings = current.settings()
@@ -148,7 +151,7 @@ def verify(
     from datetime import UTC, datetime
 
     from headrace.kafka.client import Kafka
-    from headrace.local.console import Say
+    from headrace.local.client.console import Say
     from headrace.report import console
     from headrace.report.conclusion import conclude
     from headrace.terminal import Terminal
@@ -268,9 +271,10 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
     from headrace.kafka.client import Kafka
     from headrace.kafka.settings_file import kafka_file
-    from headrace.local import current, spark, stack
-    from headrace.local.console import Say
-    from headrace.local.layout import Layout
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
+    from headrace.local.embedded import spark, stack
+    from headrace.local.embedded.layout import Layout
 
     pipeline, _ = load(name)
     config = kafka_config(bootstrap_servers)

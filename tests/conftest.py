@@ -12,10 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
-from headrace.local import spark as local_spark
-from headrace.local import stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
+from headrace.local.client.console import Say
+from headrace.local.embedded import spark as local_spark
+from headrace.local.embedded import stack
+from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"

@@ -18,7 +18,8 @@ from headrace.contract import formats, types
 from headrace.contract.verdicts import FORMATS
 from headrace.formats.json import reference as json_reference
 from headrace.formats.json import spark as json_spark
-from headrace.local import airflow, compose
+from headrace.local import compose
+from headrace.local.embedded import airflow
 from headrace.settings import ROOT, Settings
 
 SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]

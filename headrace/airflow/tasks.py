@@ -28,7 +28,7 @@ from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
 from headrace.kafka.settings_file import kafka_file
-from headrace.local.layout import Layout
+from headrace.local.embedded.layout import Layout
 from headrace.progress import Progress
 from headrace.settings import ROOT, Settings
 from headrace.text import in_lines
@@ -313,7 +313,7 @@ def _refresh_spark() -> None:
     """On the embedded stack, let what the user has changed in `spark_apps/conf` since its start count; elsewhere Spark reads that, or its own."""
     conf = Layout.of(Settings.from_environment()).spark_conf
     if os.environ.get("SPARK_CONF_DIR") == str(conf):
-        from headrace.local import spark
+        from headrace.local.embedded import spark
 
         spark.refresh(conf)
 

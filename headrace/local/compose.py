@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.errors import SurroundingsError
 from headrace.kafka.client import Kafka
-from headrace.local import ports
+from headrace.local.embedded import ports
 from headrace.settings import ROOT, Settings
 
 ENV = ROOT / ".env"
@@ -191,7 +191,7 @@ CHECKS = {
 
 def versions() -> dict[str, str]:
     """Return the versions of the embedded stack, which hold for the images as well: of the lock, and of the jars beside it."""
-    from headrace.local import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
+    from headrace.local.install import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
 
     pins = dict(re.findall(r"^([a-z-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
     broker = next(match[1] for path in jars.expected() if (match := re.fullmatch(r"broker/kafka_2\.13-([\d.]+)\.jar", path)))

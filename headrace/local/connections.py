@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 
 from headrace.errors import HeadraceError, MistakeError, SurroundingsError
-from headrace.local import compose, current, files
-from headrace.local.credentials import USER
-from headrace.local.layout import Layout
-from headrace.local.rest import Airflow
+from headrace.local import compose
+from headrace.local.client import current
+from headrace.local.client.rest import Airflow
+from headrace.local.embedded.credentials import USER
+from headrace.local.embedded.layout import Layout
+from headrace.local.install import files
 from headrace.settings import CONNECTION, ROOT, Settings, kafka_extra
 
 KAFKA = "kafka_default"

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 from headrace.errors import HeadraceError, SurroundingsError
-from headrace.local import compose, credentials, jars, java, ports, stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
+from headrace.local import compose
+from headrace.local.client.console import Say
+from headrace.local.embedded import credentials, ports, stack
+from headrace.local.embedded.layout import Layout
+from headrace.local.install import jars, java
 from headrace.preflight import check_room
 from headrace.settings import Settings
 

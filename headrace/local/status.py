@@ -2,10 +2,11 @@
 
 from rich.table import Table
 
-from headrace.local import airflow, compose, credentials, stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
-from headrace.local.login import login
+from headrace.local import compose
+from headrace.local.client.console import Say
+from headrace.local.client.login import login
+from headrace.local.embedded import airflow, credentials, stack
+from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 
 

@@ -22,10 +22,10 @@ import psutil
 from headrace.airflow.names import INGEST, VERIFY
 from headrace.durations import UNITS
 from headrace.ledger.folder import Folder
-from headrace.local import airflow, housekeeping
-from headrace.local.layout import MARK, Layout
-from headrace.local.rest import Airflow, Run
-from headrace.local.services import processes_with
+from headrace.local.client.rest import Airflow, Run
+from headrace.local.embedded import airflow, housekeeping
+from headrace.local.embedded.layout import MARK, Layout
+from headrace.local.embedded.services import processes_with
 from headrace.settings import Settings
 
 LOOK = 0.5

@@ -16,7 +16,7 @@ from typing import Any
 
 from headrace import documents
 from headrace.ledger.folder import Folder
-from headrace.local.rest import Airflow, Run
+from headrace.local.client.rest import Airflow, Run
 from headrace.settings import ROOT
 from headrace.verify.result import Report
 from headrace.verify.stored import find

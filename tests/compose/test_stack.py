@@ -20,8 +20,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local import compose
-from headrace.local.layout import Layout
-from headrace.local.rest import UNFINISHED_TASK
+from headrace.local.client.rest import UNFINISHED_TASK
+from headrace.local.embedded.layout import Layout
 from headrace.settings import ROOT
 from headrace.verify.result import Report
 from scheduler import running

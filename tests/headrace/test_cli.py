@@ -10,7 +10,8 @@ import typer
 from headrace import cli, verbs
 from headrace.errors import Exit, RedError, SurroundingsError
 from headrace.ledger.folder import Folder
-from headrace.local import connections, stack
+from headrace.local import connections
+from headrace.local.embedded import stack
 from headrace.verify.stored import PAGE, store
 from tests.headrace.report.examples import report
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.local import ports
-from headrace.local.kafka import Broker, listened_ports
+from headrace.local.embedded import ports
+from headrace.local.embedded.kafka import Broker, listened_ports
 
 CLEANER = {"log.cleaner.backoff.ms": "200"}
 """How often the cleaner of compacted topics looks for something to do; a test waits for it."""

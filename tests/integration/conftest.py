@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 import brokers
 import guarded as guarding
 from brokers import free_port
-from headrace.local import archive
-from headrace.local.layout import Layout
+from headrace.local.embedded import archive
+from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 from scheduler import QUICK_START, furnish
 from slices import TEXT, Slice

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import brokers
 from brokers import free_port
-from headrace.local.layout import Layout
+from headrace.local.embedded.layout import Layout
 
 PASSWORD = "wrong horse, battery=staple"  # noqa: S105, of a broker that lives for a minute
 PLAIN_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"

@@ -18,10 +18,10 @@ from pyspark.sql import SparkSession
 
 import brokers
 from brokers import free_port
-from headrace.local import spark as local_spark
-from headrace.local import stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
+from headrace.local.client.console import Say
+from headrace.local.embedded import spark as local_spark
+from headrace.local.embedded import stack
+from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 from power_cuts import NAME, Operation, Who, normal, two_streams, write_recorded
 from slices import TEXT, Slice

@@ -17,11 +17,11 @@ from headrace import documents
 from headrace.kafka.client import Kafka
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
-from headrace.local import stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
-from headrace.local.rest import Airflow, Run, Task
-from headrace.local.services import Supervisor
+from headrace.local.client.console import Say
+from headrace.local.client.rest import Airflow, Run, Task
+from headrace.local.embedded import stack
+from headrace.local.embedded.layout import Layout
+from headrace.local.embedded.services import Supervisor
 from headrace.settings import ROOT, Settings
 from headrace.verify.result import ReceiptState, Report
 from tests.headrace.report.page import Page

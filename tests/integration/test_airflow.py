@@ -23,10 +23,11 @@ from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
 from headrace.errors import Exit, SurroundingsError
 from headrace.ledger.entries import entries
-from headrace.local import connections, stack
-from headrace.local.console import Say
-from headrace.local.layout import Layout
-from headrace.local.rest import Run
+from headrace.local import connections
+from headrace.local.client.console import Say
+from headrace.local.client.rest import Run
+from headrace.local.embedded import stack
+from headrace.local.embedded.layout import Layout
 from headrace.scaffold import write_pipeline
 from headrace.settings import Settings
 from scheduler import WITHIN, Scheduler, running, until

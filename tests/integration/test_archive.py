@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.local.layout import Layout
+from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 
 

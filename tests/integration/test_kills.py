@@ -14,8 +14,8 @@ import pytest
 from headrace import documents
 from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
-from headrace.local import spark
-from headrace.local.layout import Layout
+from headrace.local.embedded import spark
+from headrace.local.embedded.layout import Layout
 from readers import READERS
 from scheduler import QUICK_START
 from slices import Slice, broken

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from confluent_kafka import Producer
 
 from headrace.errors import Exit
-from headrace.local import spark
-from headrace.local.layout import Layout
+from headrace.local.embedded import spark
+from headrace.local.embedded.layout import Layout
 from scheduler import QUICK_START
 from slices import TEXT, Slice, broken
 

@@ -21,8 +21,8 @@ from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Topic
 from headrace.kafka.offsets import OffsetRange, TopicPartition
 from headrace.ledger.folder import Folder
-from headrace.local import stack
-from headrace.local.layout import Layout
+from headrace.local.embedded import stack
+from headrace.local.embedded.layout import Layout
 from headrace.settings import ROOT, Settings
 from producers import batch
 

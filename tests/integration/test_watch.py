@@ -6,8 +6,8 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable
 
-from headrace.local import spark
-from headrace.local.layout import Layout
+from headrace.local.embedded import spark
+from headrace.local.embedded.layout import Layout
 from headrace.settings import ROOT
 from slices import Slice
 

@@ -9,7 +9,7 @@ import pytest
 from airflow.utils.log import file_task_handler
 from airflow.utils.state import TaskInstanceState
 
-from headrace.local import shared
+from headrace.local.embedded import shared
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace.airflow import task_logs

@@ -9,7 +9,8 @@ from confluent_kafka.admin import BrokerMetadata
 
 from headrace.errors import BrokerError, SurroundingsError
 from headrace.kafka.client import Kafka
-from headrace.local import compose, ports
+from headrace.local import compose
+from headrace.local.embedded import ports
 from headrace.settings import Settings
 
 SETTINGS = Settings.from_environment({})

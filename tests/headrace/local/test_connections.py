@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from headrace.errors import MistakeError, SurroundingsError
-from headrace.local import compose, connections, current
+from headrace.local import compose, connections
+from headrace.local.client import current
+from headrace.local.client.rest import Airflow
 from headrace.local.connections import KAFKA, SPARK, Connection
-from headrace.local.rest import Airflow
 from headrace.settings import ROOT, Settings
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from headrace.errors import BrokerError, SurroundingsError
 from headrace.kafka.client import Kafka
-from headrace.local import airflow, doctor, ports, stack, status
-from headrace.local.console import Say
-from headrace.local.services import State, Supervisor
+from headrace.local import doctor, status
+from headrace.local.client.console import Say
+from headrace.local.embedded import airflow, ports, stack
+from headrace.local.embedded.services import State, Supervisor
 from headrace.settings import Settings
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

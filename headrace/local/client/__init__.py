@@ -1,0 +1,1 @@
+"""What talks to a running stack, embedded or in containers."""

@@ -1,0 +1,1 @@
+"""The embedded stack: Kafka and Airflow as processes of this machine."""

@@ -1,0 +1,1 @@
+"""Setting up: packages, Java and jars, all pinned."""
