@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from headrace import cli, verbs
+from headrace import cli
+from headrace.cli import arguments, pipelines
 from headrace.errors import Exit, RedError, SurroundingsError
 from headrace.ledger.folder import Folder
 from headrace.local import connections
@@ -57,15 +58,15 @@ def test_a_green_report_counts_once_its_run_has_concluded(
 ) -> None:
     """What was green when it was checked may have changed before the run came to its end."""
     folder = Folder(tmp_path)
-    monkeypatch.setattr(verbs, "load", lambda _: (None, folder))
+    monkeypatch.setattr(pipelines, "load", lambda _: (None, folder))
     green = report()
     store(folder, green)
     with pytest.raises(typer.Exit) as ended:
-        verbs.report("p")
+        pipelines.report("p")
     assert ended.value.exit_code == Exit.RED
     assert "This report does not stand" in capsys.readouterr().out
     (folder.report(green.run) / PAGE).touch()
-    verbs.report("p")
+    pipelines.report("p")
     assert "The whole account: " in capsys.readouterr().out
 
 
@@ -76,7 +77,7 @@ def test_an_address_that_is_given_is_all_that_counts(monkeypatch: pytest.MonkeyP
         raise AssertionError("asked")
 
     monkeypatch.setattr(connections, "kafka_config", ask)
-    assert verbs.kafka_config("elsewhere:9092") == {"bootstrap.servers": "elsewhere:9092"}
+    assert arguments.kafka_config("elsewhere:9092") == {"bootstrap.servers": "elsewhere:9092"}
 
 
 def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 from pyspark.sql import SparkSession
 
 from guarded import RULED, Guarded
-from headrace import verbs
+from headrace.cli import pipelines, topics
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import AccessError
 from headrace.kafka.admin import wider
@@ -101,7 +101,7 @@ class Ruled:
         return {
             "create_topics": self.create_topics,
             "preflight": lambda: foresee(self.folder, self.pipeline, self.kafka()),
-            "check": lambda: verbs.check(self.pipeline.name),
+            "check": lambda: pipelines.check(self.pipeline.name),
             "produce_batch": lambda: produce_batch(self.pipeline, self.folder, self.config, "run", seed=1),
             "stream_to_parquet": self.stream,
             "verify": self.verify,
@@ -115,7 +115,7 @@ class Ruled:
 
     def create_topics(self) -> None:
         """Create what does not exist, and look whether it has more partitions than the file says, as the task does."""
-        verbs.create(self.pipeline.name)
+        topics.create(self.pipeline.name)
         assert list(wider(self.pipeline.topics, self.kafka().describe([self.topic]))) == []
 
     def stream(self) -> None:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from headrace import documents, verbs
+from headrace import documents
+from headrace.cli import topics
 from headrace.errors import HiddenError
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Block
@@ -69,8 +70,8 @@ def test_what_an_open_transaction_hides_is_named(
     (row,) = report.waiting.partitions
     assert row.hidden is not None
     assert (row.hidden.stable_offset, row.hidden.offsets, row.hidden.hanging) == (10, 501, False)
-    monkeypatch.setattr("headrace.verbs.kafka_config", lambda _: {"bootstrap.servers": one.servers})
-    verbs.describe(one.topic)
+    monkeypatch.setattr("headrace.cli.topics.kafka_config", lambda _: {"bootstrap.servers": one.servers})
+    topics.describe(one.topic)
     told = capsys.readouterr().out
     assert "partition 0: first offset 0, next offset 511" in told
     assert "what lies before offset 10: an open transaction" in told

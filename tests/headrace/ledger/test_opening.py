@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace import verbs
+from headrace.cli import pipelines
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
 from headrace.kafka.cluster import TopicFacts
@@ -156,7 +156,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             monkeypatch.setattr(
                 f"headrace.kafka.client.Kafka.{name}", lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named)
             )
-        verbs.check("p")
+        pipelines.check("p")
         return capsys.readouterr().out
 
     return run

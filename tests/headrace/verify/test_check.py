@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace import documents, schemas, verbs
+from headrace import documents, schemas
+from headrace.cli import pipelines
 from headrace.errors import LedgerError, RefusedError, SurroundingsError
 from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.guard import check_checkpoint, check_topics, joined
@@ -331,15 +332,15 @@ def test_a_pipeline_file_is_held_against_what_is_published(
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("headrace.kafka.client.Kafka.describe", lambda *_: one.kafka.describe(["t"]))
     monkeypatch.setattr("headrace.ledger.opening.foresee", lambda *_: [])
-    verbs.check("p")
+    pipelines.check("p")
     assert "keeps     contains(value, 'important')" in capsys.readouterr().out
     text = one.pipeline.path.read_text()
     one.pipeline.path.write_text(text.replace('format = "text"', 'format = "json"\nfields = {value = "string"}'))
     with pytest.raises(RefusedError, match="The fields of p have changed"):
-        verbs.check("p")
+        pipelines.check("p")
     one.pipeline.path.write_text(text.replace('"t"', '"other"'))
     with pytest.raises(RefusedError, match="Topic t was read so far and is not in the pipeline file any more"):
-        verbs.check("p")
+        pipelines.check("p")
 
 
 def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) -> None:

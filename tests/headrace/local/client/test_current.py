@@ -45,7 +45,7 @@ def test_where_no_supervisor_is_installed_the_environment_is_all_there_is(tmp_pa
     code = """
 import sys
 sys.modules["supervisor"] = None
-from headrace.verbs import kafka_config, load
+from headrace.cli.arguments import kafka_config, load
 print(load("important_messages")[0].name, kafka_config(None))
 """
     environment = {**os.environ, "HEADRACE_HOME": str(tmp_path / "none"), "HEADRACE_KAFKA_PORT": "19092", "HEADRACE_UI_PORT": "18080"}

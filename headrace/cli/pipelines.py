@@ -1,72 +1,23 @@
-"""The verbs of the `headrace` command that are about pipelines and their records."""
+"""The verbs about pipelines and their records. Each imports what it needs, so that `--help` is quick."""
 
-import getpass
 import os
 import subprocess
 from typing import Annotated
 
 import typer
 
-from headrace.contract.pipeline import Pipeline
+from headrace.cli.arguments import Name, Servers, agree, kafka_config, load, user
 from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
-from headrace.ledger.folder import Folder
 from headrace.settings import ROOT
 from headrace.text import plural
 
-# Each verb imports what it needs, so that `--help` is quick.
-
 UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
-
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
-Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given.")]
-
-topics = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     for verb in (new, check, run, verify, report, accept, reset, produce, watch):
         app.command()(verb)
-    app.add_typer(topics, name="topics")
-
-
-def load(name: str) -> tuple[Pipeline, Folder]:
-    """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
-    from headrace.local.client import current
-
-    settings = current.settings()
-    path = settings.dags / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in settings.dags.glob("*.toml"))) or "none"
-        raise MistakeError(f"There is no pipeline {name!r}: {path} does not exist. There are: {known}.")
-    return Pipeline.load(path), Folder(settings.data / name)
-
-
-def kafka_config(servers: str | None) -> dict[str, str]:
-    """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
-    from headrace.local import connections
-    from headrace.local.client import current
-
-    settings = current.settings()
-    return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
-
-
-def user() -> str:
-    """Who runs the command; a container's user may have a number and no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
-
-
-def agree(yes: bool) -> None:
-    """Ask before what can't be undone at once; ends the command unless the user agrees, or said so before."""
-    try:
-        if yes or typer.confirm("Go on?"):
-            return
-    except typer.Abort:  # nobody there to answer, or Ctrl-C
-        typer.echo("")
-    raise typer.Exit(Exit.INTERRUPTED)
 
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
@@ -289,82 +240,3 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
         ended = subprocess.run(command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
-
-
-@topics.command("list")
-def list_topics(bootstrap_servers: Servers = None) -> None:
-    """Name every topic."""
-    from headrace.kafka.client import Kafka
-
-    for topic in Kafka(kafka_config(bootstrap_servers)).topics():
-        typer.echo(topic)
-
-
-@topics.command()
-def describe(topic: str, bootstrap_servers: Servers = None) -> None:
-    """Partitions, offsets and settings of a topic."""
-    from datetime import UTC, datetime
-
-    from headrace.kafka.client import Kafka
-    from headrace.kafka.transactions import open_transactions
-    from headrace.text import clock
-
-    kafka = Kafka(kafka_config(bootstrap_servers))
-    facts = kafka.describe([topic]).get(topic)
-    if facts is None:
-        raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
-    typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
-    # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
-    ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])
-    hiding = {each.place: each for each in open_transactions(kafka, stable, ends, datetime.now(UTC))}
-    for place, end in ends.items():
-        typer.echo(f"  partition {place.partition}: first offset {earliest[place]}, next offset {end}")
-        if one := hiding.get(place):
-            since = f"since {clock(one.began_at)}" if one.began_at else "since an unknown time"
-            typer.echo(
-                f"    committed readers see only what lies before offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
-            )
-            if one.is_hanging:
-                typer.echo(
-                    f"    it hangs: no transaction coordinator that Headrace may ask knows it. Make sure that its producer is gone, then end it with: {one.abort_command(kafka.servers)}"
-                )
-    for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
-        typer.echo(f"  {key} = {facts.config.get(key)}")
-
-
-@topics.command()
-def create(name: Name, bootstrap_servers: Servers = None) -> None:
-    """Create the topics of a pipeline that don't exist."""
-    from headrace.kafka.client import Kafka
-    from headrace.ledger.opening import require_known_topics
-
-    pipeline, folder = load(name)
-    kafka = Kafka(kafka_config(bootstrap_servers))
-    require_known_topics(folder, kafka)
-    created = kafka.create(pipeline.topics)
-    for topic in pipeline.topics:
-        typer.echo(f"{topic.name}: {'created' if topic.name in created else 'is there'}")
-
-
-@topics.command()
-def extend(
-    topic: str,
-    partitions: Annotated[int, typer.Option(min=2, max=10_000, help="How many there are to be in all.")],
-    bootstrap_servers: Servers = None,
-) -> None:
-    """Add partitions to a topic; they can't be taken away again."""
-    from headrace.kafka.client import Kafka
-
-    Kafka(kafka_config(bootstrap_servers)).extend(topic, partitions)
-    typer.echo(f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it.")
-
-
-@topics.command()
-def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, bootstrap_servers: Servers = None) -> None:
-    """Delete a topic and all of its records."""
-    from headrace.kafka.client import Kafka
-
-    typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
-    agree(yes)
-    Kafka(kafka_config(bootstrap_servers)).delete(topic)
-    typer.echo("Done.")

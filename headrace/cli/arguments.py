@@ -1,0 +1,53 @@
+"""What several verbs take, and what they make of it."""
+
+import getpass
+import os
+from typing import Annotated
+
+import typer
+
+from headrace.contract.pipeline import Pipeline
+from headrace.errors import Exit, MistakeError
+from headrace.ledger.folder import Folder
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given.")]
+
+
+def load(name: str) -> tuple[Pipeline, Folder]:
+    """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
+    from headrace.local.client import current
+
+    settings = current.settings()
+    path = settings.dags / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in settings.dags.glob("*.toml"))) or "none"
+        raise MistakeError(f"There is no pipeline {name!r}: {path} does not exist. There are: {known}.")
+    return Pipeline.load(path), Folder(settings.data / name)
+
+
+def kafka_config(servers: str | None) -> dict[str, str]:
+    """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
+    from headrace.local import connections
+    from headrace.local.client import current
+
+    settings = current.settings()
+    return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
+
+
+def user() -> str:
+    """Who runs the command; a container's user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def agree(yes: bool) -> None:
+    """Ask before what can't be undone at once; ends the command unless the user agrees, or said so before."""
+    try:
+        if yes or typer.confirm("Go on?"):
+            return
+    except typer.Abort:  # nobody there to answer, or Ctrl-C
+        typer.echo("")
+    raise typer.Exit(Exit.INTERRUPTED)

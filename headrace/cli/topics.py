@@ -1,0 +1,90 @@
+"""The verbs about topics. Each imports what it needs, so that `--help` is quick."""
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli.arguments import Name, Servers, agree, kafka_config, load
+from headrace.errors import MistakeError
+from headrace.text import plural
+
+app = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
+
+
+@app.command("list")
+def list_topics(bootstrap_servers: Servers = None) -> None:
+    """Name every topic."""
+    from headrace.kafka.client import Kafka
+
+    for topic in Kafka(kafka_config(bootstrap_servers)).topics():
+        typer.echo(topic)
+
+
+@app.command()
+def describe(topic: str, bootstrap_servers: Servers = None) -> None:
+    """Partitions, offsets and settings of a topic."""
+    from datetime import UTC, datetime
+
+    from headrace.kafka.client import Kafka
+    from headrace.kafka.transactions import open_transactions
+    from headrace.text import clock
+
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    facts = kafka.describe([topic]).get(topic)
+    if facts is None:
+        raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
+    typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
+    # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
+    ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])
+    hiding = {each.place: each for each in open_transactions(kafka, stable, ends, datetime.now(UTC))}
+    for place, end in ends.items():
+        typer.echo(f"  partition {place.partition}: first offset {earliest[place]}, next offset {end}")
+        if one := hiding.get(place):
+            since = f"since {clock(one.began_at)}" if one.began_at else "since an unknown time"
+            typer.echo(
+                f"    committed readers see only what lies before offset {one.stable_offset}: an open transaction ({since}) hides {plural(one.hidden, 'offset')}"
+            )
+            if one.is_hanging:
+                typer.echo(
+                    f"    it hangs: no transaction coordinator that Headrace may ask knows it. Make sure that its producer is gone, then end it with: {one.abort_command(kafka.servers)}"
+                )
+    for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
+        typer.echo(f"  {key} = {facts.config.get(key)}")
+
+
+@app.command()
+def create(name: Name, bootstrap_servers: Servers = None) -> None:
+    """Create the topics of a pipeline that don't exist."""
+    from headrace.kafka.client import Kafka
+    from headrace.ledger.opening import require_known_topics
+
+    pipeline, folder = load(name)
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    require_known_topics(folder, kafka)
+    created = kafka.create(pipeline.topics)
+    for topic in pipeline.topics:
+        typer.echo(f"{topic.name}: {'created' if topic.name in created else 'is there'}")
+
+
+@app.command()
+def extend(
+    topic: str,
+    partitions: Annotated[int, typer.Option(min=2, max=10_000, help="How many there are to be in all.")],
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Add partitions to a topic; they can't be taken away again."""
+    from headrace.kafka.client import Kafka
+
+    Kafka(kafka_config(bootstrap_servers)).extend(topic, partitions)
+    typer.echo(f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it.")
+
+
+@app.command()
+def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, bootstrap_servers: Servers = None) -> None:
+    """Delete a topic and all of its records."""
+    from headrace.kafka.client import Kafka
+
+    typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
+    agree(yes)
+    Kafka(kafka_config(bootstrap_servers)).delete(topic)
+    typer.echo("Done.")
