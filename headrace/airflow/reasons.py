@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-from headrace.airflow.names import INGEST, REASON, REPAIR, VERIFY
+from headrace.dag_names import INGEST, REASON, REPAIR, VERIFY
 
 LONGEST = 4_000
 """Characters. What an exception says may hold anything."""

@@ -14,8 +14,8 @@ from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from headrace.airflow.names import INGEST, REPAIR, VERIFY
 from headrace.airflow.run_tasks import tasks_of
+from headrace.dag_names import INGEST, REPAIR, VERIFY
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html

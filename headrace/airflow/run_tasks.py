@@ -10,7 +10,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from headrace.airflow.names import REASON
+from headrace.dag_names import REASON
 from headrace.report.html import Task, TaskState
 
 STATES = {

@@ -23,8 +23,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace.airflow import reasons
 from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
-from headrace.airflow.names import INGEST, REASON
 from headrace.contract.pipeline import Pipeline
+from headrace.dag_names import INGEST, REASON
 from headrace.diagnosis import diagnose, of_system
 from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
 from headrace.kafka.settings_file import kafka_file

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.airflow.names import INGEST, VERIFY
+from headrace.dag_names import INGEST, VERIFY
 from headrace.durations import UNITS
 from headrace.ledger.folder import Folder
 from headrace.local.client.rest import Airflow, Run

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import documents
-from headrace.airflow.names import INGEST, VERIFY
+from headrace.dag_names import INGEST, VERIFY
 from headrace.errors import HeadraceError, MistakeError, SurroundingsError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder

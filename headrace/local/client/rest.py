@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from headrace.airflow.names import REASON
+from headrace.dag_names import REASON
 from headrace.errors import SurroundingsError
 from headrace.settings import Settings
 

@@ -22,7 +22,8 @@ with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports
     from airflow.utils.state import TaskInstanceState
     from sqlalchemy import insert
 
-    from headrace.airflow import names, reasons
+    from headrace import dag_names
+    from headrace.airflow import reasons
     from headrace.airflow.run_tasks import tasks_of
     from headrace.airflow.tasks import plainly
 
@@ -53,7 +54,7 @@ def add(session: Session, task_id: str, state: str | None, *, run_id: str = RUN,
 def keep(session: Session, task_id: str, value: object, map_index: int = -1) -> None:
     """Put an XCom there, as a failed task left it."""
     where = {"dag_id": DAG, "run_id": RUN, "task_id": task_id, "map_index": map_index, "dag_run_id": 1}
-    session.execute(insert(XComModel.__table__).values(**where, key=names.REASON, value=value, timestamp=BEGAN))
+    session.execute(insert(XComModel.__table__).values(**where, key=dag_names.REASON, value=value, timestamp=BEGAN))
 
 
 class Try:
@@ -81,7 +82,7 @@ def test_the_reason_is_the_exception_of_whatever_task() -> None:
     ):
         mine = Try()
         reasons.on_task_instance_failed(mine, error)
-        assert mine.pushed == {names.REASON: {"try": 2, "reason": reason}}
+        assert mine.pushed == {dag_names.REASON: {"try": 2, "reason": reason}}
 
 
 def test_other_dags_and_what_was_marked_by_hand_leave_nothing() -> None:

@@ -24,7 +24,8 @@ from headrace.ledger.identity import Identity
 from headrace.settings import ROOT
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
-    from headrace.airflow import names, tasks
+    from headrace import dag_names
+    from headrace.airflow import tasks
     from headrace.airflow.params import demo_params
 
 PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
@@ -46,7 +47,7 @@ class FakeTaskInstance:
 
     def xcom_pull(self, task_ids: str, key: str) -> dict[str, Any] | None:
         """What a task left."""
-        return {"try": 1, "reason": self.left[task_ids]} if key == names.REASON and task_ids in self.left else None
+        return {"try": 1, "reason": self.left[task_ids]} if key == dag_names.REASON and task_ids in self.left else None
 
     def xcom_push(self, key: str, value: dict[str, Any]) -> None:
         """Leave it."""
@@ -257,7 +258,7 @@ def test_a_task_that_fails_leaves_its_reason(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": instance})
     with pytest.raises(AirflowException) as caught, tasks.plainly():
         raise BrokerError("Kafka at nowhere:9092 did not answer. " * 5)
-    assert instance.left == {names.REASON: str(caught.value)}
+    assert instance.left == {dag_names.REASON: str(caught.value)}
     monkeypatch.setattr(tasks, "get_current_context", dict)
     with pytest.raises(AirflowException, match="no answer"), tasks.plainly():
         raise BrokerError("no answer")
