@@ -134,7 +134,7 @@ class Kafka:
         return self._admin
 
     def _connected(self) -> tuple[AdminClient, list[BrokerMetadata]]:
-        """A client that got in, and the brokers that it was told of."""
+        """A new client that is connected, and the brokers of the cluster."""
         self._reach(self.servers, BOOTSTRAP)
         try:
             admin = AdminClient({**self.config, "error_cb": self._hear})
