@@ -1,4 +1,4 @@
-"""What Airflow's database calls things of ours."""
+"""Ids and keys of Headrace's in Airflow's database."""
 
 INGEST, VERIFY = "_ingest", "_verify"
 """How the ids of a pipeline's DAGs end."""

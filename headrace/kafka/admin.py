@@ -135,7 +135,7 @@ class Admin(Connection):
 
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""
-        broker = ConfigResource(ResourceType.BROKER, str(self._brokers()[0].id))
+        broker = ConfigResource(ResourceType.BROKER, str(self._brokers(self.admin)[0].id))
         try:
             config = self.admin.describe_configs([broker])[broker].result(self.patience)
             return int(config[TRANSACTION_TIMEOUT].value) / 1000

@@ -4,7 +4,7 @@ import struct
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -148,7 +148,7 @@ class _Held:
     batches: list[RecordBatch]
     high_watermark: int
     took: float = 0.0
-    at: float = field(default_factory=time.monotonic)
+    at: float = 0.0
 
 
 class BatchReader:
@@ -216,7 +216,8 @@ class BatchReader:
                 continue
             batches = [batch for batch in parse(answer.data) if batch.last_offset >= offset]
             if batches:
-                self._held = _Held(place, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, time.monotonic() - begun)
+                now = time.monotonic()
+                self._held = _Held(place, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, now - begun, now)
                 return self._held
             if answer.data:
                 raise BrokerError(f"{place}: what Kafka sends for offset {offset} holds no whole record batch.")

@@ -66,16 +66,20 @@ class Connection:
     def admin(self) -> AdminClient:
         """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
         if self._admin is None:
-            self._reach(self.servers, BOOTSTRAP)
-            try:
-                self._admin = AdminClient({**self.config, "error_cb": self._hear})
-            except KafkaException as error:
-                raise MistakeError(
-                    f"Kafka's client does not take its settings: {error.args[0].str()}. They are in the extra of the connection kafka_default "
-                    "(or in the file that HEADRACE_KAFKA names)."
-                ) from None
-            self._brokers()
+            self._admin, _ = self._connected()
         return self._admin
+
+    def _connected(self) -> tuple[AdminClient, list[BrokerMetadata]]:
+        """A new client that is connected, and the brokers of the cluster."""
+        self._reach(self.servers, BOOTSTRAP)
+        try:
+            admin = AdminClient({**self.config, "error_cb": self._hear})
+        except KafkaException as error:
+            raise MistakeError(
+                f"Kafka's client does not take its settings: {error.args[0].str()}. They are in the extra of the connection kafka_default "
+                "(or in the file that HEADRACE_KAFKA names)."
+            ) from None
+        return admin, self._brokers(admin)
 
     def check_listeners(self) -> int:
         """Reach every broker at the address it advertises; returns how many there are.
@@ -83,21 +87,25 @@ class Connection:
         A broker that answers at the bootstrap address and advertises another one (a container's name, say) fails every
         client later, with a time-out that does not say why.
         """
-        brokers = self._brokers()
+        # Asked once: the client may go on to an advertised address, and then there is no answer that says which one is wrong.
+        if self._admin is None:
+            self._admin, brokers = self._connected()
+        else:
+            brokers = self._brokers(self._admin)
         for broker in brokers:
             self._reach(f"{broker.host}:{broker.port}", ADVERTISED)
         return len(brokers)
 
-    def _brokers(self) -> list[BrokerMetadata]:
+    def _brokers(self, admin: AdminClient) -> list[BrokerMetadata]:
         """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
         began = time.monotonic()
         has_said = False
         while True:
             left = began + self.patience - time.monotonic()
             try:
-                return list(self.admin.list_topics(timeout=min(LOGIN_PATIENCE, max(left, 0.1))).brokers.values())
+                return list(admin.list_topics(timeout=min(LOGIN_PATIENCE, max(left, 0.1))).brokers.values())
             except KafkaException as error:
-                self.admin.poll(0)
+                admin.poll(0)
                 if self._refusal:
                     user = f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
                     raise MistakeError(

@@ -167,7 +167,7 @@ def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path
             schema = pa.schema([column.with_nullable(True) for column in pq.read_schema(files[0])])
             with engine.view_in_turn(database, "rows", files, schema):
                 return database.execute(query, values).fetchall()
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise_if_short(error)
         if not damaged:
             raise

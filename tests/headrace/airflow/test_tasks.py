@@ -21,7 +21,9 @@ from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, Mista
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
-from headrace.settings import ROOT
+from headrace.local.embedded import spark
+from headrace.local.embedded.layout import Layout
+from headrace.settings import ROOT, Settings
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace import dag_names
@@ -119,6 +121,31 @@ def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) 
     assert " ".join(str(caught.value).split()) == reason.strip()
     assert max(map(len, str(caught.value).splitlines())) <= 100
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_spark_s_settings_are_written_again_where_they_are_ours(
+    is_ours: bool,  # noqa: FBT001, a parameter
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """On the embedded stack, what the user has changed since its start counts. An Airflow of one's own has a Spark of its own."""
+    conf = Layout.of(Settings.from_environment()).spark_conf
+    spark.prepare(conf, "connector.jar", None)
+    settings = conf / "spark-defaults.conf"
+    settings.write_text("as it was")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "spark-defaults.conf").write_text("spark.driver.memory 3g\n")
+    monkeypatch.setattr(spark, "SHARED", shared)
+    monkeypatch.setenv("SPARK_CONF_DIR", str(conf if is_ours else tmp_path / "another"))
+    seen: list[str] = []
+    monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: seen.append(settings.read_text()))
+    monkeypatch.setattr(tasks, "kafka_config", dict)
+    with pytest.raises(AirflowException, match="was not updated"):
+        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+    assert ("spark.driver.memory 3g" in seen[0]) is is_ours
+    assert (seen[0] == "as it was") is not is_ours
 
 
 @pytest.mark.parametrize(("number", "again"), [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False), (errno.EROFS, False)])

@@ -119,7 +119,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(address: tuple[str, int], _: float) -> None:
         raise ConnectionRefusedError(address)
 
-    monkeypatch.setattr(Kafka, "_brokers", lambda _: [broker])
+    monkeypatch.setattr(Kafka, "_connected", lambda _: (None, [broker]))
     monkeypatch.setattr("socket.create_connection", refuse)
     monkeypatch.setattr(ports, "answers", lambda _: True)
 

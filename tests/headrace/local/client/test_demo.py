@@ -231,7 +231,7 @@ def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
 
 
 def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any) -> None:
-    """Nobody should wait for the last try to know what to mend. Airflow has the reason a moment after the state."""
+    """The user need not wait for the last try. Airflow stores the state first, and the reason a moment later."""
     airflow = FakeAirflow([], ingest_state="failed")
     again = "up_for_retry"
     airflow.tries = [

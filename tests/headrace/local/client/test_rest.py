@@ -17,7 +17,7 @@ TASK = Task("stream_to_parquet", "up_for_retry", 2, 1.5)
     [
         (200, {"value": {"try": 2, "reason": "The disk is full."}}, "The disk is full."),
         (200, {"value": {"try": 1, "reason": "of the try before"}}, None),
-        (200, {"value": "somebody's own"}, None),
+        (200, {"value": "pushed by another plugin"}, None),
         (404, {"detail": "not found"}, None),
     ],
 )

@@ -72,17 +72,18 @@ def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_setting_that_was_changed_counts_for_the_next_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is told to raise one does not start the stack again for that."""
+    """The stack need not be restarted for it. Whatever bytes the user's comments hold, they stay."""
     shared, conf = tmp_path / "shared", tmp_path / "conf"
     shutil.copytree(spark.SHARED, shared)
     monkeypatch.setattr(spark, "SHARED", shared)
     spark.refresh(conf)  # of a stack that was started before there was anything to refresh from
     spark.prepare(conf, "connector.jar", archive=None)
     before = (conf / "spark-defaults.conf").read_text()
-    with (shared / "spark-defaults.conf").open("a") as file:
-        file.write("spark.driver.memory 3g\n")
+    with (shared / "spark-defaults.conf").open("ab") as file:
+        file.write(b"# f\xfcr grosse Saetze\nspark.driver.memory 3g\n")
     spark.refresh(conf)
-    after = (conf / "spark-defaults.conf").read_text()
+    assert b"# f\xfcr grosse" in (conf / "spark-defaults.conf").read_bytes()
+    after = (conf / "spark-defaults.conf").read_text(errors="replace")
     assert "spark.driver.memory 3g" in after
     assert re.search(r"spark\.driver\.memory +1g", before)
     assert not re.search(r"spark\.driver\.memory +1g", after)
