@@ -17,7 +17,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import roll_back, stored_verified
 from headrace.text import plural
-from headrace.verify.check import Verification
+from headrace.verify.run import Verification
 from headrace.verify.scope import since_verified
 
 MOST_RANGES = 200

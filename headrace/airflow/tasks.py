@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -376,12 +376,9 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
         from headrace.report import wording
-        from headrace.terminal import occasionally
-        from headrace.text import plural
-        from headrace.verify.check import Verification
+        from headrace.verify.run import verify
         from headrace.verify.scope import Scope, with_new
-        from headrace.verify.settle import draw_number
-        from headrace.verify.stored import discard, store
+        from headrace.verify.stored import discard
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
@@ -390,18 +387,24 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
             while folder.is_being_written() and not folder.micro_batches():
                 log.info("a stream is running its first micro-batch; waiting for it to publish that, or to end")
                 time.sleep(FIRST_STREAM_LOOK)
-            number = draw_number(folder, f"verify run {run_id}")
             wanted = with_new(msgspec.convert(scope, Scope), folder)
-            verification = Verification(folder, pipeline, Kafka(kafka_config()), wanted, number, ingest_is_running=_is_ingesting(pipeline))
-            log.info("judging %s again", plural(verification.offset_count, "offset"))
-            verification.tell = occasionally(lambda done: log.info("%s done", plural(done, "offset")))
-            found = verification.run(run_id)
-            store(folder, found)
+            kafka = Kafka(kafka_config())
+            found = verify(folder, pipeline, kafka, wanted, lambda _: run_id, _telling, ingest_is_running=_is_ingesting(pipeline))
         outcome = wording.outcome(found)
         log.info("%s.%s", outcome.sentence, "" if outcome.green else " The task report says what was found and what to do.")
         return found.state.value
 
     return run(scope)
+
+
+@contextmanager
+def _telling(offsets: int) -> Iterator[Callable[[int], None]]:
+    """Log how far the check has come."""
+    from headrace.terminal import occasionally
+    from headrace.text import plural
+
+    log.info("judging %s again", plural(offsets, "offset"))
+    yield occasionally(lambda done: log.info("%s done", plural(done, "offset")))
 
 
 def _is_ingesting(pipeline: Pipeline) -> bool:

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
@@ -106,27 +108,26 @@ def verify(
     from headrace.report import console
     from headrace.report.conclusion import conclude
     from headrace.terminal import Terminal
-    from headrace.verify.check import Verification
     from headrace.verify.result import State
+    from headrace.verify.run import verify as check
     from headrace.verify.scope import everything, of_run
-    from headrace.verify.settle import draw_number
-    from headrace.verify.stored import store
 
     pipeline, folder = load(name)
     scope = of_run(folder, of) if of else everything(folder)
-    is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
-    number = draw_number(folder, "a verify run by hand") if is_there else 1
-    run = f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{number}"  # two within one second are two
-    verification = Verification(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, number)
+    began = datetime.now(UTC)
     say = Say()
-    say.line(f"Judging {plural(verification.offset_count, 'offset')} again, as far as Kafka still has them ...")
-    with say.progress("offsets", verification.offset_count) as tell:
-        verification.tell = tell
-        found = verification.run(run)
+
+    def telling(offsets: int) -> AbstractContextManager[Callable[[int], None]]:
+        say.line(f"Judging {plural(offsets, 'offset')} again, as far as Kafka still has them ...")
+        return say.progress("offsets", offsets)
+
+    is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
+    # With its number, since two within one second are two.
+    run = f"by_hand__{began:%Y-%m-%dT%H:%M:%S}__{{}}"
+    found = check(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, run.format, telling, is_stored=is_there)
     if not is_there:
         console.show(found, Terminal())
         raise typer.Exit(Exit.GREEN if found.state == State.GREEN else Exit.RED)
-    store(folder, found)
     try:
         conclude(folder, pipeline, scope, found)
     except BrokenInvariantError as error:

@@ -1,6 +1,7 @@
 """Topic-partitions, and the offsets in them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -205,3 +206,27 @@ def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
         else:
             apart.append(each)
     return apart
+
+
+def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]:
+    """The offsets of a span that hold no record.
+
+    offsets  of all records in the span, in order
+    """
+    if len(offsets) == len(span):
+        return []
+    found = []
+    at = span.from_offset
+    for offset in [*offsets, span.until_offset]:
+        if offset > at:
+            found.append(OffsetRange(*span.place, at, offset))
+        at = offset + 1
+    return found
+
+
+def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
+    """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
+    for place in range(bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)):
+        if (part := overlap(ranges[place], span)) is None:
+            break
+        yield part

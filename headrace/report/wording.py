@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.text import clock, lasting, listed, number, plural
+from headrace.verify.findings import Advice
+from headrace.verify.invariants import ABOUT_PUBLISHED, INVARIANTS
 from headrace.verify.result import (
-    ABOUT_WHAT_COMES,
     Finding,
     Invariant,
     InvariantState,
@@ -21,90 +22,14 @@ from headrace.verify.result import (
     WaitingPartition,
 )
 
-
-@dataclass(frozen=True)
-class Advice:
-    """What a broken invariant means to whoever uses the records, and the ways out; `{pipeline}` is filled in."""
-
-    means: str
-    do: str
-
-
-ADVICE = {
-    "I1": Advice(
-        "What the producer can prove to have sent is not what was read back, or lies outside everything that was published.",
-        "If offsets after the last micro-batch are named, run {pipeline}_ingest again: it goes on where the last one ended. "
-        "If Kafka lost or never had the records, produce them again in a new run. If the receipt's file was altered, put back a copy.",
-    ),
-    "I2": Advice(
-        "A position is there twice, so every reader counts that record twice.",
-        "If I8 is broken too, a file was altered, and so may be the positions in it: mend that first. "
-        "If two published micro-batches hold the position, run `headrace reset {pipeline}` and ingest again from Kafka.",
-    ),
-    "I3": Advice(
-        "Two records of one batch have the same key: a request of an earlier try arrived after the retry had looked for it.",
-        "Both records are in Kafka and in the files; consumers can drop one by `_key`. "
-        "Move the batch aside with `headrace reset {pipeline}`; in a new run the keys are new.",
-    ),
-    "I4": Advice(
-        "A row in the files is not what the broker holds at that position.",
-        "If I8 is broken too, the file was altered: put back a copy. If not, the Spark app wrote something else than it read, "
-        "which is a bug: keep the folder as it is, and use `headrace reset {pipeline}` to write the records anew "
-        "while Kafka still holds them.",
-    ),
-    "I5": Advice(
-        "The chain of micro-batches has a hole or an overlap, or does not end where the checkpoint ends: "
-        "records may be missing or doubled.",
-        "Put back the missing `micro_batch=…` folder, identity.json or checkpoint from a copy; entries must not be edited. "
-        "Without a copy, `headrace reset {pipeline}` starts anew from what Kafka still holds.",
-    ),
-    "I6": Advice(
-        "What the ledger counts is not what Kafka holds: records were lost or counted wrongly, or these are not the topics that were read.",
-        "If a topic was deleted and created again, or this is another Kafka, name the right one (`kafka_default`, `--bootstrap-servers`). If Kafka removed records from the middle of a range, `headrace accept {pipeline} --reason …` writes them down as lost. "
-        "`headrace reset {pipeline}` moves the data aside and reads again whatever Kafka still holds.",
-    ),
-    "I7": Advice(
-        "Spark and the second engine judge the same record differently, so one of them does not obey the contract.",
-        "If I8 is broken too, mend that first: rows of a file that was altered are not what Spark wrote. "
-        "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
-        "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records anew.",
-    ),
-    "I9": Advice(
-        "Records left Kafka before a stream published them, or the first stream never published anything. What is published is not in doubt.",
-        "If a stream did not finish, look at the log of `stream_to_parquet` and run {pipeline}_ingest again. If offsets are lost, lengthen the topic's "
-        "retention well above the time between two runs; `headrace accept {pipeline} --reason …` writes them down as lost, and the next stream goes on behind them.",
-    ),
-    "I10": Advice(
-        "A limit in the pipeline file ([limits]) is exceeded. What is published is not in doubt.",
-        "lag: run {pipeline}_ingest now, and more often. freshness: ask why no records arrive. quarantined: look at the reasons above and at the producer. "
-        "If the limit is wrong, change it in the file.",
-    ),
-    "I8": Advice(
-        "The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
-        "Put back the named file from a copy, or move out what is not Headrace's. "
-        "Without a copy, `headrace reset {pipeline}` moves the data aside, and the next run publishes again what Kafka still holds.",
-    ),
-}
-
-SHORT = {
-    "I1": "receipts",
-    "I2": "uniqueness",
-    "I3": "keys",
-    "I4": "rows",
-    "I5": "ranges",
-    "I6": "balance",
-    "I7": "verdicts",
-    "I8": "files",
-    "I9": "frontier",
-    "I10": "limits",
-}
-"""What an invariant is about, in a word: the headline comes before anything explains its number."""
-
 UNVERIFIABLE = Advice(
     "Nobody can prove this any more: Kafka no longer holds the records that it would have to be compared with.",
     "Raise the topic's retention well above the time between two verify runs, so that it does not happen again. "
     "`headrace accept {pipeline} --reason …` marks these offsets as unproven, on the record, and leaves everything else as it is.",
 )
+
+OF_BROKEN = {each.id: each.advice for each in INVARIANTS}
+WORDS = {each.id: each.word for each in INVARIANTS}
 
 UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts anew.")
 
@@ -173,7 +98,7 @@ def outcome(report: Report) -> Outcome:
 
 def advice(invariant: Invariant, pipeline: str) -> Advice:
     """What a broken or unverifiable invariant means, and what to do."""
-    found = UNVERIFIABLE if invariant.state is InvariantState.UNVERIFIABLE else ADVICE.get(invariant.id, UNKNOWN)
+    found = UNVERIFIABLE if invariant.state is InvariantState.UNVERIFIABLE else OF_BROKEN.get(invariant.id, UNKNOWN)
     return Advice(found.means, found.do.replace("{pipeline}", pipeline))
 
 
@@ -352,7 +277,7 @@ def _short(invariant: Invariant) -> str:
 
 
 def _short_of(number: str) -> str:
-    about = SHORT.get(number)
+    about = WORDS.get(number)
     return f"{number} ({about})" if about else number
 
 
@@ -372,7 +297,7 @@ def _red(report: Report) -> Outcome:
     if report.state is State.GREEN:
         headline = f"the report says green, but {headline or 'its balance does not add up'}"
         return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")
-    if headline and all(invariant.id in ABOUT_WHAT_COMES for invariant in report.broken):
+    if headline and not any(invariant.id in ABOUT_PUBLISHED for invariant in report.broken):
         headline += f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
         return Outcome(
             green=False, headline=headline, detail="The records that are published are accounted for. What was found, and what to do:"

@@ -1,14 +1,21 @@
 """I1 and I3: the batches' records, as an independent consumer finds them, held against their receipts."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition
-from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, fingerprint, key_prefix, sequence_of
+from headrace.kafka.cluster import Block, Cluster
+from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition, gaps_between, merged, without
+from headrace.ledger.progress import published_runs
+from headrace.ledger.receipts import Receipt, fingerprint, key_prefix, receipt_by_prefix, sequence_of
 from headrace.verify import result
-from headrace.verify.findings import Findings, Invariant
+from headrace.verify.checks.balance import Gaps
+from headrace.verify.checks.keys import KEYS
+from headrace.verify.checks.receipts import RECEIPTS, check_excused, check_read_back
+from headrace.verify.findings import Findings
+from headrace.verify.readable import Readable
+from headrace.verify.snapshot import Snapshot
 
 
 @dataclass
@@ -33,36 +40,39 @@ class Tally:
 
 
 class Batches:
-    """Reads the records of blocks as members of batches, by their keys.
+    """The batches whose records a verify run comes across, by the records' keys.
 
     Args:
-        receipts: of the batches that are known
-        scope: runs whose batches are read back in full
-        other: finds the receipt of a batch that is not among `receipts`, by the prefix of its keys
-        published_by: finds the micro-batch that published a topic-partition's offset
-        altered: runs whose receipts are not what they were when they were verified: what they claim says nothing about a micro-batch
+        snapshot: The folder, with the receipts.
+        kafka: The cluster.
+        there: What Kafka can still be asked for.
+        gaps: Looks into offsets without a record.
+        findings: Takes what does not hold.
     """
 
-    def __init__(
-        self,
-        receipts: Iterable[Receipt],
-        scope: Iterable[str],
-        other: Callable[[bytes], Receipt | None],
-        published_by: Callable[[TopicPartition, int], int | None],
-        altered: Collection[str] = (),
-    ) -> None:
-        wanted = frozenset(scope)
-        self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in wanted) for receipt in receipts}
-        self._published_by = published_by
-        self._altered = altered
-        self._other = lru_cache(1 << 16)(other)  # bounded: foreign keys that look like those of batches may all differ
+    def __init__(self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings) -> None:
+        self.snapshot = snapshot
+        self.kafka = kafka
+        self.there = there
+        self.gaps = gaps
+        self.findings = findings
+        scope = frozenset(snapshot.scope.receipts)
+        self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in scope) for receipt in snapshot.receipts}
+        # Bounded: foreign keys that look like those of batches may all differ.
+        self._other = lru_cache(1 << 16)(partial(receipt_by_prefix, snapshot.folder))
+        self._unreadable: set[str] = set()
+        """Runs of which not every record can be read any more."""
+        self._accepted: set[str] = set()
+        """Runs that an acceptance settles."""
+        self._excused: dict[str, int] = defaultdict(int)
+        """Of each batch that an acceptance settles in this run: how many offsets that it claims are gone at most."""
 
     def _tally(self, prefix: bytes) -> Tally | None:
         if (tally := self.tallies.get(prefix)) is None and (receipt := self._other(prefix)):
             tally = self.tallies[prefix] = Tally(receipt, in_scope=False)
         return tally
 
-    def take(self, block: Block, findings: Findings) -> None:
+    def take(self, block: Block) -> None:
         """Count the block's records that belong to a batch."""
         place = block.place
         for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
@@ -74,8 +84,8 @@ class Batches:
             if tally.receipt.digest is None or offset < tally.receipt.start.get(place, 0):
                 continue
             if claimed is None or not claimed.lowest <= offset <= claimed.highest:
-                findings.add_record(
-                    Invariant.KEYS_UNIQUE,
+                self.findings.add_record(
+                    KEYS,
                     f"of run {tally.receipt.run} beyond what its receipt claims",
                     place,
                     offset,
@@ -84,11 +94,11 @@ class Batches:
                 )
             if not tally.in_scope:
                 continue
-            findings.checked[Invariant.KEYS_UNIQUE] += 1
+            self.findings.checked[KEYS] += 1
             if sequence >= len(tally.seen) or tally.seen[sequence]:
                 run = tally.receipt.run
                 what = f"of run {run} twice" if sequence < len(tally.seen) else f"with a key that run {run} never made"
-                findings.add_record(Invariant.KEYS_UNIQUE, what, place, offset, receipt=run)
+                self.findings.add_record(KEYS, what, place, offset, receipt=run)
             else:
                 tally.seen[sequence] = True
             tally.digest += fingerprint(key, value)
@@ -96,45 +106,87 @@ class Batches:
 
     def _where(self, tally: Tally, place: TopicPartition, offset: int) -> int | None:
         """The micro-batch of a record that its receipt does not lead back to."""
-        return None if tally.receipt.run in self._altered else self._published_by(place, offset)
+        if tally.receipt.run in self.snapshot.altered_receipts:
+            return None  # what such a receipt claims says nothing about a micro-batch
+        return self.snapshot.published_by(place, offset)
 
-    def check(self, start: Offsets, published: Offsets, unreadable: set[str], excused: Mapping[str, int], findings: Findings) -> None:
-        """I1 for each batch in the scope.
+    def read_back(self, covered: list[OffsetRange]) -> None:
+        """Read the records of the batches in the scope that no micro-batch in the scope covers.
 
-        The ledger leads from `start` to `published`; of `unreadable` runs not every record can be read any more: of those that are `excused`
-        by an acceptance, so many are missing at most.
+        covered  ranges whose records were taken before
         """
-        for tally in self.tallies.values():
-            run, wanted = tally.receipt.run, tally.receipt.records
-            if tally.in_scope and run in excused and tally.count + excused[run] < wanted:
-                message = f"run {run} wanted {wanted:,} records, {tally.count:,} were read back, and {excused[run]:,} at most left Kafka"
-                findings.add(Invariant.RECEIPTS_LANDED, message, receipt=run)
-            if not tally.in_scope or run in unreadable:
-                continue
-            findings.checked[Invariant.RECEIPTS_LANDED] += 1
-            receipt = tally.receipt
-            for place in sorted(tally.claimed.keys() | tally.landed.keys()):
-                _check_place(receipt, place, tally.claimed.get(place), tally.landed.get(place), (start, published), findings)
-            if tally.count != receipt.records:
-                message = f"run {receipt.run} wanted {receipt.records:,} records, {tally.count:,} were read back"
-                findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
-            elif receipt.digest is not None and int(receipt.digest, 16) != tally.digest % DIGEST_MODULUS:
-                message = (
-                    f"run {receipt.run}: the records read back have another digest than the receipt: a key or value is not what was sent"
-                )
-                findings.add(Invariant.RECEIPTS_LANDED, message, receipt=receipt.run)
+        rest: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
+        chosen = self.snapshot.chosen_receipts
+        proven = {
+            run
+            for run in self.snapshot.scope.receipts
+            if self.snapshot.proven_receipts.get(run, "") == self.snapshot.hashes.receipts.get(run)
+        }
+        for receipt, claimed in ((each, claimed) for each in chosen for claimed in claims(each)):
+            still = self.there.part(claimed)
+            if still.missing:
+                self._unreadable.add(receipt.run)
+                left = self.snapshot.accepted.rest(still.missing)
+                if left != [still.missing]:
+                    self._accepted.add(receipt.run)
+                    self._excused[receipt.run] += len(still.missing)
+                    rest[claimed.place] += filter(None, [still.readable])
+                if receipt.run not in proven:
+                    self.there.report_unproven(RECEIPTS, left, still.why, receipt=receipt.run)
+            else:
+                wider = claimed if receipt.run in proven else _from_start(receipt, claimed, self.there)
+                rest[claimed.place].append(wider)
+        for hole in (hole for ranges in rest.values() for hole in merged(ranges)):
+            for offset_range in without(hole, covered):
+                self._read(offset_range)
+        for receipt in chosen:
+            if receipt.run in proven and any(claimed.overlaps(each) for claimed in claims(receipt) for each in self.gaps.removed_since):
+                self._unreadable.add(receipt.run)
+        self._settle_lost(chosen)
+        for run in proven:
+            self._excused.pop(run, None)  # Kafka may have removed more of it since
 
-    def accounts(
-        self, findings: Findings, unreadable: set[str], accepted: set[str], unverified: Iterable[Receipt]
-    ) -> list[result.ReceiptAccount]:
+    def _read(self, offset_range: OffsetRange) -> None:
+        gaps: list[OffsetRange] = []
+        at = offset_range.from_offset
+        for block in self.kafka.read(offset_range):
+            self.take(block)
+            span = OffsetRange(*offset_range.place, at, block.offsets[-1] + 1)
+            gaps += gaps_between(span, block.offsets)
+            at = span.until_offset
+        if at < offset_range.until_offset:
+            gaps.append(OffsetRange(*offset_range.place, at, offset_range.until_offset))
+        self.gaps.removed_since += self.gaps.removed(gaps, {})
+
+    def _settle_lost(self, chosen: Iterable[Receipt]) -> None:
+        """Of the runs of whose claims something was accepted as lost, as many records are excused."""
+        accepted = self.snapshot.accepted
+        for receipt in chosen:
+            if any(map(accepted.has_lost, claims(receipt))):
+                self._unreadable.add(receipt.run)
+                self._accepted.add(receipt.run)
+                parts = (self.there.part(each).readable for each in claims(receipt))
+                self._excused[receipt.run] += sum(accepted.lost_of(part) for part in parts if part)
+
+    def check(self) -> None:
+        """I1 for each batch in the scope, after all its records were taken."""
+        start = self.snapshot.identity.start if self.snapshot.identity else Offsets()
+        for tally in self.tallies.values():
+            run = tally.receipt.run
+            if tally.in_scope and run in self._excused:
+                check_excused(tally.receipt, tally.count, self._excused[run], self.findings)
+            if tally.in_scope and run not in self._unreadable:
+                check_read_back(tally.receipt, tally.digest, tally.landed, (start, self.snapshot.ends), self.findings)
+
+    def accounts(self) -> list[result.ReceiptAccount]:
         """The report's account of each batch in the scope, then of those that wait for a later one."""
 
         def state(run: str) -> result.ReceiptState:
-            if run in findings.receipts:
+            if run in self.findings.receipts:
                 return result.ReceiptState.BROKEN
-            if run in accepted:
+            if run in self._accepted:
                 return result.ReceiptState.ACCEPTED
-            return result.ReceiptState.AGED_OUT if run in unreadable else result.ReceiptState.VERIFIED
+            return result.ReceiptState.AGED_OUT if run in self._unreadable else result.ReceiptState.VERIFIED
 
         told = [
             result.ReceiptAccount(
@@ -157,7 +209,8 @@ class Batches:
             for tally in self.tallies.values()
             if tally.in_scope
         ]
-        for receipt in unverified:
+        published = published_runs(self.snapshot.folder) | set(self.snapshot.scope.receipts)
+        for receipt in (each for each in self.snapshot.receipts if each.run not in published):
             waits = result.ReceiptState.OPEN if receipt.digest is None else result.ReceiptState.PENDING
             told.append(result.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
         return told
@@ -168,26 +221,7 @@ def claims(receipt: Receipt) -> list[OffsetRange]:
     return [each.range for each in receipt.landings]
 
 
-def _check_place(
-    receipt: Receipt,
-    place: TopicPartition,
-    claimed: Extent | None,
-    landed: Extent | None,
-    ledger: tuple[Offsets, Offsets],
-    findings: Findings,
-) -> None:
-    known = claimed or landed
-    start, until = (offsets.get(place, 0) for offsets in ledger)
-    if known is None or (claimed == landed == known and start <= known.lowest and known.highest < until):
-        return
-    if claimed != landed:
-        message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
-    else:
-        message = (
-            f"run {receipt.run} has records at offsets {known.lowest} to {known.highest}, published is what lies from {start} until {until}"
-        )
-    findings.add_range(Invariant.RECEIPTS_LANDED, message, OffsetRange(*place, known.lowest, known.highest + 1), receipt=receipt.run)
-
-
-def _told(extent: Extent | None) -> str:
-    return f"{extent.count:,} records, offsets {extent.lowest} to {extent.highest}" if extent else "nothing"
+def _from_start(receipt: Receipt, claimed: OffsetRange, there: Readable) -> OffsetRange:
+    """What a receipt claims, and what lies before it since its producer began: a try that was killed may have sent a record more."""
+    start, earliest = receipt.start.get(claimed.place, claimed.from_offset), there.topics.earliest[claimed.place]
+    return OffsetRange(*claimed.place, min(max(start, earliest), claimed.from_offset), claimed.until_offset)

@@ -19,7 +19,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.verify import engine, result
 from headrace.verify.accepted import Accepted
-from headrace.verify.files import has_columns
+from headrace.verify.parquet import has_columns
 from headrace.verify.resources import raise_if_short
 
 SAMPLES = 5

@@ -1,8 +1,8 @@
 """What verify checks, and what it found."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -14,39 +14,35 @@ SHOWN = 20
 """Findings kept per invariant; all are counted."""
 
 
-class Invariant(StrEnum):
-    """The ten invariants."""
+@dataclass(frozen=True)
+class Advice:
+    """What a broken invariant means to whoever uses the records, and what to do; `{pipeline}` is filled in."""
 
-    RECEIPTS_LANDED = "I1"
-    ROWS_UNIQUE = "I2"
-    KEYS_UNIQUE = "I3"
-    ROWS_EQUAL = "I4"
-    RANGES_JOIN = "I5"
-    BALANCE = "I6"
-    VERDICTS_EQUAL = "I7"
-    FILES_EQUAL = "I8"
-    FRONTIER = "I9"
-    LIMITS = "I10"
+    means: str
+    do: str
 
 
-TITLES = {
-    Invariant.RECEIPTS_LANDED: ("each batch, read back, is what its receipt says and lies in published ranges", "receipts"),
-    Invariant.ROWS_UNIQUE: ("topic, partition and offset are unique over all files that entries name", "rows"),
-    Invariant.KEYS_UNIQUE: ("no record of a batch is in Kafka twice", "keys"),
-    Invariant.ROWS_EQUAL: ("each row equals the broker's bytes, decoded independently", "rows"),
-    Invariant.RANGES_JOIN: ("offset ranges join from the start to the checkpoint's last commit", "entries"),
-    Invariant.BALANCE: ("kept + filtered + quarantined + gaps = offsets in the range; each gap is explained", "ranges"),
-    Invariant.VERDICTS_EQUAL: ("the second engine gives each record the same verdict and reason", "records"),
-    Invariant.FILES_EQUAL: (
-        "the files are those of the entries, no more and no fewer; those checked now are unchanged to the byte",
-        "files",
-    ),
-    Invariant.FRONTIER: ("nothing after the ledger's end left Kafka unread; what waits is counted", "partitions"),
-    Invariant.LIMITS: ("the pipeline's own limits hold", "limits"),
-}
+@dataclass(frozen=True)
+class Invariant:
+    """Something that verify checks. Each has a file of its own in `headrace.verify.checks`, and all are in `headrace.verify.invariants`.
 
-OF_MICRO_BATCHES = frozenset({Invariant.RANGES_JOIN, Invariant.FILES_EQUAL})
-"""What hashes can settle: an entry or files that were missing or others are what they were once they are put back."""
+    Attributes:
+        id: I1 to I10, as documents and messages have it.
+        word: What it is about: the headline comes before anything explains the id.
+        title: What holds, in a sentence.
+        unit: What is counted as checked.
+        advice: For when it is broken.
+        is_about_published: Whether a finding casts doubt on what is published.
+        is_restorable: Whether hashes tell that what was missing or altered has been put back.
+    """
+
+    id: str
+    word: str
+    title: str
+    unit: str
+    advice: Advice
+    is_about_published: bool = True
+    is_restorable: bool = False
 
 
 @dataclass
@@ -141,11 +137,11 @@ class Findings:
         """Not all of it could be looked at; if nothing is found, the invariant is neither held nor broken."""
         self.unchecked.add(invariant)
 
-    def invariants(self) -> list[result.Invariant]:
+    def outcomes(self, invariants: Iterable[Invariant]) -> list[result.Invariant]:
         """The outcome of each invariant."""
         self.tell_groups()
         outcome = []
-        for invariant, (title, unit) in TITLES.items():
+        for invariant in invariants:
             found = self.found_by_invariant.get(invariant, [])
             if invariant in self.broken:
                 state = result.InvariantState.BROKEN
@@ -157,11 +153,11 @@ class Findings:
                 state = result.InvariantState.HELD
             outcome.append(
                 result.Invariant(
-                    id=invariant.value,
-                    title=title,
+                    id=invariant.id,
+                    title=invariant.title,
                     state=state,
                     checked=self.checked[invariant],
-                    unit=unit,
+                    unit=invariant.unit,
                     found=self.count[invariant],
                     findings=found,
                 )
@@ -172,7 +168,7 @@ class Findings:
         if micro_batch is not None:
             self.micro_batches.add(micro_batch)
             self.by_micro_batch.add((invariant, micro_batch))
-            if invariant in OF_MICRO_BATCHES:
+            if invariant.is_restorable:
                 self.restorable.add(micro_batch)
         if receipt is not None:
             self.receipts.add(receipt)

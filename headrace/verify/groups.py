@@ -4,7 +4,7 @@ A verdict of "exactly equal" is all that comes from here. Whatever differs or ca
 micro-batch, says whether something is wrong and what. So a mistake here can cost time, and hide something only if Arrow calls different rows equal.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -17,15 +17,19 @@ import pyarrow.compute as pc
 
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.kafka.cluster import Block
-from headrace.kafka.offsets import OffsetRange, TopicPartition, merged, overlap
+from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, merged, overlap
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
-from headrace.verify.files import WrongFileError, read_rows
-from headrace.verify.findings import Findings, Invariant
+from headrace.verify.checks.balance import check_account
+from headrace.verify.checks.rows import ROWS
+from headrace.verify.checks.uniqueness import UNIQUENESS
+from headrace.verify.checks.verdicts import VERDICTS
+from headrace.verify.findings import Findings
 from headrace.verify.judge import Judge
+from headrace.verify.parquet import WrongFileError, read_rows
 from headrace.verify.readable import Part, Readable
-from headrace.verify.records import check_account, expected
+from headrace.verify.records import expected
 
 GROUP_OFFSETS = 100_000
 GROUP_BYTES = 8 << 20
@@ -220,9 +224,9 @@ class Group:
         kept, unusable = (rows[verdict].count_of(number, missing) if missing else 0 for verdict in _PUBLISHED)
         published = sum(share.judged[verdict] for verdict in _PUBLISHED)
         judged = {**share.judged, Verdict.FILTERED: share.records - published}
-        findings.checked[Invariant.VERDICTS_EQUAL] += share.records
-        findings.checked[Invariant.ROWS_UNIQUE] += published
-        findings.checked[Invariant.ROWS_EQUAL] += published
+        findings.checked[VERDICTS] += share.records
+        findings.checked[UNIQUENESS] += published
+        findings.checked[ROWS] += published
         check_account(share.account, judged, share.records, missing, (kept, unusable), number, findings)
 
     @property
@@ -266,30 +270,6 @@ class Group:
         if verdict is Verdict.QUARANTINED:
             own = own.append_column(_HEADERS_TOLD, pa.repeat(True, own.num_rows))
         return _Rows.of(own.select(list(self._columns[verdict].values())))
-
-
-def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]:
-    """The offsets of a span that hold no record.
-
-    offsets  of all records in the span, in order
-    """
-    if len(offsets) == len(span):
-        return []
-    found = []
-    at = span.from_offset
-    for offset in [*offsets, span.until_offset]:
-        if offset > at:
-            found.append(OffsetRange(*span.place, at, offset))
-        at = offset + 1
-    return found
-
-
-def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
-    """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
-    for place in range(bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)):
-        if (part := overlap(ranges[place], span)) is None:
-            break
-        yield part
 
 
 def _count(offsets: Sequence[int], span: OffsetRange) -> int:

@@ -14,7 +14,7 @@ from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.text import beginning
-from headrace.verify.files import has_columns
+from headrace.verify.parquet import has_columns
 from headrace.verify.result import Report
 
 SAMPLES, SAMPLES_OF_EACH = 20, 5

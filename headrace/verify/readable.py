@@ -1,10 +1,13 @@
 """Which offset ranges Kafka can still be asked for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.identity import Identity
+from headrace.verify.findings import Findings, Invariant
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,17 @@ class Part:
 
 
 class Readable:
-    """What can still be read from the topics that the ledger names."""
+    """What can still be read from the topics that the ledger names.
 
-    def __init__(self, topics: TopicSnapshot, identity: Identity | None) -> None:
+    Attributes:
+        unproven: What was reported as never verified, and has aged out.
+    """
+
+    def __init__(self, topics: TopicSnapshot, identity: Identity | None, findings: Findings) -> None:
         self.topics = topics
         self.known = identity.topics if identity else {}
+        self.findings = findings
+        self.unproven: list[OffsetRange] = []
 
     def part(self, offset_range: OffsetRange) -> Part:
         """Split a range. Offsets age out one by one, from the lowest on; everything else concerns the whole range."""
@@ -36,7 +45,14 @@ class Readable:
             return Part(None, offset_range, why)
         return Part(OffsetRange(*place, earliest, until), OffsetRange(*place, at, earliest), why)
 
-    def has_aged_out(self, offset_range: OffsetRange) -> bool:
+    def report_unproven(self, invariant: Invariant, ranges: Iterable[OffsetRange], why: str, **where: Any) -> None:
+        """What an invariant can't be checked for any more."""
+        for each in ranges:
+            if self._has_aged_out(each):
+                self.unproven.append(each)
+            self.findings.add_range(invariant, f"never verified and can't be any more: {why}", each, unverifiable=True, **where)
+
+    def _has_aged_out(self, offset_range: OffsetRange) -> bool:
         """Whether a range is gone from a topic of the ledger by its age."""
         ids = self.topics.ids
         is_own = offset_range.topic in ids and self.known.get(offset_range.topic) == ids[offset_range.topic]

@@ -4,7 +4,7 @@ DuckDB compares, block by block, so that memory stays bounded whatever a micro-b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +14,18 @@ import pyarrow as pa
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition
-from headrace.ledger.entries import COLUMNS, Account, Entry
+from headrace.ledger.entries import Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.verify import engine
-from headrace.verify.files import WrongFileError, read_footer
-from headrace.verify.findings import Findings, Invariant
+from headrace.verify.checks.balance import BALANCE, check_account
+from headrace.verify.checks.files import FILES
+from headrace.verify.checks.rows import ROWS, check_outside, differing, report_absent, report_differing
+from headrace.verify.checks.uniqueness import UNIQUENESS, check_unique
+from headrace.verify.checks.verdicts import VERDICTS, difference
+from headrace.verify.findings import Findings
 from headrace.verify.judge import Judge
+from headrace.verify.parquet import WrongFileError, read_footer
 from headrace.verify.resources import raise_if_short
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
@@ -28,9 +33,6 @@ _BESIDE = ("_timestamp", "_key")
 """What a row of either kind holds beside its position."""
 _UNUSABLE = (*_BESIDE, "_value", "_headers")
 
-_DOUBLED = """
-    SELECT _offset FROM (SELECT _offset FROM kept UNION ALL SELECT _offset FROM unusable) GROUP BY _offset HAVING count(*) > 1
-"""
 _COMPARED = """
     WITH one_kept AS (SELECT DISTINCT ON (_offset) * FROM kept),
     one_unusable AS (SELECT DISTINCT ON (_offset) * FROM unusable),
@@ -86,8 +88,8 @@ class PublishedRows:
                 engine.view(self.database, f"all_{name}", files, self._schemas[name])
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(
-            kept=_differing("one_kept", [*_BESIDE, *columns]),
-            unusable=_differing("one_unusable", _UNUSABLE),
+            kept=differing("one_kept", [*_BESIDE, *columns]),
+            unusable=differing("one_unusable", _UNUSABLE),
         )
 
     def compare(self, block: Block, span: OffsetRange) -> None:
@@ -96,7 +98,7 @@ class PublishedRows:
         counts = Counter(records.column("_verdict").to_pylist())
         self.judged.update({(span.place, Verdict(verdict)): count for verdict, count in counts.items()})
         if self.readable:
-            self.findings.checked[Invariant.VERDICTS_EQUAL] += len(block.offsets)
+            self.findings.checked[VERDICTS] += len(block.offsets)
             with self._reading():
                 self._compare(records, span)
 
@@ -105,28 +107,19 @@ class PublishedRows:
         for name, files in self._files.items():
             self._select(name, files, span)
         rows = self._number("SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM unusable)")
-        self.findings.checked[Invariant.ROWS_UNIQUE] += rows
-        self.findings.checked[Invariant.ROWS_EQUAL] += rows
-        for (offset,) in self.database.execute(_DOUBLED).fetchall():
-            self._record(Invariant.ROWS_UNIQUE, "published more than once", span, offset)
-        for offset, wanted, found, wanted_reason, found_reason, differing in self.database.execute(self._compared).fetchall():
+        self.findings.checked[UNIQUENESS] += rows
+        self.findings.checked[ROWS] += rows
+        check_unique(self.database, span, self.entry.number, self.findings)
+        for offset, wanted, found, wanted_reason, found_reason, columns in self.database.execute(self._compared).fetchall():
             if wanted is None:
-                self.absent.add_record(
-                    Invariant.ROWS_EQUAL,
-                    f"{found}, but the broker holds no such record",
-                    span.place,
-                    offset,
-                    micro_batch=self.entry.number,
-                )
+                report_absent(found, span, offset, self.entry.number, self.absent)
                 continue
             if wanted != found and self._is_gone(wanted, found, span, offset):
-                self.findings.checked[Invariant.VERDICTS_EQUAL] -= 1
-            elif wanted != found:
-                self._record(Invariant.VERDICTS_EQUAL, f"{_verb(wanted, wanted_reason)} by the contract, found {found}", span, offset)
-            elif found == Verdict.QUARANTINED and wanted_reason != found_reason:
-                self._record(Invariant.VERDICTS_EQUAL, f"quarantined for {found_reason}, by the contract for {wanted_reason}", span, offset)
-            if differing:
-                self._record(Invariant.ROWS_EQUAL, f"not as the broker has it in {differing}", span, offset)
+                self.findings.checked[VERDICTS] -= 1
+            elif what := difference(wanted, found, wanted_reason, found_reason):
+                self.findings.add_record(VERDICTS, what, span.place, offset, micro_batch=self.entry.number)
+            if columns:
+                report_differing(columns, span, offset, self.entry.number, self.findings)
 
     def _select(self, name: str, files: Sequence[Path], span: OffsetRange) -> None:
         """Make a table of the rows of a span."""
@@ -155,7 +148,7 @@ class PublishedRows:
         """
         judged = {verdict: self.judged[account.place, verdict] for verdict in Verdict}
         if missing and not self.readable:
-            self.findings.checked[Invariant.BALANCE] += 1
+            self.findings.checked[BALANCE] += 1
             return
         rows = (self._count_rows("all_kept", missing), self._count_rows("all_unusable", missing)) if missing else (0, 0)
         check_account(account, judged, read, missing, rows, self.entry.number, self.absent)
@@ -172,25 +165,7 @@ class PublishedRows:
         """I4: no row lies outside of the entry's ranges."""
         if self.readable:
             with self._reading():
-                self._check_outside()
-
-    def _check_outside(self) -> None:
-        inside = [
-            f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in self.entry.ranges
-        ]
-        places = [value for r in self.entry.ranges for value in r.place]
-        for name in ("kept", "unusable"):
-            outside = self.database.execute(
-                f"SELECT _topic, _partition, _offset FROM all_{name} WHERE ({' OR '.join(inside) or 'false'}) IS NOT TRUE",  # noqa: S608, numbers and a name of ours
-                places,
-            )
-            for position in outside.fetchall():
-                what = "published in a micro-batch whose ranges do not hold it"
-                if None in position:
-                    message = f"a row without a whole position ({position}) was {what}"
-                    self.findings.add(Invariant.ROWS_EQUAL, message, micro_batch=self.entry.number)
-                else:
-                    self.findings.add_record(Invariant.ROWS_EQUAL, what, *position, micro_batch=self.entry.number)
+                check_outside(self.database, self.entry, self.findings)
 
     def _is_gone(self, wanted: str, found: str, span: OffsetRange, offset: int) -> bool:
         """Whether a row that should be there was in a file that is gone."""
@@ -207,74 +182,12 @@ class PublishedRows:
             raise_if_short(error)
             self.readable = False
             message = f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
-            self.findings.add(Invariant.FILES_EQUAL, message, micro_batch=self.entry.number)
+            self.findings.add(FILES, message, micro_batch=self.entry.number)
 
     def _number(self, query: str, values: Sequence[object] = ()) -> int:
         """The one number that a query gives. All rows are fetched: until DuckDB has said that there are no more, it takes no other work."""
         ((number,),) = self.database.execute(query, values).fetchall()
         return int(number)
-
-    def _record(self, invariant: Invariant, what: str, span: OffsetRange, offset: int) -> None:
-        self.findings.add_record(invariant, what, span.place, offset, micro_batch=self.entry.number)
-
-
-def _differing(table: str, columns: Iterable[str]) -> str:
-    """SQL for the names of those columns in which a published row differs from the expected one."""
-    cases = (f"CASE WHEN {_differs(table, column)} THEN '{column.strip(chr(34))}' END" for column in columns)
-    return f"concat_ws(', ', {', '.join(cases)})"
-
-
-def _differs(table: str, column: str) -> str:
-    published = f"{table}.{column}"
-    if column == "_headers":
-        # The client on this side ends a name at its first NUL.
-        published = f"list_transform({published}, lambda each: {{'key': split_part(each.key, chr(0), 1), 'value': each.value}})"
-        return f"expected._headers_told AND expected.{column} IS DISTINCT FROM {published}"
-    return f"expected.{column} IS DISTINCT FROM {published}"
-
-
-def check_account(
-    account: Account,
-    judged: Mapping[Verdict, int],
-    read: int,
-    missing: OffsetRange | None,
-    rows: tuple[int, int],
-    micro_batch: int,
-    findings: Findings,
-) -> None:
-    """I6: hold an entry's counts against what was read and judged. Offsets that hold no record are gaps, confirmed by this read.
-
-    Args:
-        account: the entry's, of one range
-        judged: how many records got which verdict
-        read: how many records the range held
-        missing: the part of the range that Kafka no longer has. What is neither kept nor quarantined there was filtered or a gap, and
-            nothing says which
-        rows: how many kept and quarantined rows lie on disk of that part
-        micro_batch: number of the entry
-        findings: takes what does not hold
-    """
-    findings.checked[Invariant.BALANCE] += 1
-    found = {verdict.value: judged[verdict] for verdict in Verdict}
-    found["gaps"] = len(account.range) - (len(missing) if missing else 0) - read
-    claimed = {column: getattr(account, column) for column in COLUMNS}
-    if missing:
-        found["kept"] += rows[0]
-        found["quarantined"] += rows[1]
-        unseen = len(account.range) - sum(found.values())
-        found["filtered"] = found["filtered"] + min(max(claimed["filtered"] - found["filtered"], 0), unseen)
-        found["gaps"] = len(account.range) - sum(found[column] for column in COLUMNS if column != "gaps")
-    for column, number in found.items():
-        if claimed[column] != number:
-            findings.add(
-                Invariant.BALANCE,
-                f"the entry claims {claimed[column]:,} {column}, an independent read finds {number:,}",
-                topic=account.topic,
-                partition=account.partition,
-                from_offset=account.from_offset,
-                until_offset=account.until_offset,
-                micro_batch=micro_batch,
-            )
 
 
 def expected(judge: Judge, block: Block) -> pa.Table:
@@ -297,7 +210,3 @@ def expected(judge: Judge, block: Block) -> pa.Table:
 def contract_timestamp(milliseconds: int) -> int | None:
     """A record's timestamp in microseconds; null if it is negative, since clients differ on calendars before 1970."""
     return milliseconds * 1000 if milliseconds >= 0 else None
-
-
-def _verb(verdict: str, reason: str | None) -> str:
-    return f"{verdict} ({reason})" if reason else verdict

@@ -48,9 +48,6 @@ HELD = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.ACC
 LOOKED_AT = HELD | {ReceiptState.BROKEN}
 """A receipt that a run checked."""
 
-ABOUT_WHAT_COMES = frozenset({"I9", "I10"})
-"""Invariants that cast no doubt on what is published: the frontier, and the pipeline's own limits."""
-
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of a report."""

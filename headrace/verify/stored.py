@@ -15,7 +15,8 @@ from headrace import documents
 from headrace.errors import LedgerError, MistakeError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 from headrace.ledger.progress import entry_sha256, read_verified
-from headrace.verify.result import ABOUT_WHAT_COMES, LOOKED_AT, InvariantState, ReceiptState, Report
+from headrace.verify.invariants import ABOUT_PUBLISHED
+from headrace.verify.result import LOOKED_AT, InvariantState, ReceiptState, Report
 
 PAGE = "report.html"
 DOCUMENT = "report.json"
@@ -106,7 +107,7 @@ class Cover(msgspec.Struct):
     def doubts(self) -> bool:
         """Whether it is red about what is published."""
         red = {InvariantState.BROKEN, InvariantState.UNVERIFIABLE}
-        return any(each.state in red and each.id not in ABOUT_WHAT_COMES for each in self.invariants)
+        return any(each.state in red and each.id in ABOUT_PUBLISHED for each in self.invariants)
 
 
 class Origin(msgspec.Struct):

@@ -13,8 +13,8 @@ from headrace.ledger.entries import Entry, entries
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt
 from headrace.report.conclusion import conclude
-from headrace.verify.check import Verification
 from headrace.verify.result import RED, Report
+from headrace.verify.run import Verification
 from headrace.verify.scope import everything, since_verified
 from headrace.verify.settle import draw_number
 from headrace.verify.stored import store

@@ -29,7 +29,7 @@ from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.opening import foresee
 from headrace.settings import ROOT
-from headrace.verify.check import Verification
+from headrace.verify.run import Verification
 from headrace.verify.scope import everything
 from producers.batch import produce_batch
 from slices import TEXT

@@ -28,8 +28,8 @@ from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
 from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
 from headrace.report.conclusion import conclude
-from headrace.verify.check import Verification
 from headrace.verify.result import RED, Report
+from headrace.verify.run import Verification
 from headrace.verify.scope import Scope, everything, since_verified
 from headrace.verify.settle import draw_number
 from headrace.verify.stored import store

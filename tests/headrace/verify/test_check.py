@@ -23,7 +23,7 @@ from headrace.ledger.opening import check_receipts
 from headrace.ledger.progress import completed_receipts, read_verified
 from headrace.ledger.receipts import key_prefix
 from headrace.verify import engine
-from headrace.verify.files import check_folder
+from headrace.verify.checks.files import check_folder
 from headrace.verify.per_minute import extend
 from headrace.verify.scope import Scope, since_verified
 from ledgers import Ledger, Record, batch, cluster, forged, others
@@ -273,7 +273,7 @@ def test_a_file_that_went_away_while_it_was_checked_is_red(tmp_path: Path, monke
         check_folder(*arguments, whole=whole)
         path.unlink()
 
-    monkeypatch.setattr("headrace.verify.check.check_folder", checked)
+    monkeypatch.setattr("headrace.verify.checks.files.check_folder", checked)
     assert "I8" in one.verify()
 
 

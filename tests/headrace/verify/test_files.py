@@ -20,8 +20,10 @@ from headrace.ledger.entries import entries
 from headrace.ledger.folder import ENTRY
 from headrace.ledger.progress import read_verified
 from headrace.ledger.publish import EMPTY, schemas
-from headrace.verify.files import WrongFileError, check_empty, check_folder, check_listing, check_unnamed, has_columns, read_footer
+from headrace.verify.checks.files import check_empty, check_folder, check_listing, check_unnamed
 from headrace.verify.findings import Findings
+from headrace.verify.invariants import INVARIANTS
+from headrace.verify.parquet import WrongFileError, has_columns, read_footer
 from headrace.verify.result import Finding
 from headrace.verify.stored import PAGE
 from ledgers import Ledger, others
@@ -39,7 +41,7 @@ def found(check: Callable[[Findings], None]) -> dict[str, list[Finding]]:
     """What a check finds, by invariant."""
     findings = Findings()
     check(findings)
-    return {each.id: each.findings for each in findings.invariants() if each.findings}
+    return {each.id: each.findings for each in findings.outcomes(INVARIANTS) if each.findings}
 
 
 def listed(one: Ledger, newest: int = 2) -> dict[str, list[Finding]]:
@@ -430,8 +432,8 @@ def test_a_damaged_checkpoint_is_red_with_a_report(one: Ledger, content: bytes) 
 @pytest.mark.parametrize(
     ("where", "error"),
     [
-        ("headrace.verify.files.pq.ParquetFile", pa.ArrowMemoryError("malloc of size 8 failed")),
-        ("headrace.verify.files.pq.ParquetFile", OSError(errno.EMFILE, "Too many open files")),
+        ("headrace.verify.parquet.pq.ParquetFile", pa.ArrowMemoryError("malloc of size 8 failed")),
+        ("headrace.verify.parquet.pq.ParquetFile", OSError(errno.EMFILE, "Too many open files")),
         ("headrace.verify.records.expected", MemoryError()),
         ("headrace.verify.records.PublishedRows._number", duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block")),
         ("headrace.verify.records.PublishedRows._number", duckdb.IOException("IO Error: Could not write: No space left on device")),

@@ -18,7 +18,7 @@ from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified
 from headrace.ledger.receipts import ReceiptState
 from headrace.report import wording
-from headrace.verify.frontier import age
+from headrace.verify.checks.frontier import age
 from headrace.verify.result import Finding, Report
 from headrace.verify.scope import Scope
 from ledgers import GAP, LATER, FakeKafka, Ledger, batch, others
@@ -297,7 +297,7 @@ def test_reports_are_ordered_by_number_not_by_clocks(tmp_path: Path, monkeypatch
             return datetime.now(tz) + timedelta(days=365)
 
     with monkeypatch.context() as patch:
-        patch.setattr("headrace.verify.check.datetime", Ahead)
+        patch.setattr("headrace.verify.run.datetime", Ahead)
         assert "I8" in one.verify()
     path.write_bytes(content)
     assert one.verify() == {}

@@ -25,6 +25,7 @@ from headrace.ledger.entries import COLUMNS, DataFile, Span, entries, entry_path
 from headrace.ledger.publish import schemas
 from headrace.ledger.receipts import key, key_prefix
 from headrace.verify import engine, groups
+from headrace.verify.findings import Findings
 from headrace.verify.groups import Group, grouped
 from headrace.verify.judge import Judge
 from headrace.verify.readable import Readable
@@ -345,7 +346,7 @@ def test_every_type_can_be_compared(tmp_path: Path) -> None:
     write(one, 0, "events", [row], schema=schemas(contract)[0])
     sign(one, 0, contract=contract)
     entry = read_link(one.folder, 0).entry
-    group = Group(one.folder, [entry], Readable(cluster({0: 0}, {0: 1}), None), Judge(contract, engine.connect()))
+    group = Group(one.folder, [entry], Readable(cluster({0: 0}, {0: 1}), None, Findings()), Judge(contract, engine.connect()))
     for block in one.kafka.read(OffsetRange("t", 0, 0, 1)):
         group.compare(block, OffsetRange("t", 0, 0, 1))
     assert group.doubted == set()

@@ -14,8 +14,8 @@ from headrace.ledger.entries import Entry, entry_path
 from headrace.ledger.progress import Streamed, read_verified
 from headrace.preflight import check_file, longest_interval
 from headrace.report import wording
-from headrace.verify.check import Verification
 from headrace.verify.result import Report
+from headrace.verify.run import Verification
 from headrace.verify.scope import since_verified
 from headrace.verify.settle import draw_number
 from ledgers import MOMENT, Ledger, others

@@ -18,8 +18,8 @@ from headrace.ledger.entries import Entry, entry_path, newest_link
 from headrace.ledger.progress import Streamed, read_verified, roll_back
 from headrace.ledger.receipts import ReceiptState
 from headrace.report import wording
-from headrace.verify.check import Verification
 from headrace.verify.result import Report
+from headrace.verify.run import Verification
 from headrace.verify.scope import Scope, since_verified
 from headrace.verify.scope import of_run as scope_of_run
 from headrace.verify.settle import draw_number

@@ -167,7 +167,7 @@ def test_keys_that_look_like_those_of_batches_are_looked_up_once(tmp_path: Path,
         looked.append(prefix)
         return receipt_by_prefix(folder, prefix)
 
-    monkeypatch.setattr("headrace.verify.check.receipt_by_prefix", look)
+    monkeypatch.setattr("headrace.verify.batches.receipt_by_prefix", look)
     foreign = [(b"../../../../%d%010d" % (number % 2, number), b"important") for number in range(10)]
     one = Ledger.made(tmp_path, [*batch("x", 10), *foreign], [20])
     assert one.verify() == {}

@@ -6,44 +6,53 @@ them would pass over. Left alone are only hidden files that no reader takes for 
 
 import hashlib
 import os
-import stat
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headrace.contract.verdicts import Contract
-from headrace.ledger.entries import DataFile, Entry
+from headrace.ledger.entries import DataFile, Entry, entry_path
 from headrace.ledger.folder import ENTRY, MICRO_BATCH, Folder, micro_batch_of
 from headrace.ledger.publish import EMPTY, schemas
-from headrace.verify.findings import Findings, Invariant
+from headrace.verify.checks.ranges import RANGES
+from headrace.verify.findings import Advice, Findings, Invariant
+from headrace.verify.parquet import Footer, WrongFileError, read_footer
 from headrace.verify.resources import raise_if_short
+from headrace.verify.snapshot import Snapshot
 
 _EMPTY_FOLDER, _EMPTY_FILE = PurePath(EMPTY).parts
 
-_SHOWN_COLUMNS = 3
-"""How many columns a finding names; a damaged file can have thousands."""
+FILES = Invariant(
+    id="I8",
+    word="files",
+    title="the files are those of the entries, no more and no fewer; those checked now are unchanged to the byte",
+    unit="files",
+    advice=Advice(
+        means="The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
+        do="Put back the named file from a copy, or move out what is not Headrace's. "
+        "Without a copy, `headrace reset {pipeline}` moves the data aside, and the next run publishes again what Kafka still holds.",
+    ),
+    is_restorable=True,
+)
 
-_ROWS_AT_ONCE = 250
-"""Rows that are read between two looks at how much memory they take: 250 MB of Kafka's largest records (1 MB each, unless set otherwise)."""
 
-
-class WrongFileError(Exception):
-    """A published file is not what it should be. The text says what is wrong, as a finding does; the caller adds the place."""
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What is quick to see of a Parquet file: its size in bytes, its number of rows, and whether its columns carry metadata."""
-
-    bytes: int
-    rows: int
-    has_metadata: bool
+def check_files(snapshot: Snapshot, findings: Findings) -> None:
+    """Check the files of all micro-batches that the run looks at: in full those in its scope."""
+    folder = snapshot.folder
+    for number, why in snapshot.unreadable.items():
+        findings.add(FILES, why, micro_batch=number, file=_relative(folder, folder.published(folder.events, number) / ENTRY))
+    if snapshot.identity is not None:
+        check_empty(folder, snapshot.identity.contract, findings)
+    for entry in snapshot.chosen:
+        check_folder(folder, entry, findings, whole=True)
+    for number in snapshot.again:
+        if number in snapshot.links:
+            check_folder(folder, snapshot.links[number].entry, findings, whole=False)
+    for number in snapshot.looked_at - snapshot.links.keys():
+        if not entry_path(folder, number).exists():
+            check_unnamed(folder, number, findings)
 
 
 def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
@@ -59,14 +68,14 @@ def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
         if kind == folder.events:
             for name in sorted(names - found.keys(), key=_number):
                 message = "the folder of this micro-batch is missing, with its entry and its records"
-                findings.add(Invariant.RANGES_JOIN, message, micro_batch=_number(name), file=_relative(folder, kind / name))
+                findings.add(RANGES, message, micro_batch=_number(name), file=_relative(folder, kind / name))
         for name in sorted(found.keys() - names - {_EMPTY_FOLDER}):
             _check_beside(folder, kind, newest, found[name], findings)
         for item in [item for item in found.values() if not item.is_dir(follow_symlinks=False)]:
             if item.name in names or item.name == _EMPTY_FOLDER:
                 number = _number(item.name) if item.name in names else None
                 message = "a link instead of a folder; some readers follow it, some do not" if item.is_symlink() else "this is not a folder"
-                findings.add(Invariant.FILES_EQUAL, message, micro_batch=number, file=_relative(folder, kind / item.name))
+                findings.add(FILES, message, micro_batch=number, file=_relative(folder, kind / item.name))
 
 
 def _number(name: str) -> int:
@@ -114,7 +123,7 @@ def check_empty(folder: Folder, contract: Contract, findings: Findings) -> None:
                 _require_plain(footer)
             except WrongFileError as error:
                 message = f"{error}: this file only declares the columns, and readers apply them to all files"
-                findings.add(Invariant.FILES_EQUAL, message, file=_relative(folder, kind / EMPTY))
+                findings.add(FILES, message, file=_relative(folder, kind / EMPTY))
 
 
 def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: bool) -> None:
@@ -127,23 +136,23 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
     ):
         place = folder.published(kind, entry.number)
         for file in files:
-            findings.checked[Invariant.FILES_EQUAL] += whole
+            findings.checked[FILES] += whole
             path = place / file.name
             try:
                 _check_file(path, file, schema, whole=whole)
             except WrongFileError as error:
                 message = f"{error}. It holds, by its entry, {_spans(file)}"
-                findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number, file=_relative(folder, path), **_where(file))
+                findings.add(FILES, message, micro_batch=entry.number, file=_relative(folder, path), **_where(file))
         named = {file.name for file in files} | ({ENTRY} if kind == folder.events else set())
         if not named and os.path.lexists(place):
             message = "no entry names this folder; readers would see what is in it"
-            findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number, file=_relative(folder, place))
+            findings.add(FILES, message, micro_batch=entry.number, file=_relative(folder, place))
         elif named:
             found = _listed(folder, place, findings, micro_batch=entry.number)
             _check_nothing_more(folder, place, found, named, findings, micro_batch=entry.number)
             if ENTRY in found and kind == folder.events and not found[ENTRY].is_file(follow_symlinks=False):
                 message = "the entry is a link or not a regular file"
-                findings.add(Invariant.FILES_EQUAL, message, micro_batch=entry.number, file=_relative(folder, place / ENTRY))
+                findings.add(FILES, message, micro_batch=entry.number, file=_relative(folder, place / ENTRY))
 
 
 def check_unnamed(folder: Folder, micro_batch: int, findings: Findings) -> None:
@@ -152,82 +161,6 @@ def check_unnamed(folder: Folder, micro_batch: int, findings: Findings) -> None:
         place = folder.published(kind, micro_batch)
         found = _listed(folder, place, findings, micro_batch=micro_batch)
         _check_nothing_more(folder, place, found, (), findings, micro_batch=micro_batch)
-
-
-def read_footer(path: Path, schema: pa.Schema) -> Footer:
-    """Look at a published file without reading its rows. Raises `WrongFileError` unless it is a regular Parquet file with just these columns.
-
-    Names, order and types of the columns count; whether they may be null, and metadata, do not: Spark and pyarrow write them differently.
-    """
-    with _opened(path, schema) as (file, size):
-        return Footer(bytes=size, rows=file.metadata.num_rows, has_metadata=bool(file.schema_arrow.metadata))
-
-
-def read_rows(path: Path, schema: pa.Schema, most: int) -> pa.Table:
-    """The rows of a published file, cast to these columns. Raises `WrongFileError` as `read_footer` does, or if they take too much memory.
-
-    most  in bytes; rows are read a few at a time, since a small file may hold the same large value very often
-    """
-    blocks: list[pa.RecordBatch] = []
-    with _opened(path, schema) as (file, _):
-        for block in file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
-            blocks.append(block)
-            most -= block.nbytes
-            if most < 0:
-                raise WrongFileError("the file's rows take more memory than is allowed here")
-        rows = pa.Table.from_batches(blocks, file.schema_arrow)
-        return rows if rows.schema.equals(schema) else rows.cast(schema)
-
-
-@contextmanager
-def _opened(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetFile, int]]:
-    """A published file and its size in bytes. Raises `WrongFileError` as `read_footer` does, also for what goes wrong while it is open."""
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a FIFO waits for a writer
-            raise WrongFileError("the file is a link" if stat.S_ISLNK(status.st_mode) else "this is not a regular file")
-        with pa.OSFile(os.fspath(path)) as source, pq.ParquetFile(source) as file:  # by its name it takes a third longer
-            if wrong := _wrong_columns(file.schema_arrow, schema):
-                raise WrongFileError(f"the file's columns are not those of its contract: {wrong}")
-            yield file, status.st_size
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WrongFileError("the file is missing") from error
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names of columns that are not UTF-8
-        raise_if_short(error)
-        raise WrongFileError(f"the file can't be read as Parquet ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
-
-
-def has_columns(path: Path, schema: pa.Schema) -> bool:
-    """Whether a file can be read as records with just these columns."""
-    try:
-        read_footer(path, schema)
-    except WrongFileError:
-        return False
-    return True
-
-
-def _wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str | None:
-    """How columns differ, or `None`."""
-    if found.equals(wanted):
-        return None
-    if found.names == wanted.names:
-        differing = (f for f, w in zip(found, wanted, strict=True) if not _is_same_type(f.type, w.type))
-        parts = [f"{field.name} is {field.type} instead of {wanted.field(field.name).type}" for field in islice(differing, _SHOWN_COLUMNS)]
-        return "; ".join(parts) or None
-    missing = [f"{name} is missing" for name in wanted.names if name not in found.names]
-    more = [f"{name!r} is none of them" for name in found.names if name not in wanted.names]
-    return "; ".join([*missing[:_SHOWN_COLUMNS], *more[:_SHOWN_COLUMNS]]) or "another order, or one of them twice"
-
-
-def _is_same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether types are equal, whatever writers call the elements of a list, and whether those may be null."""
-    if pa.types.is_list(found) and pa.types.is_list(wanted):
-        return _is_same_type(found.value_type, wanted.value_type)
-    if pa.types.is_struct(found) and pa.types.is_struct(wanted):
-        return [each.name for each in found] == [each.name for each in wanted] and all(
-            _is_same_type(f.type, w.type) for f, w in zip(found, wanted, strict=True)
-        )
-    return bool(found == wanted)
 
 
 def _check_file(path: Path, file: DataFile, schema: pa.Schema, *, whole: bool) -> None:
@@ -266,7 +199,7 @@ def _listed(folder: Folder, place: Path, findings: Findings, **where: Any) -> di
         return {}
     except OSError as error:
         raise_if_short(error)
-        findings.add(Invariant.FILES_EQUAL, f"this can't be listed ({error.strerror})", file=_relative(folder, place), **where)
+        findings.add(FILES, f"this can't be listed ({error.strerror})", file=_relative(folder, place), **where)
         return {}
 
 
@@ -286,7 +219,7 @@ def _report_unnamed(folder: Folder, path: Path, item: "os.DirEntry[str]", findin
         message = "no entry names this folder; readers would see what is in it"
     else:
         message = "no entry names this file; readers would see it"
-    findings.add(Invariant.FILES_EQUAL, message + hint, file=_relative(folder, path), **where)
+    findings.add(FILES, message + hint, file=_relative(folder, path), **where)
 
 
 def _is_ignored(item: "os.DirEntry[str]") -> bool:

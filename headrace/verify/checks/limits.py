@@ -1,4 +1,4 @@
-"""I10: the limits that the pipeline file sets."""
+"""I10: the limits that the pipeline file sets hold."""
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
@@ -10,10 +10,47 @@ from headrace.errors import LedgerError
 from headrace.ledger.entries import Entry, read_link
 from headrace.ledger.folder import Folder
 from headrace.text import duration
+from headrace.verify.findings import Advice, Findings, Invariant
 from headrace.verify.result import Limit, Waiting
+from headrace.verify.snapshot import Snapshot
+
+LIMITS = Invariant(
+    id="I10",
+    word="limits",
+    title="the pipeline's own limits hold",
+    unit="limits",
+    advice=Advice(
+        means="A limit in the pipeline file ([limits]) is exceeded. What is published is not in doubt.",
+        do="lag: run {pipeline}_ingest now, and more often. freshness: ask why no records arrive. quarantined: look at the reasons above and "
+        "at the producer. If the limit is wrong, change it in the file.",
+    ),
+    is_about_published=False,
+)
 
 LEAST_RECORDS = 1_000
 """A share is taken over at least as many records, where there are as many: of ten records one is no rate."""
+
+
+def check_limits(
+    limits: Limits, snapshot: Snapshot, waiting: Waiting, now: datetime, findings: Findings, *, ingest_is_running: bool
+) -> list[Limit]:
+    """Measure each limit that is set; one that is exceeded is a finding.
+
+    Args:
+        limits: As the pipeline file sets them.
+        snapshot: The folder.
+        waiting: What waits in Kafka.
+        now: The moment from which ages count.
+        findings: Takes what does not hold.
+        ingest_is_running: Whether an ingest is queued or running: then the lag is not judged, since what waits is being read.
+    """
+    is_running = ingest_is_running or snapshot.folder.is_being_written() or snapshot.published_meanwhile > 0
+    found = measured(limits, snapshot.folder, snapshot.newest, snapshot.scope.micro_batches, waiting, now, ingest_is_running=is_running)
+    findings.checked[LIMITS] += len(found)
+    for limit in found:
+        if not limit.holds:
+            findings.add(LIMITS, f"{limit.name}: {limit.shown}; the limit is {limit.allowed}")
+    return found
 
 
 def measured(
