@@ -122,7 +122,7 @@ def test_a_run_that_judged_nothing_settles_no_red(tmp_path: Path, how: str, monk
         if how == "aged out":
             one.kafka.first = 10
         else:
-            for module in ("check", "groups"):
+            for module in ("judging", "groups"):
                 patch.setattr(f"headrace.verify.{module}.ENTRY_RULES", frozenset({2}))
         assert one.look(one.everything).state == "green"
     assert one.conclude(red, scope) != {}

@@ -288,7 +288,7 @@ def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(tmp_path:
     """Another version of Headrace can't judge the records again: what it finds proven is not checked, what is new can't be green."""
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}
-    for module in ("check", "groups"):
+    for module in ("judging", "groups"):
         monkeypatch.setattr(f"headrace.verify.{module}.ENTRY_RULES", frozenset({2}))
     report = one.look(one.everything)
     assert states(report) == {"I7": "not_checked"}
