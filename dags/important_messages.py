@@ -11,10 +11,10 @@ What is kept and from where: `important_messages.toml`, beside this file.
 | `preflight` | Kafka, Spark's connector, a connection or the output folder is not as needed | what the log says, then clear the task |
 | `create_topics` | a topic exists and differs from the pipeline file | the log shows both sides; change the file, or the topic |
 | `produce_batch` | the broker did not acknowledge every record | clear the task: it sends only what is missing |
-| `stream_to_parquet` | the stream was refused, or did not come to its end | the log ends with the reason; clearing is always safe, nothing is published twice |
+| `stream_to_parquet` | the stream was refused, or failed | the log ends with the reason; clearing is always safe, nothing is published twice |
 | `outcome` | a task before it failed; a green run skips it | what it says, which is that task's reason; clear that task and those after it |
 
-**`important_messages_verify`** runs after each ingest that came to its end and judges all that is new again, without Spark.
+**`important_messages_verify`** runs after each ingest that finished, and judges everything new again, without Spark.
 
 | task | red means | do |
 |---|---|---|

@@ -20,7 +20,7 @@ from headrace.text import plural
 from headrace.verify.run import Verification
 from headrace.verify.scope import since_verified
 
-MOST_RANGES = 200
+MAX_RANGES = 200
 """Ranges of each kind that are listed one by one: a topic that was compacted may have one for each record."""
 
 
@@ -94,10 +94,10 @@ def _count(ranges: Iterable[OffsetRange]) -> int:
 
 
 def _places(ranges: Sequence[OffsetRange]) -> Iterator[str]:
-    for each in ranges[:MOST_RANGES]:
+    for each in ranges[:MAX_RANGES]:
         yield f"  {each.place}: offsets {each.from_offset:,} to {each.until_offset - 1:,}"
-    if len(ranges) > MOST_RANGES:
-        yield f"  and {plural(len(ranges) - MOST_RANGES, 'more range')}"
+    if len(ranges) > MAX_RANGES:
+        yield f"  and {plural(len(ranges) - MAX_RANGES, 'more range')}"
 
 
 def _joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:

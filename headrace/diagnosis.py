@@ -4,7 +4,7 @@ import errno
 import re
 from dataclasses import dataclass
 
-from headrace.errors import ResourceError, SurroundingsError, UnwritableError
+from headrace.errors import ResourceError, UnavailableError, UnwritableError
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def diagnose(text: str, kafka: str = "Kafka") -> str | None:
     return next((means for known in KNOWN if (means := known.explain(text, kafka))), None)
 
 
-def of_system(error: OSError | MemoryError, place: str = "a file in the data folder or the state folder") -> SurroundingsError | None:
+def of_system(error: OSError | MemoryError, place: str = "a file in the data folder or the state folder") -> UnavailableError | None:
     """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's.
 
     place  what to call a file that the error does not name

@@ -3,16 +3,16 @@
 A message says what happened, where (file and key, or topic, partition and offset), and what to do.
 
     HeadraceError
-    ├── MistakeError            exit 2: something the user wrote cannot be used
+    ├── UsageError            exit 2: something the user wrote cannot be used
     │   ├── PipelineFileError           a pipeline file, with every mistake in it
     │   └── AccessError                 Kafka's access lists do not let this user do it
-    ├── SurroundingsError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
+    ├── UnavailableError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
     │   ├── BrokerError                 the broker does not answer, or answers with an error
     │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
     │   ├── ResourceError               memory, open files or room on a disk ran out
     │   ├── UnwritableError             a folder or file can't be written, and that does not change by itself
-    │   ├── BusyError                   somebody else is writing into the pipeline's folder
-    │   └── HiddenError                 an open transaction hides records that must be published
+    │   ├── BusyError                   another process is writing into the pipeline's folder
+    │   └── OpenTransactionError                 an open transaction hides records that must be published
     └── RedError                exit 1: the run cannot be green; trying again does not help
         ├── TopicDiffersError           a topic exists and is not as the pipeline file says
         ├── DeliveryError               the broker did not acknowledge every record
@@ -34,7 +34,7 @@ class Exit(IntEnum):
     GREEN = 0
     RED = 1
     USAGE = 2
-    SURROUNDINGS = 3
+    UNAVAILABLE = 3
     RED_STREAM = 11
     """Red, as the Spark app says it: Java and spark-submit themselves end with 1, whatever is the matter."""
     INTERRUPTED = 130
@@ -46,13 +46,13 @@ class HeadraceError(Exception):
     exit_code: ClassVar[Exit] = Exit.RED
 
 
-class MistakeError(HeadraceError):
+class UsageError(HeadraceError):
     """Something the user wrote cannot be used."""
 
     exit_code = Exit.USAGE
 
 
-class PipelineFileError(MistakeError):
+class PipelineFileError(UsageError):
     """A pipeline file with mistakes; `problems` holds one line for each of them."""
 
     def __init__(self, path: object, problems: list[str]) -> None:
@@ -62,7 +62,7 @@ class PipelineFileError(MistakeError):
         super().__init__(f"{path} cannot be used:{lines}")
 
 
-class AccessError(MistakeError):
+class AccessError(UsageError):
     """Kafka's access lists refuse this user an operation. Trying again does not help until the right is granted.
 
     operation  what is not granted, in Kafka's words: Describe, Read ...
@@ -79,33 +79,33 @@ class AccessError(MistakeError):
         )
 
 
-class SurroundingsError(HeadraceError):
+class UnavailableError(HeadraceError):
     """Something around Headrace is not as it needs to be; trying again may help."""
 
-    exit_code = Exit.SURROUNDINGS
+    exit_code = Exit.UNAVAILABLE
 
 
-class BrokerError(SurroundingsError):
+class BrokerError(UnavailableError):
     """The broker does not answer, or answers with an error."""
 
 
-class UnsupportedLoginError(SurroundingsError):
+class UnsupportedLoginError(UnavailableError):
     """The client that reads record batches cannot log in, though the one that reads records can."""
 
 
-class ResourceError(SurroundingsError):
+class ResourceError(UnavailableError):
     """Memory, open files or room on a disk ran out."""
 
 
-class UnwritableError(SurroundingsError):
+class UnwritableError(UnavailableError):
     """A folder or file can't be written, and that does not change by itself."""
 
 
-class BusyError(SurroundingsError):
-    """Somebody else is writing into the pipeline's folder."""
+class BusyError(UnavailableError):
+    """Another process is writing into the pipeline's folder."""
 
 
-class HiddenError(SurroundingsError):
+class OpenTransactionError(UnavailableError):
     """An open transaction hides records that must be published."""
 
 

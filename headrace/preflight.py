@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headrace.contract.pipeline import Pipeline
 from headrace.durations import written
-from headrace.errors import MistakeError, ResourceError, SurroundingsError, UnwritableError
+from headrace.errors import ResourceError, UnavailableError, UnwritableError, UsageError
 from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_pipeline, check_starting
@@ -27,7 +27,7 @@ _CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
 
 
 def checks(kafka: Kafka, data: Path) -> Iterator[str]:
-    """Check one thing after the other and say what is well. Raises `SurroundingsError` with the fix."""
+    """Check one thing after the other and say what is well. Raises `UnavailableError` with the fix."""
     brokers = kafka.check_listeners()
     yield f"Kafka at {kafka.servers}: {brokers} broker{'s' * (brokers != 1)}, reached at the advertised address"
     yield f"Kafka connector {check_connector()} on Spark's class path, the version of Spark"
@@ -35,17 +35,17 @@ def checks(kafka: Kafka, data: Path) -> Iterator[str]:
 
 
 def check_file(pipeline: Pipeline) -> None:
-    """Raise `MistakeError` for limits that a healthy pipeline would pass: between two runs records wait."""
+    """Raise `UsageError` for limits that a healthy pipeline would pass: between two runs records wait."""
     limit, schedule = pipeline.limits.lag, pipeline.schedule
     if limit is not None and schedule is not None and limit <= (interval := longest_interval(schedule)):
-        raise MistakeError(
+        raise UsageError(
             f"{pipeline.path}: [limits] lag is {written(limit)}, but with the schedule '{schedule}' up to {written(interval)} pass between two runs. "
             "Records always wait that long: set a longer lag, or a more frequent schedule."
         )
 
 
 def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
-    """What of `opening.foresee` needs no Kafka: raise `RefusedError` or `MistakeError` if the file does not fit what is published."""
+    """What of `opening.foresee` needs no Kafka: raise `RefusedError` or `UsageError` if the file does not fit what is published."""
     if identity := read_identity(folder):
         check_pipeline(folder, identity, pipeline)
     else:
@@ -83,7 +83,7 @@ def check_connector() -> str:
     found = {match["spark"] for jar in jars if (match := _CONNECTOR.fullmatch(jar))}
     if found != {spark}:
         names = ", ".join(sorted(found)) or "none"
-        raise SurroundingsError(
+        raise UnavailableError(
             f"Spark is {spark}, the Kafka connector on its class path is {names}. They must be the same, to the patch and the Scala version. "
             "`make up` puts the right jars in place, as does `make compose-up` in its images."
         )
@@ -121,7 +121,7 @@ def check_room(data: Path) -> int:
     there = next(each for each in (data, *data.parents) if each.exists())
     free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ANOTHER_DISK}"
         )
     return free

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.ledger.folder import Folder
 
 
@@ -12,7 +12,7 @@ def explain(folder: Folder, aside: Path) -> str:
     return (
         f"{folder.root} moves to {aside}: events, quarantine, checkpoint, receipts and reports, all as they are.\n"
         "The next run starts a new ledger from the pipeline file's `starting` position. Records that Kafka still holds are published again "
-        "into the new folder; those that have aged out stay only in the old one."
+        "into the new folder; records that have aged out stay only in the old one."
     )
 
 
@@ -22,8 +22,8 @@ def aside(folder: Folder) -> Path:
 
 
 def reset(folder: Folder, place: Path) -> None:
-    """Move the folder. Raises `BusyError` while a stream holds its lock, `MistakeError` if there is nothing to move."""
+    """Move the folder. Raises `BusyError` while a stream holds its lock, `UsageError` if there is nothing to move."""
     if not folder.root.exists():
-        raise MistakeError(f"{folder.root} does not exist: there is nothing to reset.")
+        raise UsageError(f"{folder.root} does not exist: there is nothing to reset.")
     with folder.locked("headrace reset"):
         folder.root.rename(place)

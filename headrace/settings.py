@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from headrace.durations import UNITS, seconds
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
@@ -58,7 +58,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read `HEADRACE_*`. Raises `MistakeError` for a port that is not one, and a duration that is none, or too short."""
+        """Read `HEADRACE_*`. Raises `UsageError` for a port that is not one, and a duration that is none, or too short."""
         java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or HOME).absolute(),
@@ -81,7 +81,7 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, str]:
-        """How the environment says to reach Kafka, in librdkafka's words. Raises `MistakeError` if what says so can't be used."""
+        """How the environment says to reach Kafka, in librdkafka's words. Raises `UsageError` if what says so can't be used."""
         if self.kafka:
             return read_kafka_config(self.kafka)
         return _of_connection(self.connection) if self.connection else {"bootstrap.servers": self.bootstrap_servers}
@@ -97,20 +97,20 @@ class Settings:
 
 
 def read_kafka_config(path: Path) -> dict[str, str]:
-    """Read librdkafka settings from a JSON file. Raises `MistakeError` if it holds none."""
+    """Read librdkafka settings from a JSON file. Raises `UsageError` if it holds none."""
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise MistakeError(f"{path} can't be read as JSON: {error}.") from error
+        raise UsageError(f"{path} can't be read as JSON: {error}.") from error
     if not isinstance(config, dict) or not config.get("bootstrap.servers"):
-        raise MistakeError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
+        raise UsageError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
     return {str(key): str(value) for key, value in config.items()}
 
 
 def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:
-    """The librdkafka settings in a connection's extra. Raises `MistakeError` if there are none."""
+    """The librdkafka settings in a connection's extra. Raises `UsageError` if there are none."""
     if not extra.get("bootstrap.servers"):
-        raise MistakeError(f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.')
+        raise UsageError(f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.')
     return {key: str(value) for key, value in extra.items()}
 
 
@@ -126,7 +126,7 @@ def _of_connection(text: str) -> dict[str, str]:
         config = json.loads(extra) if isinstance(extra, str) else extra
         return {"bootstrap.servers": config["bootstrap.servers"], **{key: str(value) for key, value in config.items()}}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise MistakeError(
+        raise UsageError(
             f'{CONNECTION} must be JSON with Kafka\'s settings in its extra: {{"extra": {{"bootstrap.servers": "host:port"}}}}.'
         ) from None
 
@@ -135,12 +135,12 @@ def _duration(environment: Mapping[str, str], name: str) -> float:
     """At least a day: what is removed must not be a run's that goes on, and a run with all of its tries can take that long."""
     found = seconds(text := environment.get(name) or _KEPT)
     if found is None or found < UNITS["day"]:
-        raise MistakeError(f"{name} is {text!r}; it must be a number and a unit, such as '30 days', and at least '1 day'.")
+        raise UsageError(f"{name} is {text!r}; it must be a number and a unit, such as '30 days', and at least '1 day'.")
     return found
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
-        raise MistakeError(f"{name} is {text!r}; it must be a port number from 1 to {HIGHEST_PORT}.")
+        raise UsageError(f"{name} is {text!r}; it must be a port number from 1 to {HIGHEST_PORT}.")
     return int(text)

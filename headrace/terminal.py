@@ -9,21 +9,21 @@ from typing import Any
 from rich.console import Console
 
 LOG_WIDTH = 120
-"""Characters of a line where nobody says how many there are."""
+"""Characters of a line where the width is not known."""
 
 EVERY = 10.0
 """Seconds between two lines of progress."""
 
 
-def occasionally(tell: Callable[[int], None]) -> Callable[[int], None]:
+def occasionally(say: Callable[[int], None]) -> Callable[[int], None]:
     """Pass on how much is done, but not again before some seconds have passed."""
-    told = time.monotonic()
+    last = time.monotonic()
 
     def progress(done: int) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= EVERY:
-            told = now
-            tell(done)
+        nonlocal last
+        if (now := time.monotonic()) - last >= EVERY:
+            last = now
+            say(done)
 
     return progress
 
@@ -31,7 +31,7 @@ def occasionally(tell: Callable[[int], None]) -> Callable[[int], None]:
 class Terminal(Console):
     """Away from a terminal its lines are as long as those of a task's log.
 
-    Nobody reading any more (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome: rich would exit with 1, which means red.
+    A reader that is gone (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome: rich would exit with 1, which means red.
     """
 
     def __init__(self, **named: Any) -> None:

@@ -1,6 +1,6 @@
 """One bounded batch of demo records, resumable, with a receipt.
 
-Before the first send the receipt is stored as open. Whoever resumes it reads back which records landed and sends the rest;
+Before the first send the receipt is stored as open. A try that resumes it reads back which records landed and sends the rest;
 a complete receipt is returned as it is. An idempotent producer alone covers no retry of a task.
 """
 
@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace import documents
 from headrace.contract.pipeline import Demo, Pipeline
-from headrace.errors import BrokerError, DeliveryError, MistakeError
+from headrace.errors import BrokerError, DeliveryError, UsageError
 from headrace.kafka.client import Kafka
 from headrace.kafka.connection import UNANSWERED
 from headrace.kafka.offsets import Extent, Offsets, TopicPartition, between
@@ -28,12 +28,12 @@ SETTINGS = {
     "enable.idempotence": True,
     "linger.ms": 20,
     "compression.type": "lz4",
-    "partitioner": "murmur2_random",  # as Java producers do, so that a key lies in one partition whoever sends it
+    "partitioner": "murmur2_random",  # as Java producers do, so that a key lies in the same partition for every sender
     "message.timeout.ms": 60_000,
     "queue.buffering.max.kbytes": 128 << 10,
 }
 POLL_EVERY = 1_000
-LOCK_PATIENCE = 120.0
+LOCK_TIMEOUT = 120.0
 """Seconds to wait for a producer of the same pipeline to end: an earlier try that Airflow gave up on may live on."""
 
 
@@ -90,8 +90,8 @@ def produce_batch(
     Raises `BrokerError` where another try can complete the batch, `DeliveryError` where it can't.
     """
     if pipeline.demo is None:
-        raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
-    with folder.locked(f"the producer of run {run}", lock=Folder.PRODUCER_LOCK, patience=LOCK_PATIENCE):
+        raise UsageError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
+    with folder.locked(f"the producer of run {run}", lock=Folder.PRODUCER_LOCK, timeout=LOCK_TIMEOUT):
         return _produce(pipeline, pipeline.demo, folder, Kafka(kafka), run, records=records, malformed=malformed, seed=seed)
 
 
@@ -151,7 +151,7 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
 
     topics  of the pipeline now: one that joined since the batch was begun may hold records of an earlier try
 
-    Reads uncommitted: the batch is no transaction, and one of somebody else's, still open, would hide what landed behind it.
+    Reads uncommitted: the batch is no transaction, and another transaction that is still open would hide what landed behind it.
     """
     prefix = key_prefix(receipt.pipeline, receipt.run)
     landed, digest = bytearray(receipt.records), 0
@@ -161,7 +161,7 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
         ranges = between(start, end)
     except ValueError as error:
         raise DeliveryError(
-            f"Run {receipt.run} can't be resumed: a topic was deleted and made anew since it began ({error}). Start a new run."
+            f"Run {receipt.run} can't be resumed: a topic was deleted and created again since it began ({error}). Start a new run."
         ) from error
     for offset_range in ranges:
         for block in kafka.read(offset_range, committed=False):
@@ -180,7 +180,7 @@ def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledge
 
 
 def _ends(kafka: Kafka, topics: Iterable[str]) -> Offsets:
-    """Where the topics end. Raises `BrokerError` if one of them is not known: nobody could say what of a batch lies in it."""
+    """Where the topics end. Raises `BrokerError` if one of them is not known: what of a batch lies in it would be unknown."""
     ends = kafka.end(topics, committed=False)
     if missing := sorted(set(topics) - ends.topics):
         raise BrokerError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from confluent_kafka import KafkaError, Message, Producer
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, MistakeError
+from headrace.errors import BrokerError, UsageError
 from headrace.kafka.client import Kafka
 from headrace.kafka.connection import UNANSWERED
 from producers.samples import payload
@@ -26,7 +26,7 @@ def produce_continuously(
     Raises `BrokerError` for a record that the broker did not take.
     """
     if pipeline.demo is None:
-        raise MistakeError(f"{pipeline.path}: there is no [demo] section, so there are no sample messages.")
+        raise UsageError(f"{pipeline.path}: there is no [demo] section, so there are no sample messages.")
     cluster = Kafka(kafka)
     cluster.check_listeners()
     cluster.require_rights([topic.name for topic in pipeline.topics], "Write")

@@ -3,7 +3,7 @@
     spark-submit spark_apps/filter_stream.py --pipeline dags/important_messages.toml --bootstrap-servers localhost:9092
 
 All checks, the lock and the account of each micro-batch are in here, in the driver: submitted by hand it is as safe as
-from Airflow, and a second one at the same time is refused. It ends with 0, or 11 (red), 2 (usage), 3 (surroundings).
+from Airflow, and a second one at the same time is refused. It ends with 0, or 11 (red), 2 (usage), 3 (unavailable).
 """
 
 import argparse
@@ -35,7 +35,7 @@ from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
 
 log = logging.getLogger("headrace")
 
-LOCK_PATIENCE = 300.0
+LOCK_TIMEOUT = 300.0
 """Seconds to wait for another stream to end: one that Airflow gave up on, while its driver lives on."""
 
 PLANNING = "waiting for Spark to plan the next micro-batch, or to end"
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Folder(options.data / pipeline.name)
     with (
         Progress(f"waiting for the lock of {folder.root}") as progress,
-        folder.locked(f"the stream of run {options.run}", patience=LOCK_PATIENCE),
+        folder.locked(f"the stream of run {options.run}", timeout=LOCK_TIMEOUT),
     ):
         progress.now("checking the ledger against Kafka")
         started_at = datetime.now(UTC)
@@ -125,6 +125,6 @@ if __name__ == "__main__":
             log.warning(
                 "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]
             )  # what the diagnosis is about, without its trace
-            fail(means, Exit.SURROUNDINGS)
+            fail(means, Exit.UNAVAILABLE)
         log.exception("The stream failed. Everything published before is complete; retrying is safe.")
-        sys.exit(Exit.SURROUNDINGS)
+        sys.exit(Exit.UNAVAILABLE)

@@ -1,9 +1,9 @@
-"""Kafka settings in librdkafka's words, as the connection `kafka_default` holds them, told to the Java client inside Spark."""
+"""Kafka settings in librdkafka's words, as the connection `kafka_default` holds them, translated for the Java client inside Spark."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 
 SAME = frozenset({"bootstrap.servers", "client.id", "client.rack", "security.protocol", "request.timeout.ms"})
 """Settings that both clients know by one name and mean alike."""
@@ -25,7 +25,7 @@ def java_client(config: Mapping[str, str]) -> dict[str, str]:
     """Translate a connection's settings. Files are read here: executors on other machines do not have them.
 
     Certificates and keys are PEM on both sides; Java wants private keys as PKCS #8 (`BEGIN PRIVATE KEY`).
-    Raises `MistakeError` naming a setting about security that has no counterpart here.
+    Raises `UsageError` naming a setting about security that has no counterpart here.
     """
     given = {key: value for key, value in config.items() if value != ""}
     java = {key: given.pop(key) for key in SAME & given.keys()}
@@ -33,7 +33,7 @@ def java_client(config: Mapping[str, str]) -> dict[str, str]:
         java["security.protocol"] = java["security.protocol"].upper()
     java |= _sasl(given) | _tls(given)
     if unknown := sorted(key for key in given if key.startswith(SECURITY)):
-        raise MistakeError(
+        raise UsageError(
             f"kafka_default: {', '.join(unknown)} cannot be set on Spark's Kafka client. Supported are SASL with "
             f"{', '.join(LOGIN_MODULES)} (sasl.mechanism, sasl.username, sasl.password), and TLS with PEM (ssl.ca.location, "
             "ssl.certificate.location, ssl.key.location, ssl.key.password, or the same ending in .pem)."
@@ -46,7 +46,7 @@ def _sasl(given: dict[str, str]) -> dict[str, str]:
     given.pop("sasl.mechanism", None)
     if mechanism is None or mechanism not in LOGIN_MODULES:
         if mechanism is not None:
-            given["sasl.mechanism"] = mechanism  # told as one that is not supported
+            given["sasl.mechanism"] = mechanism  # reported as one that is not supported
         return {}
     user, password = (_quoted(given.pop(name, "")) for name in ("sasl.username", "sasl.password"))
     return {
@@ -62,7 +62,7 @@ def _tls(given: dict[str, str]) -> dict[str, str]:
     certificate, key = _pem(given, "ssl.certificate"), _pem(given, "ssl.key")
     if bool(certificate) != bool(key):
         there, missing = ("ssl.certificate", "ssl.key") if certificate else ("ssl.key", "ssl.certificate")
-        raise MistakeError(f"kafka_default: {there} is set and {missing} is not; a client's certificate and its key belong together.")
+        raise UsageError(f"kafka_default: {there} is set and {missing} is not; a client's certificate and its key belong together.")
     if certificate and key:
         java |= {"ssl.keystore.type": "PEM", "ssl.keystore.certificate.chain": certificate, "ssl.keystore.key": key}
     if password := given.pop("ssl.key.password", None):
@@ -82,7 +82,7 @@ def _pem(given: dict[str, str], name: str) -> str | None:
     try:
         return Path(location).read_text()
     except OSError as error:
-        raise MistakeError(f"kafka_default: {name}.location is {location}, which can't be read here: {error.strerror}.") from error
+        raise UsageError(f"kafka_default: {name}.location is {location}, which can't be read here: {error.strerror}.") from error
 
 
 def _quoted(text: str) -> str:

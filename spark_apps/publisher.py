@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.errors import LedgerError, SurroundingsError
+from headrace.errors import LedgerError, UnavailableError
 from headrace.kafka.offsets import OffsetRange, Offsets, between
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import checkpoint_id, planned_offsets
@@ -35,7 +35,7 @@ PARQUET = {"parquet.page.size.row.check.min": "1", "parquet.page.size.row.check.
 """After how many rows the writer looks how much memory its pages take: by default after 100, which may be a gigabyte."""
 
 RECENT = 10
-"""Micro-batches whose files tell how large a row is."""
+"""Micro-batches whose files show how large a row is."""
 
 FIRST_ROWS_PER_FILE = 1_000_000
 """Rows of a file as long as it is not known how large they are."""
@@ -113,7 +113,7 @@ class Publisher:
             ) from error
 
     def _recent(self, micro_batch: int) -> list[Entry]:
-        """The entries of the last micro-batches, whose files tell how many rows make a file of a sensible size."""
+        """The entries of the last micro-batches, whose files show how many rows make a file of a sensible size."""
         return [read_link(self.folder, number).entry for number in range(max(micro_batch - RECENT, 0), micro_batch)]
 
 
@@ -122,7 +122,7 @@ def write(
 ) -> publish.Counts:
     """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any.
 
-    before  entries whose files tell how many rows make a file of a sensible size
+    before  entries whose files show how many rows make a file of a sensible size
     """
     judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
     tally = Tally(judged, ranges)
@@ -200,7 +200,7 @@ def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: i
     """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
     planned = planned_offsets(folder.checkpoint, micro_batch)
     if new := [str(place) for place in planned if place not in identity.start]:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then."
         )
     try:

@@ -34,7 +34,7 @@ def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def kafka_settings(options: argparse.Namespace) -> dict[str, str]:
-    """Return what the user said. Raises `MistakeError` for a file that cannot be used."""
+    """Return what the user said. Raises `UsageError` for a file that cannot be used."""
     return read_kafka_config(options.kafka) if options.kafka else {"bootstrap.servers": options.bootstrap_servers}
 
 

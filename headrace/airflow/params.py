@@ -3,23 +3,23 @@
 from airflow.sdk import Param
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 
-MOST_RECORDS = 10_000_000
+MAX_RECORDS = 10_000_000
 
 
 def demo_params(pipeline: Pipeline) -> dict[str, Param]:
-    """Size and contents of the demo batch. Without sections of their own, which the form would fold. Raises `MistakeError` for a pipeline without a `[demo]` section."""
+    """Size and contents of the demo batch. Without sections of their own, which the form would fold. Raises `UsageError` for a pipeline without a `[demo]` section."""
     if pipeline.demo is None:
-        raise MistakeError(f"{pipeline.path}: there is no [demo] section, so its DAG can't have demo_params. Remove one or add the other.")
+        raise UsageError(f"{pipeline.path}: there is no [demo] section, so its DAG can't have demo_params. Remove one or add the other.")
     return {
         "records": Param(
             pipeline.demo.records,
             type="integer",
             minimum=0,
-            maximum=MOST_RECORDS,
+            maximum=MAX_RECORDS,
             title="Records",
-            description=f"How many records to produce before filtering: 0 to {MOST_RECORDS:,}. 0 only publishes what others wrote.",
+            description=f"How many records to produce before filtering: 0 to {MAX_RECORDS:,}. 0 only publishes what others wrote.",
         ),
         "malformed": Param(
             pipeline.demo.malformed,

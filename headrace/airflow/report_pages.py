@@ -33,7 +33,7 @@ REPAIRED = "The log of its last task says what it did, and what to run now. Ever
 AGAIN = "When that is mended, trigger a new run."
 MENDED = "When that is mended, clear the task: the run goes on from there. What was published before stays published."
 
-MOST_TASKS = 5
+MAX_TASKS = 5
 """That a page names: a mapped task may fail a thousand times."""
 
 # Whatever a record smuggled into a page could neither run, nor load, nor send anything.
@@ -124,12 +124,12 @@ def _tasks(tasks: Sequence[html.Task], mended: str = MENDED, otherwise: str = "N
     if failed:
         reasons = [task.reason for task in failed]
         shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]
-        more = [plural(len(shown) - MOST_TASKS, "more task")] if len(shown) > MOST_TASKS else []
-        headline = f"{listed([*(task.name for task in shown[:MOST_TASKS]), *more])} failed"
+        more = [plural(len(shown) - MAX_TASKS, "more task")] if len(shown) > MAX_TASKS else []
+        headline = f"{listed([*(task.name for task in shown[:MAX_TASKS]), *more])} failed"
         text = mended
     else:
         shown, headline, text = list(tasks), otherwise, ""
-    return _respond(html.notice(headline, text, shown[:MOST_TASKS], report))
+    return _respond(html.notice(headline, text, shown[:MAX_TASKS], report))
 
 
 def _notice(headline: str, text: str) -> HTMLResponse:

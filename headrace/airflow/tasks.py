@@ -26,7 +26,7 @@ from headrace.airflow.connections import SPARK, kafka_config, spark_master
 from headrace.contract.pipeline import Pipeline
 from headrace.dag_names import INGEST, REASON
 from headrace.diagnosis import diagnose, of_system
-from headrace.errors import Exit, HeadraceError, MistakeError, SurroundingsError, UnwritableError
+from headrace.errors import Exit, HeadraceError, UnavailableError, UnwritableError, UsageError
 from headrace.kafka.settings_file import kafka_file
 from headrace.local.embedded.layout import Layout
 from headrace.progress import Progress
@@ -86,7 +86,7 @@ def plainly() -> Iterator[None]:
 
 def _ending(error: HeadraceError) -> AirflowException:
     """The exception with which a task ends."""
-    may_pass = isinstance(error, SurroundingsError) and not isinstance(error, UnwritableError)
+    may_pass = isinstance(error, UnavailableError) and not isinstance(error, UnwritableError)
     return _failure(str(error), again=may_pass)
 
 
@@ -107,7 +107,7 @@ class Nothing(set[str]):
 
     def add(self, task_id: str) -> None:
         """Refuse a task, whichever way it is hung there: by either arrow, or behind a task group that ends with `outcome`."""
-        raise MistakeError(
+        raise UsageError(
             f"{task_id} can't be hung behind the task outcome: a green run skips that, and whatever is behind it. "
             f"Hang it behind {self.held}: `{self.held}(...) >> {task_id}`. (Behind a task group: name {self.held} instead of the group.)"
         )
@@ -234,7 +234,7 @@ def produce_batch(pipeline: Pipeline) -> Any:
 
 
 NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode where no off-heap operations are allowed!"
-"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap, and nobody could act on it."""
+"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap, and there is nothing to do about it."""
 
 
 class QuietSparkSubmit(SparkSubmitHook):
@@ -277,7 +277,7 @@ class StreamToParquet(SparkSubmitOperator):
             )
 
     def _last_word(self) -> bytes | None:
-        """What the app wrote when it last came to its end."""
+        """What the app wrote when it last finished."""
         from headrace.ledger.folder import Folder
 
         streamed = Folder(Settings.from_environment().data / self.pipeline).streamed
@@ -354,7 +354,7 @@ def collect(pipeline: Pipeline) -> Any:
         folder = Folder(Settings.from_environment().data / pipeline.name)
         with plainly():
             if get_current_context()["triggering_asset_events"] and not folder.identity.exists():
-                raise MistakeError(
+                raise UsageError(
                     f"A stream has published something, but {folder.root} holds no ledger. If the folder was moved, put it back, "
                     "or set HEADRACE_DATA to where it is."
                 )
@@ -389,7 +389,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
                 time.sleep(FIRST_STREAM_LOOK)
             wanted = with_new(msgspec.convert(scope, Scope), folder)
             kafka = Kafka(kafka_config())
-            found = verify(folder, pipeline, kafka, wanted, lambda _: run_id, _telling, ingest_is_running=_is_ingesting(pipeline))
+            found = verify(folder, pipeline, kafka, wanted, lambda _: run_id, _log_progress, ingest_is_running=_is_ingesting(pipeline))
         outcome = wording.outcome(found)
         log.info("%s.%s", outcome.sentence, "" if outcome.green else " The task report says what was found and what to do.")
         return found.state.value
@@ -398,7 +398,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
 
 
 @contextmanager
-def _telling(offsets: int) -> Iterator[Callable[[int], None]]:
+def _log_progress(offsets: int) -> Iterator[Callable[[int], None]]:
     """Log how far the check has come."""
     from headrace.terminal import occasionally
     from headrace.text import plural
@@ -442,7 +442,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         path = folder.report(get_current_context()["run_id"])
         with plainly():
             if not (path / "report.json").exists():
-                raise MistakeError("The report of this run was removed, since it is older than [retention] says. Clear `check`.")
+                raise UsageError("The report of this run was removed, since it is older than [retention] says. Clear `check`.")
             found = documents.read(path / "report.json", Report)
             page = console.task_log()
             with page.capture() as shown:

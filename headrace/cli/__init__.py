@@ -10,7 +10,7 @@ from headrace.errors import Exit, HeadraceError
 
 HELP = """Kafka to Spark to Parquet under Airflow, where green means that every record is accounted for.
 
-Exit codes: 0 green, 1 red, 2 usage, 3 surroundings (broker down, port taken, disk full), 130 interrupted.
+Exit codes: 0 green, 1 red, 2 usage, 3 unavailable (broker down, port taken, disk full), 130 interrupted.
 """
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
@@ -25,7 +25,7 @@ def main() -> None:
     if sys.platform == "win32":
         _end(
             "Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install); with Docker Desktop, `make compose-up` works there, too.",
-            Exit.SURROUNDINGS,
+            Exit.UNAVAILABLE,
         )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

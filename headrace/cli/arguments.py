@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import Exit, MistakeError
+from headrace.errors import Exit, UsageError
 from headrace.ledger.folder import Folder
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
@@ -15,14 +15,14 @@ Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOS
 
 
 def load(name: str) -> tuple[Pipeline, Folder]:
-    """A pipeline by name and its folder. Raises `MistakeError` naming those that there are."""
+    """A pipeline by name and its folder. Raises `UsageError` with the names that exist."""
     from headrace.local.client import current
 
     settings = current.settings()
     path = settings.dags / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in settings.dags.glob("*.toml"))) or "none"
-        raise MistakeError(f"There is no pipeline {name!r}: {path} does not exist. There are: {known}.")
+        raise UsageError(f"There is no pipeline {name!r}: {path} does not exist. There are: {known}.")
     return Pipeline.load(path), Folder(settings.data / name)
 
 
@@ -48,6 +48,6 @@ def agree(yes: bool) -> None:
     try:
         if yes or typer.confirm("Go on?"):
             return
-    except typer.Abort:  # nobody there to answer, or Ctrl-C
+    except typer.Abort:  # no terminal to answer, or Ctrl-C
         typer.echo("")
     raise typer.Exit(Exit.INTERRUPTED)

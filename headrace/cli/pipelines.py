@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.arguments import Name, Servers, agree, kafka_config, load, user
-from headrace.errors import BrokenInvariantError, Exit, MistakeError, SurroundingsError
+from headrace.errors import BrokenInvariantError, Exit, UnavailableError, UsageError
 from headrace.settings import ROOT
 from headrace.text import plural
 
@@ -56,7 +56,7 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
         kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
         warnings = [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
-    except SurroundingsError as error:
+    except UnavailableError as error:
         typer.echo(f"  Kafka     not checked: {error}")
         return
     kafka.require_as_wanted(pipeline.topics, found)
@@ -86,11 +86,11 @@ def run(
     given = {"records": records, "malformed": malformed, "seed": seed}
     conf = {key: value for key, value in given.items() if value is not None}
     if conf and pipeline.demo is None:
-        raise MistakeError(
+        raise UsageError(
             f"{pipeline.path} has no [demo] section, so a run makes no batch of its own: leave {', '.join(f'--{key}' for key in conf)} out."
         )
     if not stack.status(settings).services and not compose.is_up(settings):
-        raise SurroundingsError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
+        raise UnavailableError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
     if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
         raise typer.Exit(Exit.RED)
 
@@ -117,14 +117,14 @@ def verify(
     began = datetime.now(UTC)
     say = Say()
 
-    def telling(offsets: int) -> AbstractContextManager[Callable[[int], None]]:
+    def show_progress(offsets: int) -> AbstractContextManager[Callable[[int], None]]:
         say.line(f"Judging {plural(offsets, 'offset')} again, as far as Kafka still has them ...")
         return say.progress("offsets", offsets)
 
     is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
     # With its number, since two within one second are two.
     run = f"by_hand__{began:%Y-%m-%dT%H:%M:%S}__{{}}"
-    found = check(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, run.format, telling, is_stored=is_there)
+    found = check(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, run.format, show_progress, is_stored=is_there)
     if not is_there:
         console.show(found, Terminal())
         raise typer.Exit(Exit.GREEN if found.state == State.GREEN else Exit.RED)
@@ -176,7 +176,7 @@ def accept(
     from headrace.kafka.client import Kafka
 
     if not reason.strip():
-        raise MistakeError("--reason is empty. Every later report says why this was accepted.")
+        raise UsageError("--reason is empty. Every later report says why this was accepted.")
     pipeline, folder = load(name)
     kafka = Kafka(kafka_config(bootstrap_servers))
     listed = accepting.unprovable(folder, pipeline, kafka)

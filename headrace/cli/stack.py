@@ -41,7 +41,7 @@ def status() -> None:
     from headrace.local.status import show
 
     if not show(current.settings(), Say()):
-        raise typer.Exit(Exit.SURROUNDINGS)
+        raise typer.Exit(Exit.UNAVAILABLE)
 
 
 def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a [demo] section.")] = "important_messages") -> None:
@@ -67,4 +67,4 @@ def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the 
 
     # The embedded stack that runs has other ports than the containers.
     if not (examine_compose(Settings.from_environment(), Say()) if compose else examine(current.settings(), Say())):
-        raise typer.Exit(Exit.SURROUNDINGS)
+        raise typer.Exit(Exit.UNAVAILABLE)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.arguments import Name, Servers, agree, kafka_config, load
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.text import plural
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
@@ -32,7 +32,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     kafka = Kafka(kafka_config(bootstrap_servers))
     facts = kafka.describe([topic]).get(topic)
     if facts is None:
-        raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
+        raise UsageError(f"There is no topic {topic!r}. `headrace topics list` lists the topics.")
     typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
     # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
     ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])

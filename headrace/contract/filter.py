@@ -33,10 +33,10 @@ from headrace.contract.terms import (
 from headrace.contract.timestamps import microseconds
 from headrace.contract.types import BIGINT, Kind
 from headrace.contract.verdicts import Field
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 
 MAX_PARENTHESES = 50
-"""Deeper ones would overflow somebody's stack."""
+"""Deeper ones could overflow a parser's stack."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str, fields: Iterable[Field]) -> Self:
-        """Raises `MistakeError` that names what is not allowed, where it stands, and what is."""
+        """Raises `UsageError` that names what is not allowed, where it stands, and what is."""
         term = _Parser(text, fields).whole()
         return cls(text, term.spark, term.duckdb)
 
@@ -146,7 +146,7 @@ class _Parser:
         return self.tokens[self.next]
 
     def refuse(self, message: str, token: _Token | None = None) -> NoReturn:
-        raise MistakeError(f"{message} {pointed(self.text, (token or self.token).at)}")
+        raise UsageError(f"{message} {pointed(self.text, (token or self.token).at)}")
 
     def refuse_token(self, hint: str | None = None) -> NoReturn:
         found = self.token

@@ -28,7 +28,7 @@ class OfContract(Protocol):
     """Whether a value has members that a pipeline file may leave undeclared."""
 
     def fields(self, file: Table) -> tuple[Field, ...] | None:
-        """The declared columns of a pipeline file; `None` if they can't be told, so that nothing is said about what uses them."""
+        """The declared columns of a pipeline file; `None` if they are not known, so that nothing is said about what uses them."""
 
     def demo(self, table: Table, fields: tuple[Field, ...] | None) -> Mapping[str, Any]:
         """What `[demo]` says that is this format's own, by the names of `Demo`."""

@@ -19,7 +19,7 @@ from headrace.contract.reading import Table
 from headrace.contract.retention import Retention, retention
 from headrace.contract.timestamps import microseconds
 from headrace.contract.verdicts import FORMATS, Contract, Field, Format
-from headrace.errors import MistakeError, PipelineFileError
+from headrace.errors import PipelineFileError, UsageError
 from headrace.kafka.cluster import Topic
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
@@ -171,7 +171,7 @@ def _filter(file: Table, fields: tuple[Field, ...] | None) -> Filter | None:
         return None
     try:
         return Filter.parse(text, fields)
-    except MistakeError as error:
+    except UsageError as error:
         file.problems.append(f"filter: {error}")
         return None
 
@@ -191,7 +191,7 @@ def _starting(file: Table) -> str | None:
 
 
 def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | None:
-    """The declared columns; `None` if they can't be told, so that nothing is said about what uses them."""
+    """The declared columns; `None` if they are not known, so that nothing is said about what uses them."""
     if found_format is None:
         file.table("fields")
         return None

@@ -8,7 +8,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
-from headrace.errors import MistakeError, TopicDiffersError
+from headrace.errors import TopicDiffersError, UsageError
 from headrace.kafka.cluster import Topic, TopicFacts
 from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import Offsets, TopicPartition
@@ -47,7 +47,7 @@ class Admin(Connection):
         began = time.monotonic()
         for name, future in self.admin.describe_topics(TopicCollection(list(topics)), include_authorized_operations=True).items():
             try:
-                yield name, future.result(self.patience)
+                yield name, future.result(self.timeout)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise self._failed(error.args[0], began, "Describe", name) from None
@@ -56,7 +56,7 @@ class Admin(Connection):
 
     def _topic_config(self, topic: str) -> dict[str, str]:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        return {key: entry.value for key, entry in self.admin.describe_configs([resource])[resource].result(self.patience).items()}
+        return {key: entry.value for key, entry in self.admin.describe_configs([resource])[resource].result(self.timeout).items()}
 
     def create(self, topics: Sequence[Topic]) -> list[str]:
         """Create those topics that don't exist; returns their names.
@@ -80,25 +80,25 @@ class Admin(Connection):
             raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
 
     def _create(self, topic: NewTopic) -> None:
-        self.admin.create_topics([topic])[topic.topic].result(self.patience)
+        self.admin.create_topics([topic])[topic.topic].result(self.timeout)
 
     def topics(self) -> list[str]:
         """Names of all topics but Kafka's own."""
-        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=self.patience)).topics if not name.startswith("__"))
+        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=self.timeout)).topics if not name.startswith("__"))
 
     def extend(self, topic: str, partitions: int) -> None:
-        """Raise a topic's number of partitions. Raises `MistakeError` if there is no such topic, `BrokerError` if it has as many already."""
+        """Raise a topic's number of partitions. Raises `UsageError` if there is no such topic, `BrokerError` if it has as many already."""
         self._require(topic)
-        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(self.patience), "Alter", topic)
+        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(self.timeout), "Alter", topic)
 
     def delete(self, topic: str) -> None:
-        """Delete a topic. Raises `MistakeError` if there is none of that name."""
+        """Delete a topic. Raises `UsageError` if there is none of that name."""
         self._require(topic)
-        self._ask(lambda: self.admin.delete_topics([topic])[topic].result(self.patience), "Delete", topic)
+        self._ask(lambda: self.admin.delete_topics([topic])[topic].result(self.timeout), "Delete", topic)
 
     def _require(self, topic: str) -> None:
         if topic not in self.topics():
-            raise MistakeError(f"There is no topic {topic!r}. `headrace topics list` names those that there are.")
+            raise UsageError(f"There is no topic {topic!r}. `headrace topics list` lists the topics.")
 
     def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset still there, per partition."""
@@ -127,7 +127,7 @@ class Admin(Connection):
         def list_offsets() -> None:
             futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level)
             for partition, future in futures.items():
-                found[TopicPartition(partition.topic, partition.partition)] = future.result(self.patience).offset
+                found[TopicPartition(partition.topic, partition.partition)] = future.result(self.timeout).offset
 
         if partitions:
             self._ask(list_offsets)
@@ -137,7 +137,7 @@ class Admin(Connection):
         """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""
         broker = ConfigResource(ResourceType.BROKER, str(self._brokers(self.admin)[0].id))
         try:
-            config = self.admin.describe_configs([broker])[broker].result(self.patience)
+            config = self.admin.describe_configs([broker])[broker].result(self.timeout)
             return int(config[TRANSACTION_TIMEOUT].value) / 1000
         except (KafkaException, KeyError, TimeoutError):
             return DEFAULT_TRANSACTION_TIMEOUT

@@ -113,18 +113,18 @@ class OutOfRangeError(Exception):
     """The offset is before the log's start or beyond its end."""
 
 
-class PassingError(Exception):
+class TransientError(Exception):
     """It may work in a moment: a connection broke, or a partition has no leader."""
 
 
-class SilentError(PassingError):
+class SilentError(TransientError):
     """A connection is there, and no answer came through it in time."""
 
 
 class Leaders(Protocol):
     """What `BatchReader` needs of a cluster; `protocol.Brokers` is the real one.
 
-    All raise `PassingError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
+    All raise `TransientError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
     seconds of `time.monotonic`.
     """
 
@@ -246,7 +246,7 @@ class BatchReader:
         while True:
             try:
                 return question(self._leaders)
-            except PassingError as error:
+            except TransientError as error:
                 if time.monotonic() + PAUSE > deadline:
                     waited = f"{TIMEOUT + time.monotonic() - deadline:.0f} s"
                     servers = self._config["bootstrap.servers"]

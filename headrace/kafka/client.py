@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from headrace.errors import BrokerError
 from headrace.kafka.admin import Admin
 from headrace.kafka.batches import BatchReader, RecordBatch
-from headrace.kafka.connection import PATIENCE
+from headrace.kafka.connection import TIMEOUT
 from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.reader import Reader
 
@@ -14,11 +14,11 @@ from headrace.kafka.reader import Reader
 class Kafka(Admin, Reader):
     """A cluster, reached with librdkafka's settings (`bootstrap.servers` and, where needed, security).
 
-    Every method raises `BrokerError` if the cluster does not answer within `patience` seconds.
+    Every method raises `BrokerError` if the cluster does not answer within `timeout` seconds.
     """
 
-    def __init__(self, config: Mapping[str, str], patience: float = PATIENCE) -> None:
-        super().__init__(config, patience)
+    def __init__(self, config: Mapping[str, str], timeout: float = TIMEOUT) -> None:
+        super().__init__(config, timeout)
         self._batches = BatchReader(self.config)  # connects with its first batch
         self._silent_coordinator: BrokerError | None = None
 

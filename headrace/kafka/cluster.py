@@ -45,7 +45,7 @@ class Block(Placed):
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[list[tuple[str, bytes | None]] | None]
-    """`None` where the client can't tell them: a name that is not UTF-8 stops it."""
+    """`None` where the client can't read them: a name that is not UTF-8 stops it."""
 
     @classmethod
     def empty(cls, place: TopicPartition) -> Self:

@@ -9,15 +9,15 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, BrokerMetadata
 
-from headrace.errors import AccessError, BrokerError, HeadraceError, MistakeError
+from headrace.errors import AccessError, BrokerError, HeadraceError, UsageError
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds for one answer of the broker."""
-LOGIN_PATIENCE = 3.0
+LOGIN_TIMEOUT = 3.0
 """Seconds for one try to get in, after which a refusal is looked for."""
 UNANSWERED = {
     KafkaError._TRANSPORT,  # noqa: SLF001, that is their public name
@@ -28,9 +28,9 @@ UNANSWERED = {
 }
 """Errors of the client's own: no broker has answered, whatever the reason."""
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
-PORT_PATIENCE = 3.0
+PORT_TIMEOUT = 3.0
 """Seconds for a listener's port to accept."""
-PASSING = {
+TRANSIENT = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
@@ -51,11 +51,11 @@ ADVICE = {
 class Connection:
     """A cluster, reached with librdkafka's settings (`bootstrap.servers` and, where needed, security).
 
-    Every method raises `BrokerError` if the cluster does not answer within `patience` seconds.
+    Every method raises `BrokerError` if the cluster does not answer within `timeout` seconds.
     """
 
-    def __init__(self, config: Mapping[str, str], patience: float = PATIENCE) -> None:
-        self.patience = patience
+    def __init__(self, config: Mapping[str, str], timeout: float = TIMEOUT) -> None:
+        self.timeout = timeout
         self.config = {**config, "log_level": 0}
         self.servers = config["bootstrap.servers"]
         self._user = config.get("sasl.username")
@@ -75,7 +75,7 @@ class Connection:
         try:
             admin = AdminClient({**self.config, "error_cb": self._hear})
         except KafkaException as error:
-            raise MistakeError(
+            raise UsageError(
                 f"Kafka's client does not take its settings: {error.args[0].str()}. They are in the extra of the connection kafka_default "
                 "(or in the file that HEADRACE_KAFKA names)."
             ) from None
@@ -97,26 +97,26 @@ class Connection:
         return len(brokers)
 
     def _brokers(self, admin: AdminClient) -> list[BrokerMetadata]:
-        """What the cluster says of its brokers. Raises `MistakeError` if it refuses the login: trying again does not help."""
+        """What the cluster says of its brokers. Raises `UsageError` if it refuses the login: trying again does not help."""
         began = time.monotonic()
         has_said = False
         while True:
-            left = began + self.patience - time.monotonic()
+            left = began + self.timeout - time.monotonic()
             try:
-                return list(admin.list_topics(timeout=min(LOGIN_PATIENCE, max(left, 0.1))).brokers.values())
+                return list(admin.list_topics(timeout=min(LOGIN_TIMEOUT, max(left, 0.1))).brokers.values())
             except KafkaException as error:
                 admin.poll(0)
                 if self._refusal:
                     user = f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
-                    raise MistakeError(
+                    raise UsageError(
                         f"Kafka at {self.servers} refuses the login{user}: {self._refusal}. Check security.protocol, sasl.mechanism, sasl.username, "
                         "sasl.password and the ssl settings in the extra of the connection kafka_default (or in the file that HEADRACE_KAFKA names)."
                     ) from None
-                if time.monotonic() - began >= self.patience:
+                if time.monotonic() - began >= self.timeout:
                     raise self._failed(error.args[0], began) from None
                 if not has_said:
                     has_said = True
-                    log.warning("Kafka at %s does not answer yet; retrying for up to %.0f s.", self.servers, self.patience)
+                    log.warning("Kafka at %s does not answer yet; retrying for up to %.0f s.", self.servers, self.timeout)
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -143,7 +143,7 @@ class Connection:
             try:
                 return question()
             except KafkaException as error:
-                if error.args[0].code() not in PASSING or time.monotonic() - began > self.patience:
+                if error.args[0].code() not in TRANSIENT or time.monotonic() - began > self.timeout:
                     raise self._failed(error.args[0], began, operation, topic) from None
             except TimeoutError:
                 raise self._silent(began) from None
@@ -190,15 +190,13 @@ def _knock(addresses: str) -> list[str]:
     for address in addresses.split(","):
         host, _, port = address.strip().rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), PORT_PATIENCE).close()
+            socket.create_connection((host.strip("[]"), int(port)), PORT_TIMEOUT).close()
         except socket.gaierror:
             failures.append(f"{address} (this machine can't resolve the name {host})")
         except ConnectionRefusedError:
             failures.append(f"{address} (connection refused: nothing listens there)")
         except TimeoutError:
-            failures.append(
-                f"{address} (no connection within {PORT_PATIENCE:.0f} s: what listens there is frozen, or the network drops it)"
-            )
+            failures.append(f"{address} (no connection within {PORT_TIMEOUT:.0f} s: what listens there is frozen, or the network drops it)")
         except (OSError, ValueError) as error:
             failures.append(f"{address} ({error})")
         else:

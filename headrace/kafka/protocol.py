@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headrace.errors import AccessError, BrokerError, UnsupportedLoginError
-from headrace.kafka.batches import Answer, OutOfRangeError, PassingError, SilentError
+from headrace.kafka.batches import Answer, OutOfRangeError, SilentError, TransientError
 from headrace.kafka.offsets import TopicPartition
 
 with warnings.catch_warnings():
@@ -51,7 +51,7 @@ MAX_ANSWER = 2**31 - 1
 
 OFFSET_OUT_OF_RANGE = 1
 TOPIC_REFUSED = 29
-PASSING = {5, 6, 7, 9, 14, 15, 16, 56, 74, 75, 78}
+TRANSIENT = {5, 6, 7, 9, 14, 15, 16, 56, 74, 75, 78}
 """No leader, not the leader, time-out, no replica, three of coordinators, storage, two of leader epochs, offset not available."""
 UNKNOWN_TRANSACTION = {53, 105}
 """This client may not describe it, or it is over by now."""
@@ -131,7 +131,7 @@ class Brokers:
                 raise BrokerError(f"Kafka at {self._servers} has no {place}.")
             addresses = {broker.node_id: (broker.host, broker.port) for broker in response.brokers}
             if leaders[place.partition] not in addresses:
-                raise PassingError(f"{place} has no leader")
+                raise TransientError(f"{place} has no leader")
             self._leaders[place] = addresses[leaders[place.partition]]
         return self._leaders[place]
 
@@ -145,7 +145,7 @@ class Brokers:
                 raise  # no matter which server: they are one cluster
             except (OSError, ValueError) as error:
                 failures.append(f"{server} ({error})")
-        raise PassingError(", ".join(failures))
+        raise TransientError(", ".join(failures))
 
     def _connection(self, address: tuple[str, int], deadline: float) -> "Connection":
         if address not in self._connections:
@@ -161,8 +161,8 @@ class Brokers:
             raise OutOfRangeError
         if code == TOPIC_REFUSED:
             raise AccessError(self._servers, operation, topic, self._login.username or None)
-        if code in PASSING:
-            raise PassingError(f"{where}: {_named(code)}")
+        if code in TRANSIENT:
+            raise TransientError(f"{where}: {_named(code)}")
         if code:
             raise BrokerError(f"Kafka at {self._servers} answered for {where}: {_named(code)}")
 
@@ -174,14 +174,14 @@ class Brokers:
         except ssl.SSLError as error:
             self._forget(place)
             if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-                raise PassingError(str(error)) from error
+                raise TransientError(str(error)) from error
             self._login.refuse(f"TLS failed: {error}")  # TLS 1.3 says with the first answer that it refuses a certificate
         except TimeoutError as error:
             self._forget(place)
             raise SilentError(str(error)) from error
-        except (PassingError, OSError, KafkaError) as error:
+        except (TransientError, OSError, KafkaError) as error:
             self._forget(place)
-            raise PassingError(str(error) or type(error).__name__) from error
+            raise TransientError(str(error) or type(error).__name__) from error
 
     def _forget(self, place: TopicPartition) -> None:
         self._leaders.pop(place, None)

@@ -11,9 +11,9 @@ from headrace.kafka.cluster import Block
 from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 
-LONGEST_SILENCE = 1800.0
+MAX_SILENCE = 1800.0
 """Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted transaction in silence."""
-ANSWER_PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds in which a leader that sends nothing must say where its log ends."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
@@ -55,7 +55,7 @@ class Reader(Connection):
                         consumer.pause([ClientPartition(*place)])
                         if error is None:
                             found[place] = message.timestamp()[1]
-                if time.monotonic() - silent_since > self.patience:
+                if time.monotonic() - silent_since > self.timeout:
                     raise self._silent(silent_since)
         finally:
             consumer.close()
@@ -85,11 +85,11 @@ class Reader(Connection):
                 if records:
                     yield _block(offset_range.place, records)
                     silent_since = heard_at = time.monotonic()  # the caller may have taken its time
-                if time.monotonic() - heard_at > self.patience:
+                if time.monotonic() - heard_at > self.timeout:
                     what = f"{offset_range} can't be read at offset {at}"
                     if not _answers(consumer, offset_range.place):
                         raise self._silent(silent_since, what)
-                    if (waited := time.monotonic() - silent_since) > LONGEST_SILENCE:
+                    if (waited := time.monotonic() - silent_since) > MAX_SILENCE:
                         raise BrokerError(f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.")
                     heard_at = time.monotonic()
         finally:
@@ -118,7 +118,7 @@ def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
 def _answers(consumer: Consumer, place: TopicPartition) -> bool:
     """Whether a partition's leader answers at all."""
     try:
-        consumer.get_watermark_offsets(ClientPartition(*place), timeout=ANSWER_PATIENCE)
+        consumer.get_watermark_offsets(ClientPartition(*place), timeout=ANSWER_TIMEOUT)
     except KafkaException:
         return False
     return True

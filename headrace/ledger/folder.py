@@ -140,21 +140,21 @@ class Folder:
     PRODUCER_LOCK = ".producer.lock"
     """Held while a batch is produced: an earlier try that lives on would send what a later one sends again."""
     VERIFIED_LOCK = ".verified.lock"
-    """Held while `verified.json` is read and written anew."""
+    """Held while `verified.json` is read and rewritten."""
     BRIEFLY = 30.0
-    """Seconds to wait for a lock that nobody holds for long."""
+    """Seconds to wait for a lock that is only held briefly."""
 
     @contextmanager
-    def locked(self, purpose: str, *, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+    def locked(self, purpose: str, *, lock: str = LOCK, timeout: float = 0.0) -> Iterator[None]:
         """Hold one of the folder's locks for as long as this process lives or the block lasts.
 
         The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose driver lives on.
-        Raises `BusyError` if somebody still holds it after `patience` seconds.
+        Raises `BusyError` if another process still holds it after `timeout` seconds.
         """
         documents.make_folder(self.root)
         path = self.root / lock
         with path.open("a+") as file:
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + timeout
             said = False
             while not _taken(file):
                 file.seek(0)
@@ -162,7 +162,7 @@ class Folder:
                 if time.monotonic() >= deadline:
                     raise BusyError(f"{self.root} is in use by {holder}. Wait for it to end, or stop that process; trying again is safe.")
                 if not said:
-                    log.info("waiting for %s to end, %.0f s at most", holder, patience)
+                    log.info("waiting for %s to end, %.0f s at most", holder, timeout)
                     said = True
                 time.sleep(0.2)
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:

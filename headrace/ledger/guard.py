@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import HiddenError, LedgerError, MistakeError, RefusedError
+from headrace.errors import LedgerError, OpenTransactionError, RefusedError, UsageError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
 from headrace.ledger.entries import Link
@@ -85,7 +85,7 @@ def starts_of_new(newest: Link | None, ends: Offsets, start: Offsets) -> Offsets
 
 
 def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics: TopicSnapshot) -> None:
-    """Raise `RefusedError` if a topic is another one or the next offsets are gone, `HiddenError` if a transaction hides them."""
+    """Raise `RefusedError` if a topic is another one or the next offsets are gone, `OpenTransactionError` if a transaction hides them."""
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if topics.compacted:
         raise RefusedError(
@@ -98,7 +98,7 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
         raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
     for place, offset in ends.items():
         if (end := topics.end[place]) < offset:  # Spark would take it for a loss, after it has written its plan
-            raise HiddenError(
+            raise OpenTransactionError(
                 f"{place}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
                 "open whose beginning has left Kafka. When it has ended, run this again."
             )
@@ -156,9 +156,9 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
 
 
 def check_starting(pipeline: Pipeline) -> None:
-    """Raise `MistakeError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
+    """Raise `UsageError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
     if pipeline.starting not in {"earliest", "latest"} and (moment := datetime.fromisoformat(pipeline.starting)) > datetime.now(UTC):
-        raise MistakeError(
+        raise UsageError(
             f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't start there: use a moment in the past, or 'latest'."
         )
 

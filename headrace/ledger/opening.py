@@ -6,7 +6,7 @@ from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import HiddenError, LedgerError, RefusedError, SurroundingsError, UnsupportedLoginError
+from headrace.errors import LedgerError, OpenTransactionError, RefusedError, UnavailableError, UnsupportedLoginError
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import Offsets
@@ -123,7 +123,7 @@ def survey(kafka: Cluster, topics: list[str]) -> TopicSnapshot:
     last = kafka.end(found, committed=False)
     earliest, end = kafka.earliest(found), kafka.end(found)
     if gone := sorted(found.keys() - (last.topics & earliest.topics & end.topics)):
-        raise SurroundingsError(f"Topic {gone[0]} was deleted while it was looked at. Run this again.")
+        raise UnavailableError(f"Topic {gone[0]} was deleted while it was looked at. Run this again.")
     return TopicSnapshot({name: facts.id for name, facts in found.items()}, earliest, end, last, compacted)
 
 
@@ -140,7 +140,7 @@ def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) 
 
 
 def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> None:
-    """Raise `LedgerError` (`HiddenError` where another try can help) if a batch is not wholly within what is published.
+    """Raise `LedgerError` (`OpenTransactionError` where another try can help) if a batch is not wholly within what is published.
 
     A stream that ends well while records wait behind an open transaction would look as if nothing were missing.
 
@@ -161,11 +161,11 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                 committed, whole = (kafka.end([landing.topic], committed=level).get(landing.place, 0) for level in (True, False))
                 message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {landing.place}, and only those before {published} are published."
                 if committed > landing.highest_offset:
-                    raise HiddenError(
+                    raise OpenTransactionError(
                         f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again."
                     )
                 if committed < whole:
-                    raise HiddenError(
+                    raise OpenTransactionError(
                         f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
                         "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
                     )

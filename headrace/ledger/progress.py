@@ -93,7 +93,7 @@ class Verified(Document, frozen=True, kw_only=True):
     checkpoint: str | None = None
     """Of the ledger that was verified: with another one nothing is verified yet."""
     mark: Mark | None = None
-    """All micro-batches up to here were proven, but for those that are to be checked again."""
+    """All micro-batches up to here were proven, except those in `recheck`."""
     earlier: list[Mark] = msgspec.field(default_factory=list)
     """Some of the marks before, the closer to the mark the more: where to go back to if ledger and checkpoint are put back from a copy."""
     proved_by: int = 0
@@ -174,7 +174,7 @@ def completed_receipts(folder: Folder) -> list[Receipt]:
 
 def roll_back(folder: Folder, newest: Link | None) -> None:
     """If ledger and checkpoint were put back together from an older copy, or there is another ledger, what comes now was not verified yet."""
-    with folder.locked("the opening of the ledger", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+    with folder.locked("the opening of the ledger", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = read_verified(folder)
         until = newest.entry.number if newest else -1
         is_another = is_of_another_checkpoint(folder)

@@ -107,7 +107,7 @@ def fingerprint(record_key: bytes, value: bytes | None) -> int:
 
 
 def receipts(folder: Folder, *, verified: bool = False) -> Iterator[Receipt]:
-    """The receipts that are not verified yet, or those that are, in no particular order."""
+    """The receipts that are not verified yet, or the verified ones, in no particular order."""
     for path in (folder.verified_receipts if verified else folder.receipts).glob("*.json"):
         with suppress(FileNotFoundError):  # moved to the others at this moment
             yield documents.read(path, Receipt)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local.embedded import ports
 from headrace.settings import ROOT, Settings
@@ -48,14 +48,14 @@ except HeadraceError as error:
 """Run in a container: a client that asks one broker for its topics never goes to the addresses that the others, or it, advertise."""
 
 ASKED_FOR = 3.0
-"""Seconds for Kafka to answer whoever asks how it does."""
+"""Seconds for Kafka to answer a health check."""
 
-ANSWERS_WITHIN = 60
+HEALTH_TIMEOUT = 60
 """Seconds for one command of docker's."""
 
 
 def is_up(settings: Settings) -> bool:
-    """Say whether the UI's port is served by a compose stack of this checkout, as far as that can be told without asking docker."""
+    """Say whether the UI's port is served by a compose stack of this checkout, as far as that is known without asking docker."""
     return ENV.is_file() and ports.answers(settings.ui_port)
 
 
@@ -66,7 +66,7 @@ def secrets() -> dict[str, str]:
 
 
 def services() -> list[dict[str, Any]]:
-    """Return what docker says of each container, also of one that has ended. Raises `SurroundingsError` if it can't be asked."""
+    """Return what docker says of each container, also of one that has ended. Raises `UnavailableError` if it can't be asked."""
     answer = docker("compose", "ps", "--all", "--format", "json")
     # One list, before compose 2.21; a line for each container since.
     found: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else [json.loads(line) for line in answer.splitlines()]
@@ -94,21 +94,21 @@ def variable(service: str, name: str) -> str | None:
     """Return a variable of a service's environment; nothing if it has none, or docker can't be asked."""
     try:
         return docker("compose", "exec", "-T", service, "printenv", name).strip()
-    except SurroundingsError:
+    except UnavailableError:
         return None
 
 
 def docker(*arguments: str) -> str:
-    """Run a docker command in the checkout; returns what it prints. Raises `SurroundingsError` with what it says on failure."""
+    """Run a docker command in the checkout; returns what it prints. Raises `UnavailableError` with what it says on failure."""
     if shutil.which("docker") is None:
-        raise SurroundingsError("Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/.")
+        raise UnavailableError("Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/.")
     try:
-        done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=ANSWERS_WITHIN)
+        done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=HEALTH_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise SurroundingsError(f"`docker {' '.join(arguments[:2])}` does not answer within {ANSWERS_WITHIN} s.") from None
+        raise UnavailableError(f"`docker {' '.join(arguments[:2])}` does not answer within {HEALTH_TIMEOUT} s.") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it says nothing"]
-        raise SurroundingsError(f"`docker {' '.join(arguments[:3])}` failed: {said[0]}")
+        raise UnavailableError(f"`docker {' '.join(arguments[:3])}` failed: {said[0]}")
     return done.stdout
 
 
@@ -117,21 +117,21 @@ def check_engine(_: Settings) -> str:
     compose = docker("compose", "version", "--short").strip()
     try:
         engine = docker("version", "--format", "{{.Server.Version}}").strip()
-    except SurroundingsError as error:
-        raise SurroundingsError(f"the engine does not answer; is it running, and are you in the group docker? ({error})") from error
+    except UnavailableError as error:
+        raise UnavailableError(f"the engine does not answer; is it running, and are you in the group docker? ({error})") from error
     return f"engine {engine}, compose {compose}"
 
 
 def check_env(_: Settings) -> str:
-    """The secrets: there, complete, and nobody else's business."""
+    """The secrets: there, complete, and readable by the user alone."""
     if not ENV.is_file():
-        raise SurroundingsError(f"{ENV} is missing; `make compose-up` writes it, once.")
+        raise UnavailableError(f"{ENV} is missing; `make compose-up` writes it, once.")
     if missing := [name for name in NEEDED if not secrets().get(name)]:
-        raise SurroundingsError(
-            f"{ENV} lacks {', '.join(missing)}; put them back from a copy, or remove the file and its volumes and start anew."
+        raise UnavailableError(
+            f"{ENV} lacks {', '.join(missing)}; put them back from a copy, or remove the file and its volumes and start again."
         )
     if ENV.stat().st_mode & 0o077:
-        raise SurroundingsError(f"others can read {ENV}; chmod 600 it.")
+        raise UnavailableError(f"others can read {ENV}; chmod 600 it.")
     return f"{len(NEEDED)} variables in {ENV}, readable by you only"
 
 
@@ -142,11 +142,11 @@ def check_versions(_: Settings) -> str:
     built = configured["spark-master"]["build"]["args"]
     images = {"kafka": configured["kafka"]["image"], "spark": built["SPARK_IMAGE"], "airflow": built["AIRFLOW_IMAGE"]}
     if wrong := [f"{image} is not {name} {wanted[name]}" for name, image in images.items() if not _is_of(image, wanted[name])]:
-        raise SurroundingsError(f"{'; '.join(wrong)}. Change docker-compose.yml, or the variable that names another image.")
+        raise UnavailableError(f"{'; '.join(wrong)}. Change docker-compose.yml, or the variable that names another image.")
     airflow = configured["scheduler"]["image"]
     found = docker("run", "--rm", "--network", "none", "--entrypoint", "sha256sum", airflow, BUILT_FROM).split()[0]
     if found != hashlib.sha256(LOCK.read_bytes()).hexdigest():
-        raise SurroundingsError(f"the image {airflow} was built from another {LOCK.name}; `make compose-up` builds it anew.")
+        raise UnavailableError(f"the image {airflow} was built from another {LOCK.name}; `make compose-up` rebuilds it.")
     return ", ".join(f"{name} {version}" for name, version in wanted.items())
 
 
@@ -154,18 +154,18 @@ def check_services(_: Settings) -> str:
     """Every service is up and healthy."""
     found = services()
     if not found:
-        raise SurroundingsError("not running; `docker compose up -d --wait` starts it.")
+        raise UnavailableError("not running; `docker compose up -d --wait` starts it.")
     if bad := [f"{service['Service']} is {state(service)}" for service in found if not is_well(service)]:
-        raise SurroundingsError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
+        raise UnavailableError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
     if missing := absent(found):
-        raise SurroundingsError(f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing.")
+        raise UnavailableError(f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing.")
     return f"{len(found)} are well"
 
 
 def check_external(settings: Settings) -> str:
     """The listener for the host: what Kafka advertises there can be reached from here."""
     if not ports.answers(settings.kafka_port):
-        raise SurroundingsError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
+        raise UnavailableError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
     Kafka(settings.kafka_config, ASKED_FOR).check_listeners()
     return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"
 
@@ -174,8 +174,8 @@ def check_internal(_: Settings) -> str:
     """The listener for containers: what Kafka advertises there can be reached from a container."""
     try:
         docker("compose", "exec", "-T", "scheduler", "python", "-c", REACH_EACH)
-    except SurroundingsError as error:
-        raise SurroundingsError(f"from within the service scheduler: {error}") from error
+    except UnavailableError as error:
+        raise UnavailableError(f"from within the service scheduler: {error}") from error
     return f"Kafka at {INTERNAL} answers containers at the address that it advertises"
 
 

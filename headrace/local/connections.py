@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import HeadraceError, MistakeError, SurroundingsError
+from headrace.errors import HeadraceError, UnavailableError, UsageError
 from headrace.local import compose
 from headrace.local.client import current
 from headrace.local.client.rest import Airflow
@@ -92,13 +92,13 @@ def are_kept(wanted: Mapping[str, Connection], note: Path) -> bool:
 
 
 def keep(
-    airflow: Airflow, wanted: Mapping[str, Connection], note: Path, exact: Callable[[str], Connection | None], tell: Callable[[str], None]
+    airflow: Airflow, wanted: Mapping[str, Connection], note: Path, exact: Callable[[str], Connection | None], say: Callable[[str], None]
 ) -> None:
     """Write the connections that are absent, and those that are still as they were written last.
 
     note   holds the digests of what was written
     exact  gives a connection with its secrets
-    tell   is called with what was written again
+    say   is called with what was written again
     """
     noted = _noted(note)
     for name, connection in wanted.items():
@@ -108,10 +108,10 @@ def keep(
         if found is None:
             airflow.add_connection(connection.body(name))
         elif before == connection.digest:
-            continue  # nothing is new, whoever wrote what is there
+            continue  # unchanged since it was written
         elif before != THEIRS and _is(before, Connection.of(found), partial(exact, name)):
             airflow.ask("PATCH", f"/api/v2/connections/{name}", connection.body(name))
-            tell(f"The connection {name} was as Headrace had written it, and is up to date again.")
+            say(f"The connection {name} was as Headrace had written it, and is up to date again.")
         else:
             noted[name] = THEIRS
         files.write_private(note, msgspec.json.encode(noted).decode())
@@ -120,7 +120,7 @@ def keep(
 def kafka_config(settings: Settings) -> dict[str, str]:
     """Return how to reach Kafka: as the DAGs of the stack that is up do, unless the environment says how.
 
-    Raises `MistakeError` if the connection does not say how, `SurroundingsError` if it can't be read.
+    Raises `UsageError` if the connection does not say how, `UnavailableError` if it can't be read.
     """
     if settings.kafka or settings.connection:
         return settings.kafka_config
@@ -147,7 +147,7 @@ def stored(name: str, environment: Mapping[str, str]) -> Connection | None:
     done = subprocess.run([sys.executable, *_ask(name)], env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
-        raise SurroundingsError(
+        raise UnavailableError(
             f"Airflow can't read the connection {name} ({said[0]}). HEADRACE_KAFKA can name a file with Kafka's settings."
         )
     return _decode(done.stdout)
@@ -166,7 +166,7 @@ def _shown(settings: Settings, exact: Callable[[], Connection | None]) -> Connec
     try:
         with Airflow.connected(settings, QUICKLY) as airflow:
             found = airflow.connection(KAFKA)
-    except SurroundingsError:
+    except UnavailableError:
         return exact()
     connection = None if found is None else Connection.of(found)
     return exact() if connection and connection.is_masked else connection
@@ -179,7 +179,7 @@ def _is(digest: str, shown: Connection, exact: Callable[[], Connection | None]) 
 
 def _config(name: str, connection: Connection | None) -> dict[str, str]:
     if connection is None:
-        raise MistakeError(
+        raise UsageError(
             f"There is no connection {name} in Airflow. Add it under Admin → Connections; `headrace up` writes the embedded stack's."
         )
     return kafka_extra(name, connection.extra)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from headrace.errors import HeadraceError, SurroundingsError
+from headrace.errors import HeadraceError, UnavailableError
 from headrace.local import compose
 from headrace.local.client.console import Say
 from headrace.local.embedded import credentials, ports, stack
@@ -50,7 +50,7 @@ def _examine(settings: Settings, say: Say, checks: Mapping[str, Callable[[Settin
 def _versions(_: Settings) -> str:
     pyspark, client, connector = version("pyspark"), version("pyspark-client"), jars.connector_version()
     if not pyspark == client == connector:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"pyspark is {pyspark}, pyspark-client {client}, the Kafka connector {connector}; they must be equal. "
             f"Change pyproject.toml and {jars.IVY / 'ivy.xml'} together, or run `make up` if only .venv is old."
         )
@@ -70,7 +70,7 @@ def _data(settings: Settings) -> str:
 def _java(settings: Settings) -> str:
     home = Layout.of(settings).java_home
     if settings.java_home is None and not (home / "bin" / "java").is_file():
-        raise SurroundingsError("the pinned Java is not unpacked yet; `make up` does that.")
+        raise UnavailableError("the pinned Java is not unpacked yet; `make up` does that.")
     return f"{java.check(home)} at {home}"
 
 
@@ -78,7 +78,7 @@ def _jars(settings: Settings) -> str:
     folder = Layout.of(settings).jars
     wrong = jars.wrong(folder)
     if wrong:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"{len(wrong)} of {len(jars.expected())} are absent or damaged, the first is {folder / wrong[0]}; `make up` fetches them."
         )
     return f"{len(jars.expected())} are what {jars.SUMS.name} says"
@@ -87,24 +87,22 @@ def _jars(settings: Settings) -> str:
 def _login(settings: Settings) -> str:
     path = Layout.of(settings).login
     if not path.is_file():
-        raise SurroundingsError("there is none yet; `make up` makes one.")
+        raise UnavailableError("there is none yet; `make up` makes one.")
     if path.stat().st_mode & 0o077:
-        raise SurroundingsError(f"others can read {path}; chmod 600 it.")
+        raise UnavailableError(f"others can read {path}; chmod 600 it.")
     return f"{credentials.USER}, password in {path}"
 
 
 def _services(settings: Settings) -> str:
     now = stack.status(settings)
     if now.left_behind:
-        raise SurroundingsError(
-            f"the supervisor is gone and left {now.left_behind} processes behind; `{settings.make('down')}` stops them."
-        )
+        raise UnavailableError(f"the supervisor is gone and left {now.left_behind} processes behind; `{settings.make('down')}` stops them.")
     if not now.services:
         ports.require_free(stack.needed_ports(settings))
         return "not running, and their ports are free; `make up` starts them"
     if now.is_frozen:
-        raise SurroundingsError(stack.frozen(settings, now.services))
+        raise UnavailableError(stack.frozen(settings, now.services))
     if now.waiting:
-        raise SurroundingsError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
+        raise UnavailableError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
     restarted = [service.restarted for service in now.services if service.restarted]
     return "; ".join([f"{len(now.services)} are ready, Airflow's UI is {settings.ui_url}", *restarted])

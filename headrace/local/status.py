@@ -15,7 +15,7 @@ def show(settings: Settings, say: Say) -> bool:
     now = stack.status(settings)
     if now.left_behind:
         say.line(
-            f"The supervisor is gone and left {now.left_behind} processes behind; `{settings.make('up')}` starts anew, `{settings.make('down')}` stops them."
+            f"The supervisor is gone and left {now.left_behind} processes behind; `{settings.make('up')}` starts again, `{settings.make('down')}` stops them."
         )
         return False
     if not now.services and compose.is_up(settings):

@@ -8,8 +8,8 @@ from datetime import datetime
 from headrace.text import utc
 from headrace.verify.result import Minute
 
-MOST_BARS = 180
-"""More than this many places for bars, and they get too thin to tell apart."""
+MAX_BARS = 180
+"""More than this many places for bars, and they get too thin to see."""
 
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 24 * MINUTES_PER_HOUR
@@ -62,7 +62,7 @@ def chart(minutes: Iterable[Minute]) -> Chart | None:
     if not kept:
         return None
     earliest, latest = min(at for at, _ in kept), max(at for at, _ in kept)
-    unit = next((unit for unit in UNITS if _places(unit, earliest, latest) <= MOST_BARS), UNITS[-1])
+    unit = next((unit for unit in UNITS if _places(unit, earliest, latest) <= MAX_BARS), UNITS[-1])
     places, first = _places(unit, earliest, latest), unit.place(earliest)
     heights: Counter[int] = Counter()
     labels: dict[int, str] = {}

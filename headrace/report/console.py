@@ -12,12 +12,12 @@ from headrace.terminal import LOG_WIDTH
 from headrace.text import checked, clock, duration, number, plural, shortened, visible
 from headrace.verify.result import RED, Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
 
-MOST_PARTITIONS = 24
-MOST_RECEIPTS = 5
-MOST_FINDINGS = 5
-MOST_SAMPLES = 5
-MOST_ACCEPTED = 3
-LONGEST_SAMPLE = 100
+MAX_PARTITIONS = 24
+MAX_RECEIPTS = 5
+MAX_FINDINGS = 5
+MAX_SAMPLES = 5
+MAX_ACCEPTED = 3
+MAX_SAMPLE = 100
 """A screen's worth; the rest is in the HTML report."""
 
 
@@ -37,9 +37,9 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     if outcome.detail:
         page.line(outcome.detail)
     said = wording.accepted(report)
-    for line in said[:MOST_ACCEPTED]:
+    for line in said[:MAX_ACCEPTED]:
         page.line(line, hanging=2)
-    if more := max(len(said) - MOST_ACCEPTED, 0):
+    if more := max(len(said) - MAX_ACCEPTED, 0):
         page.line(f"{plural(more, 'earlier acceptance')} in the HTML report", "dim")
     page.blank()
     _broken(page, report)
@@ -104,7 +104,7 @@ def _balance(page: _Page, report: Report) -> None:
         page.line("No offsets: this run had no micro-batch to check.")
         page.blank()
         return
-    rows = sorted(report.balance, key=lambda row: row.difference == 0)[:MOST_PARTITIONS]
+    rows = sorted(report.balance, key=lambda row: row.difference == 0)[:MAX_PARTITIONS]
     columns = wording.columns(report)
     totals = {name: sum(getattr(row, name) for row in report.balance) for name in columns}
     offsets = sum(row.until_offset - row.from_offset for row in report.balance)
@@ -145,23 +145,23 @@ def _balance_row(row: Balance, columns: list[str]) -> list[str]:
 
 def _waiting(page: _Page, report: Report) -> None:
     rows = sorted(report.waiting.partitions, key=lambda row: row.hidden is None)
-    for row in rows[:MOST_PARTITIONS]:
+    for row in rows[:MAX_PARTITIONS]:
         oldest = f", the oldest of {clock(row.oldest_at)}" if row.oldest_at else ""
         page.line(f"waiting {row.topic}-{row.partition}: offsets {row.from_offset} to {row.until_offset - 1}{oldest}", hanging=2)
         if hidden := wording.hides(row):
             page.line(hidden, indent=2, hanging=2)
-    if more := max(len(rows) - MOST_PARTITIONS, 0):
+    if more := max(len(rows) - MAX_PARTITIONS, 0):
         page.line(f"{plural(more, 'more partition')} with waiting records in the HTML report", "dim")
     if rows:
         page.blank()
 
 
 def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
-    for receipt in receipts[:MOST_RECEIPTS]:
+    for receipt in receipts[:MAX_RECEIPTS]:
         style = "red" if receipt.state is ReceiptState.BROKEN else ""
         state = wording.RECEIPT_STATES[receipt.state]
         page.line(f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})", style, hanging=2)
-    if more := len(receipts) - MOST_RECEIPTS if len(receipts) > MOST_RECEIPTS else 0:
+    if more := len(receipts) - MAX_RECEIPTS if len(receipts) > MAX_RECEIPTS else 0:
         page.line(f"{plural(more, 'more receipt')} in the HTML report", "dim")
     if not receipts:
         page.line("No receipts among what this run checked: no demo producer made any of it.")
@@ -171,9 +171,9 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
 def _broken(page: _Page, report: Report) -> None:
     for invariant in report.broken:
         _invariant(page, invariant, invariant.state.value.upper(), "bold red")
-        for finding in invariant.findings[:MOST_FINDINGS]:
+        for finding in invariant.findings[:MAX_FINDINGS]:
             page.line(f"- {shortened(finding.message, 500)}{wording.where(finding)}", indent=3, hanging=2)
-        if (more := invariant.found - len(invariant.findings[:MOST_FINDINGS])) > 0:
+        if (more := invariant.found - len(invariant.findings[:MAX_FINDINGS])) > 0:
             page.line(f"- and {plural(more, 'more finding')}, see the HTML report", "dim", indent=3)
         help_ = wording.advice(invariant, report.pipeline)
         page.line(help_.means, indent=3)
@@ -197,11 +197,11 @@ def _invariant(page: _Page, invariant: Invariant, word: str, style: str = "") ->
 def _samples(page: _Page, samples: list[Sample]) -> None:
     if not samples:
         page.line("Nothing was kept, so there are no samples.")
-    for sample in samples[:MOST_SAMPLES]:
+    for sample in samples[:MAX_SAMPLES]:
         values = sample.values
-        texts = {name: "null" if value is None else shortened(value, LONGEST_SAMPLE) for name, value in values.items()}
+        texts = {name: "null" if value is None else shortened(value, MAX_SAMPLE) for name, value in values.items()}
         text = next(iter(texts.values())) if len(texts) == 1 else ", ".join(f"{name}={value}" for name, value in texts.items())
-        page.line(f"{sample.topic}-{sample.partition} @ {number(sample.offset)}  {shortened(text, 4 * LONGEST_SAMPLE)}")
+        page.line(f"{sample.topic}-{sample.partition} @ {number(sample.offset)}  {shortened(text, 4 * MAX_SAMPLE)}")
     page.blank()
 
 

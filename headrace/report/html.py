@@ -16,7 +16,7 @@ from headrace.report.bars import chart
 from headrace.verify.quarantined import Unusable
 from headrace.verify.result import RED, InvariantState, MicroBatch, ReceiptAccount, Report
 
-MOST_ROWS = 200
+MAX_ROWS = 200
 """Rows of a table; the rest is in `report.json`."""
 
 FIRST_FINDINGS = 5
@@ -45,7 +45,7 @@ def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
             unusable=unusable,
             filters=_filters(report.micro_batches),
             readers=wording.readers(report.events),
-            most_rows=MOST_ROWS,
+            most_rows=MAX_ROWS,
             first_findings=FIRST_FINDINGS,
         )
     )

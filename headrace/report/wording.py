@@ -23,7 +23,7 @@ from headrace.verify.result import (
 )
 
 UNVERIFIABLE = Advice(
-    "Nobody can prove this any more: Kafka no longer holds the records that it would have to be compared with.",
+    "This can't be proven any more: Kafka no longer holds the records that it would have to be compared with.",
     "Raise the topic's retention well above the time between two verify runs, so that it does not happen again. "
     "`headrace accept {pipeline} --reason …` marks these offsets as unproven, on the record, and leaves everything else as it is.",
 )
@@ -31,7 +31,7 @@ UNVERIFIABLE = Advice(
 OF_BROKEN = {each.id: each.advice for each in INVARIANTS}
 WORDS = {each.id: each.word for each in INVARIANTS}
 
-UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts anew.")
+UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts again.")
 
 AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without Airflow."
 

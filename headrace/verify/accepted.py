@@ -56,7 +56,7 @@ class Accepted:
             return split_lost(entry.accepted, stands)[1]
         return []
 
-    def told(self, new: Collection[int]) -> list[result.Accepted]:
+    def account(self, new: Collection[int]) -> list[result.Accepted]:
         """What the report says of each.
 
         new  numbers of those that this run checks for the first time

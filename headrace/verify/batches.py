@@ -188,7 +188,7 @@ class Batches:
                 return result.ReceiptState.ACCEPTED
             return result.ReceiptState.AGED_OUT if run in self._unreadable else result.ReceiptState.VERIFIED
 
-        told = [
+        accounts = [
             result.ReceiptAccount(
                 run=tally.receipt.run,
                 state=state(tally.receipt.run),
@@ -212,8 +212,8 @@ class Batches:
         published = published_runs(self.snapshot.folder) | set(self.snapshot.scope.receipts)
         for receipt in (each for each in self.snapshot.receipts if each.run not in published):
             waits = result.ReceiptState.OPEN if receipt.digest is None else result.ReceiptState.PENDING
-            told.append(result.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
-        return told
+            accounts.append(result.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
+        return accounts
 
 
 def claims(receipt: Receipt) -> list[OffsetRange]:

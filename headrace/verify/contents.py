@@ -1,4 +1,4 @@
-"""What a report tells of the data itself: sums, counts per minute and reason, a few rows."""
+"""What a report says of the data itself: sums, counts per minute and reason, a few rows."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from headrace.verify.parquet import has_columns
 from headrace.verify.resources import raise_if_short
 
 SAMPLES = 5
-MOST_MINUTES = 10_080
+MAX_MINUTES = 10_080
 """The newest that hold any record, a week's worth; the rest is not in the report."""
 SAMPLE_CHARACTERS = 200
 _MINUTES = """
@@ -56,7 +56,7 @@ class Contents:
         unusable = [path for _, quarantined in there for path in quarantined.values()]
         ask = partial(_query, database, damaged=damaged)
         reasons = ask("SELECT coalesce(reason, 'none') AS reason, field, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
-        minutes = reversed(ask(_MINUTES, events, [MOST_MINUTES]))
+        minutes = reversed(ask(_MINUTES, events, [MAX_MINUTES]))
         found = samples(chosen, [kept for kept, _ in there], ask)
         return cls(
             balance=balance(chosen, accepted),
@@ -126,7 +126,7 @@ def samples(
 
 
 def _files(folder: Folder, entry: Entry, *, damaged: bool) -> tuple[dict[str, Path], dict[str, Path]]:
-    """An entry's files by name, kept and quarantined rows, without those that are gone or, where verify found something, have other columns."""
+    """An entry's files by name, kept and quarantined rows, without files that are gone or, where verify found something, have other columns."""
     kept, unusable = schemas(entry.contract)
     return (
         _readable(folder.published(folder.events, entry.number), entry.events, kept, damaged=damaged),

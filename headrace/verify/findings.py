@@ -16,7 +16,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Advice:
-    """What a broken invariant means to whoever uses the records, and what to do; `{pipeline}` is filled in."""
+    """What a broken invariant means to users of the records, and what to do; `{pipeline}` is filled in."""
 
     means: str
     do: str
@@ -33,7 +33,7 @@ class Invariant:
         unit: What is counted as checked.
         advice: For when it is broken.
         is_about_published: Whether a finding casts doubt on what is published.
-        is_restorable: Whether hashes tell that what was missing or altered has been put back.
+        is_restorable: Whether hashes show that what was missing or altered has been put back.
     """
 
     id: str
@@ -57,7 +57,7 @@ class _Group:
 
 @dataclass
 class Findings:
-    """Collects what was checked and found; equal findings about records are told once, with their offsets."""
+    """Collects what was checked and found; equal findings about records are reported once, with their offsets."""
 
     checked: Counter[Invariant] = field(default_factory=Counter)
     found_by_invariant: dict[Invariant, list[result.Finding]] = field(default_factory=dict)
@@ -66,9 +66,9 @@ class Findings:
     unchecked: set[Invariant] = field(default_factory=set)
     groups: dict[tuple[Invariant, str, TopicPartition, int | None, str | None], _Group] = field(default_factory=dict)
     micro_batches: set[int] = field(default_factory=set)
-    """All those that were found wanting, however few of the findings are told."""
+    """All that have a finding, also where only some of the findings are kept."""
     restorable: set[int] = field(default_factory=set)
-    """Those of them whose entry or files were missing or others: hashes tell when they are put back."""
+    """Those of them whose entry or files were missing or altered: hashes show when they are put back."""
     receipts: set[str] = field(default_factory=set)
     """Runs whose receipts were."""
     by_micro_batch: set[tuple[Invariant, int]] = field(default_factory=set)

@@ -38,7 +38,7 @@ ROWS_BYTES = 128 << 20
 """Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit are doubted."""
 
 _PUBLISHED = (Verdict.KEPT, Verdict.QUARANTINED)
-_MICRO_BATCH, _HEADERS_TOLD = "_micro_batch", "_headers_told"
+_MICRO_BATCH, _HEADERS_KNOWN = "_micro_batch", "_headers_known"
 UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupError, OverflowError)
 """What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that, `PublishedRows` raises it again."""
 
@@ -268,7 +268,7 @@ class Group:
         topic, partition = (pc.equal(table.column(name), value) for name, value in zip(("_topic", "_partition"), place, strict=True))
         own = table.filter(pc.and_(pc.and_(topic, partition), pc.is_valid(table.column("_offset")))).sort_by("_offset")
         if verdict is Verdict.QUARANTINED:
-            own = own.append_column(_HEADERS_TOLD, pa.repeat(True, own.num_rows))
+            own = own.append_column(_HEADERS_KNOWN, pa.repeat(True, own.num_rows))
         return _Rows.of(own.select(list(self._columns[verdict].values())))
 
 
@@ -279,7 +279,7 @@ def _count(offsets: Sequence[int], span: OffsetRange) -> int:
 def _compared(contract: Contract) -> dict[Verdict, dict[str, str]]:
     """The columns that are compared: their names in `expected` → those in the files. The topic-partition is equal already."""
     both = [_MICRO_BATCH, "_offset", "_timestamp", "_key"]
-    raw = ["_value", "_headers", _HEADERS_TOLD]
+    raw = ["_value", "_headers", _HEADERS_KNOWN]
     return {
         Verdict.KEPT: {name: name for name in [*both, *contract.columns]},
         Verdict.QUARANTINED: {name: name for name in [*both, *raw]} | {"_reason": "reason", "_field": "field"},

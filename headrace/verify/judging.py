@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, within
 from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
@@ -34,7 +34,7 @@ class Judging:
         there: What it can still be asked for.
         gaps: Looks into offsets without a record.
         findings: Takes what does not hold.
-        tell: Called again and again with the number of offsets that are done.
+        on_progress: Called again and again with the number of offsets that are done.
 
     Attributes:
         undeclared: Fields that records have and the pipeline does not declare.
@@ -43,14 +43,14 @@ class Judging:
     """
 
     def __init__(
-        self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings, tell: Callable[[int], None]
+        self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings, on_progress: Callable[[int], None]
     ) -> None:
         self.snapshot = snapshot
         self.kafka = kafka
         self.there = there
         self.gaps = gaps
         self.findings = findings
-        self.tell = tell
+        self.on_progress = on_progress
         # Two, since an error within DuckDB, as a damaged file can cause one, may make a whole database unusable.
         self.judging, self.files = engine.connect(), engine.connect()
         self.undeclared = Undeclared(sum(len(each) for entry in snapshot.chosen for each in entry.ranges))
@@ -76,7 +76,7 @@ class Judging:
                 if is_comparable(entries[0])
                 else None
             )
-        except (MistakeError, *UNCOMPARABLE):
+        except (UsageError, *UNCOMPARABLE):
             group = None
         if group is None:
             return [offset_range for entry in entries for offset_range in self._judge_again(entry, batches)]
@@ -130,7 +130,7 @@ class Judging:
         try:
             judge = Judge(entry.contract, self.judging, None if batches is None else self.undeclared)
             rows = PublishedRows(self.snapshot.folder, entry, self.files, judge, self.findings, absent)
-        except MistakeError as error:
+        except UsageError as error:
             message = f"the entry's filter can't be read, so that nothing was judged by it: {str(error).partition(chr(10))[0]}"
             self.findings.add(FILES, message, micro_batch=entry.number)
             return []
@@ -229,7 +229,7 @@ class Judging:
 
     def _pass(self, count: int) -> None:
         self._done += count
-        self.tell(self._done)
+        self.on_progress(self._done)
 
     def was_proven(self, entry: Entry) -> bool:
         """Whether a micro-batch whose records are gone from Kafka was proven while they were there, and is still what it was then."""

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.errors import LedgerError, SurroundingsError
+from headrace.errors import LedgerError, UnavailableError
 from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.progress import Verified, entry_sha256
@@ -32,7 +32,7 @@ def extend(folder: Folder, verified: Verified) -> None:
     Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a
     timestamp. The file is replaced as a whole, and made from all micro-batches where there is none that can be extended.
 
-    Raises `LedgerError` if a file is gone that was there when it was verified, `SurroundingsError` if it cannot be written, as on a full disk.
+    Raises `LedgerError` if a file is gone that was there when it was verified, `UnavailableError` if it cannot be written, as on a full disk.
     """
     counted = _counted(folder)
     left_out = {
@@ -62,7 +62,7 @@ def extend(folder: Folder, verified: Verified) -> None:
         made.unlink(missing_ok=True)
         if gone := [str(file.relative_to(folder.root)) for file in files if not file.is_file()]:
             raise LedgerError(f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again.") from error
-        raise SurroundingsError(f"{folder.kept_per_minute} could not be written: {error}") from error
+        raise UnavailableError(f"{folder.kept_per_minute} could not be written: {error}") from error
     made.replace(folder.kept_per_minute)
 
 

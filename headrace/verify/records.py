@@ -55,7 +55,7 @@ _COMPARED = """
 class PublishedRows:
     """The rows of one micro-batch as they lie on disk, to be compared with what they should be.
 
-    Files that can't be read are a finding, once; nothing is compared from then on. Rows of a file that is gone are told by I8 alone:
+    Files that can't be read are a finding, once; nothing is compared from then on. Rows of a file that is gone are reported by I8 alone:
     that they are not there says nothing of how they were judged.
     """
 
@@ -193,7 +193,7 @@ class PublishedRows:
 def expected(judge: Judge, block: Block) -> pa.Table:
     """What a block's records are to be published as: position and raw parts, and the columns of `Judge.judge`.
 
-    `_headers_told` says whether the client could read a record's headers.
+    `_headers_known` says whether the client could read a record's headers.
     """
     judged = judge.judge(block.values)
     position = {
@@ -202,7 +202,7 @@ def expected(judge: Judge, block: Block) -> pa.Table:
         "_key": pa.array(block.keys, pa.binary()),
         "_value": pa.array(block.values, pa.binary()),
         "_headers": pa.array([[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS),
-        "_headers_told": pa.array([each is not None for each in block.headers], pa.bool_()),
+        "_headers_known": pa.array([each is not None for each in block.headers], pa.bool_()),
     }
     return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})
 

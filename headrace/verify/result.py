@@ -265,7 +265,7 @@ class Recheck(Part, frozen=True, kw_only=True):
 
     micro_batches: list[int]
     restorable: list[int]
-    """Those of the micro-batches whose entry or files were missing or others (I5, I8): hashes tell when they are put back."""
+    """Those of the micro-batches whose entry or files were missing or altered (I5, I8): hashes show when they are put back."""
     receipts: list[str]
     everything: bool = False
     """Whether a finding casts doubt on all micro-batches, so that this run proved none of them."""

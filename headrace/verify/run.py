@@ -42,8 +42,8 @@ from headrace.verify.stored import store
 PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
 """Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is of the same version."""
 
-Telling = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-"""Given how many offsets there are to judge, gives what is told how many are done."""
+ShowProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+"""Given how many offsets there are to judge, gives a function to call with how many are done."""
 
 
 def verify(
@@ -52,7 +52,7 @@ def verify(
     kafka: Cluster,
     scope: Scope,
     run: Callable[[int], str],
-    telling: Telling,
+    show_progress: ShowProgress,
     *,
     ingest_is_running: bool = False,
     is_stored: bool = True,
@@ -65,7 +65,7 @@ def verify(
         kafka: The cluster.
         scope: What to check.
         run: Makes the run's id from the number of its report.
-        telling: Shows progress.
+        show_progress: Shows progress.
         ingest_is_running: Whether an ingest is queued or running: then the lag is not judged.
         is_stored: Whether the report is, under a number of its own; if not, nothing is left behind.
 
@@ -73,13 +73,13 @@ def verify(
         What was found; what does not hold is in it, not raised.
 
     Raises:
-        SurroundingsError: The cluster does not answer, a stream that is running decides what there is to say, or (`ResourceError`) memory, open
+        UnavailableError: The cluster does not answer, a stream that is running decides what there is to say, or (`ResourceError`) memory, open
             files or disk run out.
     """
     number = draw_number(folder, "a verify run") if is_stored else 1
     verification = Verification(folder, pipeline, kafka, scope, number, ingest_is_running=ingest_is_running)
-    with telling(verification.offset_count) as tell:
-        verification.tell = tell
+    with show_progress(verification.offset_count) as on_progress:
+        verification.on_progress = on_progress
         found = verification.run(run(number))
     if is_stored:
         store(folder, found)
@@ -96,7 +96,7 @@ class Verification:
         ingest_is_running: Whether an ingest is queued or running.
 
     Attributes:
-        tell: Called again and again with the number of offsets that are done.
+        on_progress: Called again and again with the number of offsets that are done.
         lost: What was never published and left Kafka, and is not accepted.
         unproven: What was published and aged out before it was verified, and is not accepted.
     """
@@ -110,7 +110,7 @@ class Verification:
         self.ingest_is_running = ingest_is_running or folder.is_being_written()
         self.snapshot = Snapshot(folder, scope)
         self.findings = Findings()
-        self.tell: Callable[[int], None] = lambda _: None
+        self.on_progress: Callable[[int], None] = lambda _: None
         self.lost: list[OffsetRange] = []
         self.unproven: list[OffsetRange] = []
 
@@ -137,7 +137,7 @@ class Verification:
 
         there, gaps = Readable(topics, snapshot.identity, findings), Gaps(self.kafka, snapshot.accepted, findings)
         batches = Batches(snapshot, self.kafka, there, gaps, findings)
-        judging = Judging(snapshot, self.kafka, there, gaps, findings, self.tell)
+        judging = Judging(snapshot, self.kafka, there, gaps, findings, self.on_progress)
         batches.read_back(judging.judge(batches))
         batches.check()
 
@@ -169,7 +169,7 @@ class Verification:
         contents = Contents.of(folder, snapshot.chosen, snapshot.accepted, judging.files, damaged=findings.any)
         newest = snapshot.links.get(snapshot.newest)
         totals = newest.entry.totals if newest else Totals()
-        accepted = snapshot.accepted.told(snapshot.scope.micro_batches)
+        accepted = snapshot.accepted.account(snapshot.scope.micro_batches)
         receipts, invariants = batches.accounts(), findings.outcomes(INVARIANTS)
         return Report(
             number=self.number,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import Entry, entries, entry_path, newest_number, published_numbers
 from headrace.ledger.folder import Folder
@@ -67,17 +67,17 @@ def everything(folder: Folder) -> Scope:
 def of_run(folder: Folder, run: str) -> Scope:
     """What one ingest run published, the micro-batches that hold its batch, and those in between: a balance has no holes.
 
-    Raises `MistakeError` if there is no such run, or its batch is not published yet.
+    Raises `UsageError` if there is no such run, or its batch is not published yet.
     """
     receipt = receipt_of(folder, run)
     ledger = entries(folder)
     chosen = [entry.number for entry in ledger if entry.run == run or (receipt and _holds(entry, receipt))]
     if receipt is None and not chosen:
         runs = sorted({entry.run for entry in ledger} | {each.run for each in receipts(folder)})
-        raise MistakeError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
+        raise UsageError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
     if receipt and not folder.is_verified(run) and (receipt.state == ReceiptState.OPEN or run not in published_runs(folder)):
         what = "is not complete yet" if receipt.state == ReceiptState.OPEN else "waits for a stream to publish it"
-        raise MistakeError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
+        raise UsageError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
     if run in (verified := read_verified(folder)).recheck_receipts:
         chosen += verified.recheck  # a record of the batch may be in one of these a second time
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []

@@ -43,7 +43,7 @@ def draw_number(folder: Folder, purpose: str) -> int:
 
     It orders reports where clocks can't: of two reports the one with the higher number looked later.
     """
-    with folder.locked(purpose, lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+    with folder.locked(purpose, lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = stored_verified(folder)
         number = 1 + max(known.number, highest_number(folder))
         documents.write(folder.verified, msgspec.structs.replace(known, number=number))
@@ -84,7 +84,7 @@ def tidy(folder: Folder, retention: Retention) -> None:
         # Of a folder that is not there (a reset), or holds another ledger than the one that was verified, nothing is known.
         if not folder.verified.exists() or is_of_another_checkpoint(folder):
             return
-        with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+        with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
             reports = expire(folder, now - retention.reports, now - (1 + LOT) * retention.reports)
             receipts = verified_receipts.expire(
                 folder, now - retention.receipts, now - (1 + LOT) * retention.receipts, keep=published_runs(folder)
@@ -99,7 +99,7 @@ def tidy(folder: Folder, retention: Retention) -> None:
 def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]) -> int | None:
     if report.is_green:
         _require_whole(folder, scope, report)
-    with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+    with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         identity, known = read_identity(folder), read_verified(folder)
         is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
         if scope.checkpoint and is_another:
@@ -128,7 +128,7 @@ def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, 
 
 def announced(folder: Folder, number: int) -> None:
     """Remember that what was proven up to a report, by its number, was announced to the consumers of the data."""
-    with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, patience=Folder.BRIEFLY):
+    with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = stored_verified(folder)
         documents.write(folder.verified, msgspec.structs.replace(known, announced=max(number, known.announced)))
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace import documents
-from headrace.errors import LedgerError, MistakeError
+from headrace.errors import LedgerError, UsageError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 from headrace.ledger.progress import entry_sha256, read_verified
 from headrace.verify.invariants import ABOUT_PUBLISHED
@@ -141,11 +141,11 @@ class Of(StrEnum):
 def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
     """The newest report, that of a verify run, or the one that accounts for an ingest run; but a newer red about the same wins.
 
-    Raises `MistakeError` if there is none.
+    Raises `UsageError` if there is none.
     """
     found = of_run(folder, run) if run else _newest(folder)
     if found is None:
-        raise MistakeError(
+        raise UsageError(
             f"There is no report{f' of run {run!r}' if run else ''} in {folder.reports}. `headrace verify {folder.root.name}` writes one."
         )
     return found, documents.read(found, Report)

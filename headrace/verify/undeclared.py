@@ -14,9 +14,9 @@ from headrace.verify import result
 
 SAMPLE = 10_000
 """Records, at most."""
-MOST_NAMES, LONGEST_NAME = 20, 60
+MAX_NAMES, MAX_NAME = 20, 60
 """What a report lists. Names come from records, so there may be any number of them, of any length."""
-MOST_HELD = 1_000
+MAX_HELD = 1_000
 """Different names that are counted, and those of one record: enough to find the usual ones."""
 
 
@@ -44,13 +44,13 @@ class Undeclared:
             yield noting if is_in_sample else plain
 
     def _note(self, declared: frozenset[str], document: dict[str, Any]) -> None:
-        for name in islice(document.keys() - declared, MOST_HELD):
-            short = shortened(name, LONGEST_NAME)
-            if short in self._names or len(self._names) < MOST_HELD:
+        for name in islice(document.keys() - declared, MAX_HELD):
+            short = shortened(name, MAX_NAME)
+            if short in self._names or len(self._names) < MAX_HELD:
                 self._names[short] += 1
 
     @property
     def account(self) -> result.Undeclared | None:
         """What the report says; `None` if no JSON record was looked at."""
         names = sorted(self._names, key=lambda name: (-self._names[name], name))
-        return result.Undeclared(sample=self._records, fields=names[:MOST_NAMES], more=len(names) > MOST_NAMES) if self._records else None
+        return result.Undeclared(sample=self._records, fields=names[:MAX_NAMES], more=len(names) > MAX_NAMES) if self._records else None

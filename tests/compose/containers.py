@@ -27,7 +27,7 @@ IMAGES = {"HEADRACE_SPARK_IMAGE": f"{PROJECT}/spark:1", "HEADRACE_AIRFLOW_IMAGE"
 """Images of their own, so that those of the user's stack stay as they are."""
 SOMEBODY = 12345
 """Who calls sudo, where root runs the tests: a user whom no image knows, as is that of most people."""
-PATIENCE = 420.0
+TIMEOUT = 420.0
 """Seconds for a run, its retries included; most take half a minute."""
 
 
@@ -195,7 +195,7 @@ def run_in(said: str) -> str:
 
 def finished(process: subprocess.Popen[str], *, check: bool = True) -> str:
     """What a `headrace` says by its end."""
-    said, _ = process.communicate(timeout=PATIENCE)
+    said, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0 or not check, f"{process.args!r} exits {process.returncode}:\n{said[-4000:]}"
     return said
 
@@ -215,11 +215,11 @@ def free_ports(number: int, following: int = 0) -> list[int]:
     return found
 
 
-def wait_until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+def wait_until(what: str, holds: Callable[[], bool], timeout: float = TIMEOUT) -> None:
     """Wait for something, with an end."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not holds():
-        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         time.sleep(0.5)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from headrace import cli
 from headrace.cli import arguments, pipelines
-from headrace.errors import Exit, RedError, SurroundingsError
+from headrace.errors import Exit, RedError, UnavailableError
 from headrace.ledger.folder import Folder
 from headrace.local import connections
 from headrace.local.embedded import stack
@@ -34,9 +34,9 @@ def code_of(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> object:
     ("raised", "code", "said"),
     [
         (RedError("not green"), Exit.RED, "not green"),
-        (SurroundingsError("port taken"), Exit.SURROUNDINGS, "port taken"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), Exit.SURROUNDINGS, "The disk is full: /x"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), Exit.SURROUNDINGS, "/x cannot be written"),
+        (UnavailableError("port taken"), Exit.UNAVAILABLE, "port taken"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), Exit.UNAVAILABLE, "The disk is full: /x"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), Exit.UNAVAILABLE, "/x cannot be written"),
     ],
 )
 def test_known_failures_are_one_message_and_a_code(
@@ -85,5 +85,5 @@ def test_windows_is_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    assert caught.value.code == Exit.SURROUNDINGS
+    assert caught.value.code == Exit.UNAVAILABLE
     assert "WSL" in capsys.readouterr().err

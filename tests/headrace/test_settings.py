@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.settings import CONNECTION, Settings
 
 EXTRA = {"bootstrap.servers": "kafka:29092", "sasl.username": "me"}
@@ -26,14 +26,14 @@ def test_in_an_airflow_service_kafka_is_the_connections(extra: object) -> None:
 def test_a_connection_of_another_form_breaks_nothing_that_does_not_need_it(text: str) -> None:
     """DAG files read the settings: only who asks for Kafka is told, with the variable's name."""
     settings = Settings.from_environment({CONNECTION: text})
-    with pytest.raises(MistakeError, match=CONNECTION):
+    with pytest.raises(UsageError, match=CONNECTION):
         assert settings.kafka_config
 
 
 def test_a_file_is_told_by_its_name(tmp_path: Path) -> None:
     """It need not be there for what does not talk to Kafka."""
     settings = Settings.from_environment({"HEADRACE_KAFKA": str(tmp_path / "kafka.json")})
-    with pytest.raises(MistakeError, match=r"kafka\.json can't be read"):
+    with pytest.raises(UsageError, match=r"kafka\.json can't be read"):
         assert settings.kafka_config
     (tmp_path / "kafka.json").write_text(json.dumps(EXTRA))
     assert settings.kafka_config == EXTRA

@@ -13,7 +13,7 @@ from headrace.local.embedded.kafka import Broker, listened_ports
 CLEANER = {"log.cleaner.backoff.ms": "200"}
 """How often the cleaner of compacted topics looks for something to do; a test waits for it."""
 
-READY_WITHIN = 60.0
+READY_TIMEOUT = 60.0
 """Seconds; it takes three on two idle cores."""
 
 
@@ -43,7 +43,7 @@ def broker(
     with log.open("ab") as out:
         process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + READY_TIMEOUT
         while not ports.answers(port):
             assert process.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, log.read_text(errors="replace")

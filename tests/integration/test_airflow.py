@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from brokers import free_port
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Reason
-from headrace.errors import Exit, SurroundingsError
+from headrace.errors import Exit, UnavailableError
 from headrace.ledger.entries import entries
 from headrace.local import connections
 from headrace.local.client.console import Say
@@ -195,7 +195,7 @@ def test_the_form_has_limits_and_help_and_folds_nothing(scheduler: Scheduler, da
 @pytest.mark.parametrize("conf", [{"records": -1}, {"records": 10_000_001}, {"malformed": 1.1}, {"seed": -1}, {"records": "many"}])
 def test_params_outside_of_their_limits_are_refused(scheduler: Scheduler, conf: dict[str, Any]) -> None:
     """No run is made of them."""
-    with pytest.raises(SurroundingsError, match="refuses POST"):
+    with pytest.raises(UnavailableError, match="refuses POST"):
         scheduler.airflow.trigger("shop_orders_ingest", "refused", conf)
 
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from pyspark.sql import DataFrame
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BusyError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
+from headrace.errors import BusyError, LedgerError, RefusedError, TopicDiffersError, UnavailableError
 from headrace.reset import aside, reset
 from slices import JSON, TEXT, Slice, broken
 from spark_apps import filter_stream
@@ -121,7 +121,7 @@ def test_a_partition_added_while_the_stream_starts_is_read_by_the_next_try(one: 
         return kafka_stream(*arguments)
 
     monkeypatch.setattr(filter_stream, "kafka_stream", late)
-    with pytest.raises(SurroundingsError, match="-3 was added while the stream was starting"):
+    with pytest.raises(UnavailableError, match="-3 was added while the stream was starting"):
         one.stream("late")
     assert len(one.ledger) == 1
     monkeypatch.undo()
@@ -234,7 +234,7 @@ def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Calla
 def test_two_streams_at_once_are_refused(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
     """The second says who holds the lock."""
     one = new_slice()
-    monkeypatch.setattr(filter_stream, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(filter_stream, "LOCK_TIMEOUT", 0.0)
     with one.folder.locked("a test"), pytest.raises(BusyError, match="in use by a test"):
         one.stream()
 

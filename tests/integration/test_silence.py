@@ -26,7 +26,7 @@ from headrace.local.embedded.layout import Layout
 from headrace.settings import ROOT, Settings
 from producers import batch
 
-PATIENCE = 3.0
+TIMEOUT = 3.0
 """Seconds; half a minute otherwise."""
 TOPIC = Topic("t", 1, 1, {})
 
@@ -40,8 +40,8 @@ def silent() -> Iterator[str]:
 
 def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both clients call it silent, and say how long they waited."""
-    monkeypatch.setattr(batches, "TIMEOUT", PATIENCE)
-    cluster = Kafka({"bootstrap.servers": silent}, PATIENCE)
+    monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
+    cluster = Kafka({"bootstrap.servers": silent}, TIMEOUT)
     for question in (
         cluster.check_listeners,
         lambda: cluster.describe(["t"]),
@@ -56,7 +56,7 @@ def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch)
 def test_while_it_is_silent_that_is_said_once(silent: str, caplog: pytest.LogCaptureFixture) -> None:
     """Half a minute without a word looks like a command that hangs."""
     with pytest.raises(BrokerError):
-        Kafka({"bootstrap.servers": silent}, 3 * PATIENCE).topics()
+        Kafka({"bootstrap.servers": silent}, 3 * TIMEOUT).topics()
     assert [record.getMessage() for record in caplog.records] == [f"Kafka at {silent} does not answer yet; retrying for up to 9 s."]
 
 
@@ -81,7 +81,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
     address, process = own
     config = {"bootstrap.servers": address}
     settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": address.rpartition(":")[2]})
-    monkeypatch.setattr(batches, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
     monkeypatch.setitem(batch.SETTINGS, "message.timeout.ms", 3000)
     assert stack._broker_answers(settings)  # noqa: SLF001
 
@@ -100,7 +100,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
     assert not stack._broker_answers(settings)  # noqa: SLF001
     os.kill(process.pid, signal.SIGCONT)
 
-    cluster = Kafka(config, PATIENCE)
+    cluster = Kafka(config, TIMEOUT)
     read = cluster.read(OffsetRange("t", 0, 0, 5))
     assert next(read).offsets == [0]
     os.kill(process.pid, signal.SIGSTOP)

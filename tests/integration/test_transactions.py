@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from headrace import documents
 from headrace.cli import topics
-from headrace.errors import HiddenError
+from headrace.errors import OpenTransactionError
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition
@@ -44,7 +44,7 @@ def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..
     """The stream says that the batch is not published and why; once the transaction ends, the retry is green."""
     one = new_slice()
     open_one = transaction(one, "open", [b"important"])
-    with pytest.raises(HiddenError, match="transaction that is still open at offset 0"):
+    with pytest.raises(OpenTransactionError, match="transaction that is still open at offset 0"):
         one.ingest("run", records=100)
     report = one.verify("meanwhile")
     assert broken(report) == {}
@@ -104,7 +104,7 @@ def test_a_long_aborted_transaction_is_passed_over(new_slice: Callable[..., Slic
     read = Kafka.read
 
     def impatiently(self: Kafka, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
-        with patch.object(self, "patience", 0.05):
+        with patch.object(self, "timeout", 0.05):
             yield from read(self, offset_range, committed=committed)
 
     monkeypatch.setattr(Kafka, "read", impatiently)

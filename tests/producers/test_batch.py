@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, BusyError, DeliveryError, MistakeError
+from headrace.errors import BrokerError, BusyError, DeliveryError, UsageError
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition
 from headrace.ledger import verified_receipts
@@ -240,7 +240,7 @@ def test_two_producers_of_a_pipeline_do_not_send_at_once(
     play: Callable[..., Receipt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A try that Airflow gave up on may live on: what it still sends, the next one would send again."""
-    monkeypatch.setattr(batch, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(batch, "LOCK_TIMEOUT", 0.0)
     broker = FakeBroker()
     with Folder(tmp_path).locked("an earlier try", lock=Folder.PRODUCER_LOCK), pytest.raises(BusyError, match="in use by an earlier try"):
         play(broker, records=10)
@@ -317,7 +317,7 @@ def test_a_pipeline_without_a_demo_has_no_batch(tmp_path: Path) -> None:
     text = (ROOT / "dags" / "important_messages.toml").read_text()
     path = tmp_path / "important_messages.toml"
     path.write_text(text[: text.index("[demo]")])
-    with pytest.raises(MistakeError, match=r"no \[demo\] section"):
+    with pytest.raises(UsageError, match=r"no \[demo\] section"):
         produce_batch(Pipeline.load(path), Folder(tmp_path), {}, RUN)
 
 

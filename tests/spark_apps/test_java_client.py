@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from spark_apps.java_client import java_client
 
 SERVER = {"bootstrap.servers": "kafka:9092"}
@@ -67,7 +67,7 @@ def test_checking_certificates_needs_no_telling(value: str) -> None:
 def test_half_a_key_pair_is_refused(there: str, missing: str, kind: str, tmp_path: Path) -> None:
     """The broker would see a client without a certificate; the message names the half that is there and the one that is not."""
     (tmp_path / "half").write_text("text")
-    with pytest.raises(MistakeError, match=f"{there} is set and {missing} is not"):
+    with pytest.raises(UsageError, match=f"{there} is set and {missing} is not"):
         java_client({**SERVER, f"{there}.{kind}": str(tmp_path / "half")})
 
 
@@ -84,5 +84,5 @@ def test_half_a_key_pair_is_refused(there: str, missing: str, kind: str, tmp_pat
 )
 def test_what_cannot_be_told_is_refused(setting: dict[str, str]) -> None:
     """A setting about security is never just left out, and the message names it."""
-    with pytest.raises(MistakeError, match=next(iter(setting))):
+    with pytest.raises(UsageError, match=next(iter(setting))):
         java_client({**SERVER, **setting})

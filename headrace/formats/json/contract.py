@@ -23,7 +23,7 @@ _RESERVED = {"micro_batch"}
 
 
 def fields(file: Table) -> tuple[Field, ...] | None:
-    """The declared columns; `None` if they can't be told, so that nothing is said about what uses them."""
+    """The declared columns; `None` if they are not known, so that nothing is said about what uses them."""
     table = file.table("fields", required=True)
     if table is None:
         return None
@@ -33,7 +33,7 @@ def fields(file: Table) -> tuple[Field, ...] | None:
     for name in table.content:
         other = by_folded.setdefault(name.lower(), name)
         if other != name:
-            table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not tell them apart")
+            table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not distinguish them")
     if not found and len(file.problems) == before:
         file.mistake("fields", table.content, "at least one field in it")
     return None if len(file.problems) > before else tuple(field for field in found if field)

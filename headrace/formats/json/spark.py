@@ -81,7 +81,7 @@ def _unusable(fields: tuple[Field, ...]) -> Column:
 
 
 def _is_json() -> Column:
-    """Whether the text is one JSON value, nothing else, and can be told in UTF-8."""
+    """Whether the text is one JSON value, nothing else, and can be written in UTF-8."""
     text = F.col("_text")
     one_element = F.size(F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>", _options(MAX_NESTING + 1))) == 1
     one_member = F.from_json(F.concat(F.lit('{"":'), text, F.lit("}")), "_corrupt string", _options(MAX_NESTING + 1))["_corrupt"].isNull()
@@ -122,7 +122,7 @@ def _written_as(kind: Type) -> str:
 
 
 def _read_as(kind: Type) -> str:
-    """What the typed parse reads a field as. Other literals than strings make no text that tells a timestamp."""
+    """What the typed parse reads a field as. Other literals than strings are no timestamps."""
     match kind:
         case String():
             return "variant"

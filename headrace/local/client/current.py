@@ -1,4 +1,4 @@
-"""The settings of the stack that is running: a command from another shell is about that one, without being told its ports again."""
+"""The settings of the stack that is running: a command from another shell is about that one, without naming its ports again."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME", CONNECTI
 def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment; what it leaves open is as the running stack has it, unless it names other ports: then it means another stack.
 
-    Raises `MistakeError` as `Settings` does.
+    Raises `UsageError` as `Settings` does.
     """
     asked = Settings.from_environment(environment)
     running = _environment(Layout.of(asked))

@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace import documents
 from headrace.dag_names import INGEST, VERIFY
-from headrace.errors import HeadraceError, MistakeError, SurroundingsError
+from headrace.errors import HeadraceError, UnavailableError, UsageError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local.client.console import Say
@@ -23,14 +23,14 @@ from headrace.verify.result import LOOKED_AT, Report, State
 EVERY = 0.5
 """Seconds between two looks."""
 
-PARSED_WITHIN = 120.0
+PARSE_TIMEOUT = 120.0
 """Seconds until Airflow must have read the pipeline's DAG file; it takes about 10."""
 
-READ_WITHIN = 3.0
+READ_TIMEOUT = 3.0
 """Seconds that Airflow may take to read a DAG file: an error is dated when it is stored, not when the file was opened."""
 
-STALLED_AFTER = 900.0
-"""Seconds without any task changing its state after which nobody should go on waiting."""
+STALL_TIMEOUT = 900.0
+"""Seconds without any task changing its state after which waiting ends."""
 
 LOG_LINES = 25
 
@@ -38,17 +38,17 @@ _Show = Callable[[list[str]], None]
 
 
 def require_pipeline(settings: Settings, pipeline: str) -> None:
-    """Raise `MistakeError` unless there is a pipeline of that name that has a demo."""
+    """Raise `UsageError` unless there is a pipeline of that name that has a demo."""
     file = settings.dags / f"{pipeline}.toml"
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in settings.dags.glob("*.toml"))) or "none"
-        raise MistakeError(f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}.")
+        raise UsageError(f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}.")
     try:
         has_demo = "demo" in tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MistakeError(f"{file} is not valid TOML: {error}.") from error
+        raise UsageError(f"{file} is not valid TOML: {error}.") from error
     if not has_demo:
-        raise MistakeError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
+        raise UsageError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
 
 
 def run(
@@ -89,7 +89,7 @@ class _Demo:
         with Airflow.connected(self.settings) as self.airflow:
             self._wait_until_parsed()
             if not unpause and (off := [dag for dag in (self.verify, self.ingest) if self.airflow.was_switched_off(dag)]):
-                raise MistakeError(
+                raise UsageError(
                     f"{' and '.join(off)} {'was' if len(off) == 1 else 'were'} switched off in Airflow, and stay{'s' * (len(off) == 1)} off. "
                     f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it."
                 )
@@ -112,7 +112,7 @@ class _Demo:
                 self.say.line("")
                 self._show(report)
             if verified.state != "success" and (report is None or report.state == State.GREEN):
-                self._show_failures(verified)  # a red report has told it
+                self._show_failures(verified)  # a red report has shown it
             return self._is_green(verified, report)
 
     def _is_green(self, verified: Run, report: Report | None) -> bool:
@@ -128,7 +128,7 @@ class _Demo:
         return [self.settings.dags / f"{self.folder.root.name}.{suffix}" for suffix in ("py", "toml")]
 
     def _wait_until_parsed(self) -> None:
-        deadline = time.monotonic() + PARSED_WITHIN
+        deadline = time.monotonic() + PARSE_TIMEOUT
         wanted = [self.ingest, self.verify]
         with self.say.waiting(f"Waiting for Airflow to read {self.folder.root.name}.py ..."):
             while True:
@@ -138,15 +138,15 @@ class _Demo:
                 errors = self.airflow.import_errors()
                 late = time.monotonic() > deadline
                 # One of before the last change is about what was there then; Airflow reads the file again within half a minute.
-                since = max(map(_changed, self._files)) + timedelta(seconds=READ_WITHIN)
+                since = max(map(_changed, self._files)) + timedelta(seconds=READ_TIMEOUT)
                 mine = [error.text for error in errors if Path(error.file).stem == self.folder.root.name and (late or error.at >= since)]
                 if mine:
-                    raise MistakeError(f"Airflow cannot read {self._files[0]}:\n{_told(mine[0])}")
+                    raise UsageError(f"Airflow cannot read {self._files[0]}:\n{_readable_trace(mine[0])}")
                 if late:
                     missing = [name for name, dag in zip(wanted, found, strict=True) if dag is None or dag["is_stale"]]
                     others = f" Files with errors: {', '.join(sorted(error.file for error in errors))}." if errors else ""
-                    raise SurroundingsError(
-                        f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSED_WITHIN:.0f} s."
+                    raise UnavailableError(
+                        f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSE_TIMEOUT:.0f} s."
                         f"{others} `headrace status` shows whether the dag-processor runs, and where its log is."
                     )
                 time.sleep(EVERY)
@@ -182,9 +182,9 @@ class _Demo:
                 if run.state == "queued" and time.monotonic() - began > 5 and not said_queued:  # noqa: PLR2004  seconds
                     said_queued = True
                     self.say.line("  waits for another run of the same DAG to end, such as a scheduled one")
-                if time.monotonic() - since > STALLED_AFTER:
-                    raise SurroundingsError(
-                        f"{run.dag} has not moved on for {STALLED_AFTER / 60:.0f} minutes; it goes on without being watched. "
+                if time.monotonic() - since > STALL_TIMEOUT:
+                    raise UnavailableError(
+                        f"{run.dag} has not moved on for {STALL_TIMEOUT / 60:.0f} minutes; it goes on without being watched. "
                         "`headrace status` shows whether the services run."
                     )
                 show([task.name for task in tasks if task.state == "running"])
@@ -209,11 +209,11 @@ class _Demo:
     def _find_verify(self, ingest: Run) -> tuple[Run, Report | None]:
         """Follow the verify runs until one has an account of the ingest's receipt.
 
-        Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the report tells.
+        Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the report shows which.
         """
         over: set[str] = set()
         since = time.monotonic()
-        while time.monotonic() - since < STALLED_AFTER:
+        while time.monotonic() - since < STALL_TIMEOUT:
             for run in self.airflow.runs(self.verify):
                 if run.id in over or _ended_before(run, ingest):
                     continue
@@ -229,8 +229,8 @@ class _Demo:
                     return ended, report
                 self.say.line("  this run does not cover ours yet; waiting for the next one")
             time.sleep(EVERY)
-        raise SurroundingsError(
-            f"No run of {self.verify} gave an account of {ingest.id} within {STALLED_AFTER / 60:.0f} minutes; "
+        raise UnavailableError(
+            f"No run of {self.verify} gave an account of {ingest.id} within {STALL_TIMEOUT / 60:.0f} minutes; "
             f"look at the DAG in the UI, or run `headrace verify {self.folder.root.name}`."
         )
 
@@ -267,8 +267,8 @@ def _changed(file: Path) -> datetime:
     return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else datetime.min.replace(tzinfo=UTC)
 
 
-def _told(trace: str) -> str:
-    """What Headrace has to say is meant to be read alone; of other errors the whole trace tells more."""
+def _readable_trace(trace: str) -> str:
+    """What Headrace has to say is meant to be read alone; of other errors the whole trace is shown."""
     _, found, rest = trace.strip().rpartition("\nheadrace.errors.")
     return rest.partition(": ")[2] if found else trace.strip()
 

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import httpx
 
 from headrace.dag_names import REASON
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.settings import Settings
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be locked."""
 
 UNFINISHED_TASK = frozenset(
@@ -84,26 +84,26 @@ class Task:
 class Airflow:
     """The API of a running Airflow."""
 
-    def __init__(self, client: httpx.Client, patience: float = PATIENCE) -> None:
+    def __init__(self, client: httpx.Client, timeout: float = TIMEOUT) -> None:
         self._client = client
-        self._patience = patience
+        self._timeout = timeout
 
     @classmethod
     @contextmanager
-    def connected(cls, settings: Settings, patience: float = PATIENCE) -> Iterator[Self]:
+    def connected(cls, settings: Settings, timeout: float = TIMEOUT) -> Iterator[Self]:
         """Log in to the Airflow that is up."""
         from headrace.local.client.login import login  # noqa: PLC0415  what it needs of the embedded stack is in no container
 
         found = login(settings)
-        with cls.at(settings.ui_url, found.user, found.password, patience) as airflow:
+        with cls.at(settings.ui_url, found.user, found.password, timeout) as airflow:
             yield airflow
 
     @classmethod
     @contextmanager
-    def at(cls, url: str, user: str, password: str, patience: float = PATIENCE) -> Iterator[Self]:
-        """Log in at an address; a request is tried again for `patience` seconds."""
-        with httpx.Client(base_url=url, timeout=patience, trust_env=False) as client:
-            airflow = cls(client, patience)
+    def at(cls, url: str, user: str, password: str, timeout: float = TIMEOUT) -> Iterator[Self]:
+        """Log in at an address; a request is tried again for `timeout` seconds."""
+        with httpx.Client(base_url=url, timeout=timeout, trust_env=False) as client:
+            airflow = cls(client, timeout)
             answer = airflow.ask("POST", "/auth/token", {"username": user, "password": password})
             client.headers["Authorization"] = f"Bearer {answer['access_token']}"
             yield airflow
@@ -188,11 +188,11 @@ class Airflow:
         return lines
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return the answer to a request. Raises `SurroundingsError` if there is none, or it is a refusal."""
+        """Return the answer to a request. Raises `UnavailableError` if there is none, or it is a refusal."""
         return self._content(self._send(method, path, body))
 
     def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         headers = {"Accept": "application/json"}
         while True:
             try:
@@ -204,14 +204,14 @@ class Airflow:
                     return answer
                 trouble = f"{answer.status_code} {answer.text[:200]}"
             if time.monotonic() > deadline:
-                raise SurroundingsError(f"Airflow's API does not answer {method} {path} ({trouble}); `headrace status` shows what runs.")
+                raise UnavailableError(f"Airflow's API does not answer {method} {path} ({trouble}); `headrace status` shows what runs.")
             time.sleep(0.5)
 
     @staticmethod
     def _content(answer: httpx.Response) -> dict[str, Any]:
         if answer.is_error:
             request = f"{answer.request.method} {answer.request.url.path}"
-            raise SurroundingsError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
+            raise UnavailableError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
         content: dict[str, Any] = answer.json() if answer.content else {}
         return content
 

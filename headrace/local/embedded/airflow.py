@@ -16,7 +16,7 @@ SCHEDULER = "scheduler"
 
 SERVICES = {
     # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit waits for that entry in turn,
-    # until SQLite's patience ends, when a task starts at the same moment.
+    # until SQLite's timeout ends, when a task starts at the same moment.
     API_SERVER: ["api-server", "--apps", "core"],
     EXECUTION_API: ["api-server", "--apps", "execution"],
     # The log servers would listen on every interface; here each service can read the files themselves.
@@ -27,7 +27,7 @@ SERVICES = {
 """Airflow's services and how to start each."""
 
 BEATING = frozenset(SERVICES) - {API_SERVER, EXECUTION_API}
-"""Those that Airflow knows to be healthy by their heartbeat."""
+"""The services that Airflow calls healthy by their heartbeat."""
 
 
 def command(service: str, settings: Settings) -> list[str]:

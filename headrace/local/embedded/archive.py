@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.kafka.settings_file import kafka_file
 from headrace.local import connections
 from headrace.local.embedded import spark
@@ -62,7 +62,7 @@ def make_in_background(settings: Settings, pipeline: Path) -> None:
 def make(settings: Settings, pipeline: Path) -> None:
     """Run a pipeline's stream, on the Kafka of its DAG, into a folder that is thrown away; keep the archive of its classes, and use it from now on.
 
-    Raises `SurroundingsError` if the stream does not come to its end.
+    Raises `UnavailableError` if the stream does not finish.
     """
     layout = Layout.of(settings)
     kafka = connections.kafka_config(settings)
@@ -75,7 +75,7 @@ def make(settings: Settings, pipeline: Path) -> None:
         environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode != 0 or not made.exists():
-            raise SurroundingsError(f"The archive of Spark's classes could not be made:\n{(ended.stdout + ended.stderr)[-2000:]}")
+            raise UnavailableError(f"The archive of Spark's classes could not be made:\n{(ended.stdout + ended.stderr)[-2000:]}")
         made.rename(layout.spark_classes)
     use(settings)
 

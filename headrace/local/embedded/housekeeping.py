@@ -23,7 +23,7 @@ FIRST = 600.0
 """Seconds after the start: not while everything else starts, and soon enough on a machine that runs for an hour a day."""
 EVERY = 86_400.0
 """Seconds between two rounds."""
-ROWS_WITHIN = 3600.0
+ROWS_TIMEOUT = 3600.0
 """Seconds that the removal of rows may take."""
 
 
@@ -51,7 +51,7 @@ def tidy(settings: Settings, environment: Mapping[str, str], now: float) -> None
 
         spark.tidy(conf, now - UNITS["day"])
     command = [sys.executable, "-m", "headrace.airflow.old_rows", str(now - settings.keep_runs)]
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False, timeout=ROWS_WITHIN)
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False, timeout=ROWS_TIMEOUT)
     if done.returncode:
         log.error("Airflow's database: old rows were not removed; the next round tries again: %s", done.stderr.strip()[-2000:])
     else:

@@ -12,7 +12,7 @@ CLUSTER_ID = "headrace-embedded-node"
 """16 bytes in URL-safe base64, as Kafka wants it. Fixed: the folder is the identity."""
 
 PROPERTIES = """\
-# Written anew at each start; changes are lost.
+# Rewritten at each start; changes are lost.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}

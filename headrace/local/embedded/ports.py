@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.local.embedded.layout import MARK
 
 HOST = "127.0.0.1"
@@ -51,22 +51,22 @@ def is_taken(port: int) -> bool:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return True
-            raise SurroundingsError(f"Port {port} of {HOST} cannot be used: {error.strerror}.") from error
+            raise UnavailableError(f"Port {port} of {HOST} cannot be used: {error.strerror}.") from error
     return False
 
 
 def require_free(ports: list[Port]) -> None:
-    """Raise `SurroundingsError` naming every port that is taken, by whom if that can be told, and how to move it."""
+    """Raise `UnavailableError` naming every port that is taken, by whom if that is known, and how to move it."""
     taken = [port for port in ports if is_taken(port.number)]
     if taken:
         lines = [
             f"Port {port.number} ({port.purpose}) is in use{_by_whom(port.number)}; stop that, or set {port.variable}." for port in taken
         ]
-        raise SurroundingsError("\n".join(lines))
+        raise UnavailableError("\n".join(lines))
 
 
 def _by_whom(port: int) -> str:
-    """Name the process that listens on the port; the system tells it only of one's own processes."""
+    """Name the process that listens on the port; the system shows it only for the user's own processes."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:

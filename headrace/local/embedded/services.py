@@ -18,17 +18,17 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.local.embedded.layout import MARK
 
-LONGEST_SOCKET = 90
+MAX_SOCKET = 90
 """Bytes of a unix socket's path: the system takes 103 to 107, and the supervisor appends its pid."""
 
-STOPPED_WITHIN = 60.0
+STOP_TIMEOUT = 60.0
 """Seconds that the supervisor gets to stop its services; each of them gets 15 before it is killed."""
 
 SUPERVISOR = """\
-; Written anew at each start; changes are lost.
+; Rewritten at each start; changes are lost.
 [supervisord]
 logfile = {folder}/supervisor.log
 logfile_maxbytes = 1MB
@@ -85,7 +85,7 @@ class State:
     since: datetime
     log: Path
     ended_at: datetime | None = None
-    """When its process before this one ended, unless the supervisor was told to stop it: it is started again then."""
+    """When its process before this one ended, unless the supervisor was asked to stop it: it is started again then."""
     how: str = ""
     """How that one ended, in the supervisor's words."""
 
@@ -133,11 +133,11 @@ class Supervisor:
         marked = {**environment, MARK: str(self.folder)}
         made = subprocess.run(command, env=marked, capture_output=True, text=True, check=False, start_new_session=True, cwd=self.folder)
         if made.returncode != 0:
-            raise SurroundingsError(f"The supervisor does not start: {(made.stderr or made.stdout).strip()}")
+            raise UnavailableError(f"The supervisor does not start: {(made.stderr or made.stdout).strip()}")
         deadline = time.monotonic() + 10
         while not self.is_running():
             if time.monotonic() > deadline:
-                raise SurroundingsError(f"The supervisor does not answer; its log is {self.folder / 'supervisor.log'}.")
+                raise UnavailableError(f"The supervisor does not answer; its log is {self.folder / 'supervisor.log'}.")
             time.sleep(0.05)
 
     def is_running(self) -> bool:
@@ -195,15 +195,15 @@ class Supervisor:
         try:
             supervisor = psutil.Process(self._call("getPID"))
             self._call("shutdown")
-            psutil.wait_procs([supervisor], timeout=STOPPED_WITHIN)
+            psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT)
         except (OSError, psutil.NoSuchProcess, xmlrpc.client.Fault):
             pass
-        for end, patience in ((psutil.Process.terminate, 10), (psutil.Process.kill, 5)):
+        for end, timeout in ((psutil.Process.terminate, 10), (psutil.Process.kill, 5)):
             left = self.processes()
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     end(process)
-            psutil.wait_procs(left, timeout=patience)
+            psutil.wait_procs(left, timeout=timeout)
         self._forget_socket()
 
     def _call(self, method: str, *arguments: object) -> Any:
@@ -231,7 +231,7 @@ class Supervisor:
         """Choose a path for the socket, short enough for the system, and note it down."""
         self._forget_socket()
         path = str(self.folder / "supervisor.sock")
-        if len(os.fsencode(path)) > LONGEST_SOCKET:
+        if len(os.fsencode(path)) > MAX_SOCKET:
             path = str(Path(tempfile.mkdtemp(prefix="headrace-")) / "supervisor.sock")
         (self.folder / "socket").write_text(path)
         return path

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from headrace import documents
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.local.embedded.services import processes_with
 from headrace.settings import ROOT
 
@@ -38,7 +38,7 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
         "spark.driver.extraJavaOptions": java_options(folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""),
         # Driver and executor are one process here.
         "spark.driver.memory": "1g",
-        # On the class path from the start: `--jars` would copy and load them anew each time.
+        # On the class path from the start: `--jars` would copy and load them each time.
         "spark.driver.extraClassPath": connector,
         "spark.executor.extraClassPath": connector,
     }
@@ -79,7 +79,7 @@ def _settings(text: str) -> dict[str, str]:
 def prepare_python(folder: Path) -> None:
     """Write the command that Spark takes for the driver's Python.
 
-    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile them anew, for about a second.
+    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile them again, for about a second.
     The same two are installed, and compiled; so they go before the zips, but not all that is installed before Python's own modules.
     """
     packages = folder / "packages"
@@ -92,7 +92,7 @@ def prepare_python(folder: Path) -> None:
     first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
     command = driver_python(folder)
     beside = command.with_name(f".{command.name}.{os.getpid()}")
-    beside.write_text(f'#!/bin/sh\n# Written anew at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
+    beside.write_text(f'#!/bin/sh\n# Rewritten at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
     beside.chmod(0o755)
     beside.replace(command)
 
@@ -103,7 +103,7 @@ def driver_python(folder: Path) -> Path:
 
 
 def scratch(folder: Path) -> Path:
-    """Where drivers put what goes with them: one that is killed leaves it there, and not in the machine's own folder for such files."""
+    """Where drivers put their temporary files: one that is killed leaves them there, and not in the machine's own folder for such files."""
     return folder.parent / "tmp"
 
 
@@ -163,5 +163,5 @@ def installed(package: str) -> Path:
     """Find a package without importing it."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise SurroundingsError(f"{package} is not installed here; run this with the Python in .venv, which make sets up.")
+        raise UnavailableError(f"{package} is not installed here; run this with the Python in .venv, which make sets up.")
     return Path(found.submodule_search_locations[0])

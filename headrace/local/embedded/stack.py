@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 import httpx
 
-from headrace.errors import BrokerError, SurroundingsError
+from headrace.errors import BrokerError, UnavailableError
 from headrace.kafka import settings_file
 from headrace.kafka.client import Kafka
 from headrace.local import connections
@@ -35,7 +35,7 @@ LAYOUT = "1"
 FREE = 1_000_000_000
 """Bytes that must be free: jars, Java, the broker's log and Airflow's database take half of it."""
 
-READY_WITHIN = 180.0
+READY_TIMEOUT = 180.0
 """Seconds until every service must be ready; it takes about 20 on two idle cores."""
 
 KAFKA = "kafka"
@@ -43,15 +43,15 @@ HOUSEKEEPING = "housekeeping"
 
 STARTING = "Starting Kafka and Airflow ..."
 
-ANSWERS_WITHIN = 3.0
-"""Seconds for the broker to answer whoever asks how it does."""
+HEALTH_TIMEOUT = 3.0
+"""Seconds for the broker to answer a health check."""
 
 
 @dataclass(frozen=True)
 class Status:
     """How the stack does.
 
-    services     those that the supervisor knows
+    services     the ones that the supervisor knows
     waiting      which of them do not answer
     left_behind  processes without a supervisor
     is_frozen    whether something listens on the broker's port, and answers nothing
@@ -132,26 +132,26 @@ def frozen(settings: Settings, states: list[State]) -> str:
     """What to say of a broker that is frozen."""
     one = next(state for state in states if state.name == KAFKA)
     return (
-        f"Kafka at {settings.bootstrap_servers} did not answer within {ANSWERS_WITHIN:.0f} s, though it listens: it is frozen or overloaded. Its log: "
-        f"{one.log}. If somebody stopped it, `kill -CONT {one.pid}` lets it go on; `kill -9 {one.pid}` has it started again. What it holds stays."
+        f"Kafka at {settings.bootstrap_servers} did not answer within {HEALTH_TIMEOUT:.0f} s, though it listens: it is frozen or overloaded. Its log: "
+        f"{one.log}. If it was stopped, `kill -CONT {one.pid}` lets it go on; `kill -9 {one.pid}` has it started again. What it holds stays."
     )
 
 
 def claim(layout: Layout) -> None:
-    """Make the state folder. Raises `SurroundingsError` if it cannot be used: no right to write, another version, no space."""
+    """Make the state folder. Raises `UnavailableError` if it cannot be used: no right to write, another version, no space."""
     try:
         layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not layout.version.exists():
             layout.version.write_text(LAYOUT)
     except OSError as error:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"{layout.home} cannot be written ({error.strerror}); name a folder of yours in HEADRACE_HOME, or change its owner."
         ) from error
     if not os.access(layout.home, os.W_OK):
-        raise SurroundingsError(f"{layout.home} is not writable; name a folder of yours in HEADRACE_HOME, or change its owner.")
+        raise UnavailableError(f"{layout.home} is not writable; name a folder of yours in HEADRACE_HOME, or change its owner.")
     found = layout.version.read_text().strip()
     if found != LAYOUT:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"{layout.home} was made by another version of Headrace (its layout is {found!r}, this one's is {LAYOUT!r}). Stop what runs there "
             f"with that version, move the folder away, and run this again; what is in the data folder stays as it is."
         )
@@ -159,12 +159,12 @@ def claim(layout: Layout) -> None:
         try:
             layout.home.chmod(0o700)
         except OSError as error:
-            raise SurroundingsError(
+            raise UnavailableError(
                 f"{layout.home} is open to other users and can't be closed ({error.strerror}); name a folder of yours in HEADRACE_HOME."
             ) from error
     free = shutil.disk_usage(layout.home).free
     if free < FREE:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"Only {free / 1e9:.1f} GB are free for {layout.home}, and {FREE / 1e9:.0f} GB are needed; "
             "make room, or name a folder on another disk in HEADRACE_HOME."
         )
@@ -230,7 +230,7 @@ def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
         made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        raise SurroundingsError(f"Airflow's database cannot be prepared:\n{_tail(made.stdout + made.stderr)}")
+        raise UnavailableError(f"Airflow's database cannot be prepared:\n{_tail(made.stdout + made.stderr)}")
     with contextlib.closing(sqlite3.connect(airflow.database(layout))) as database:
         # Services read while others write.
         database.execute("PRAGMA journal_mode = WAL")
@@ -245,8 +245,8 @@ def _keep_connections(settings: Settings, environment: Mapping[str, str], say: S
 
 
 def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collection[str]) -> None:
-    """Wait until these services answer. Raises `SurroundingsError` with the end of the log of what does not."""
-    deadline = time.monotonic() + READY_WITHIN
+    """Wait until these services answer. Raises `UnavailableError` with the end of the log of what does not."""
+    deadline = time.monotonic() + READY_TIMEOUT
 
     def unanswered(states: list[State]) -> list[str]:
         return [name for name in _waiting_for(settings, states) if name in names]
@@ -255,12 +255,12 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collect
     while waiting:
         states = {state.name: state for state in supervisor.states()}
         if not states:
-            raise SurroundingsError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
+            raise UnavailableError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
         failed = [state for state in states.values() if state.has_failed]
         if failed or time.monotonic() > deadline:
             one = failed[0] if failed else states[waiting[0]]
-            why = "does not start" if failed else f"is not ready after {READY_WITHIN:.0f} s"
-            raise SurroundingsError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
+            why = "does not start" if failed else f"is not ready after {READY_TIMEOUT:.0f} s"
+            raise UnavailableError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
         time.sleep(0.25)
         waiting = unanswered(list(states.values()))
 
@@ -283,7 +283,7 @@ def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
 def _broker_answers(settings: Settings) -> bool:
     """Say whether the broker answers a question: an open port says nothing, the system accepts connections for a frozen process."""
     try:
-        Kafka({"bootstrap.servers": settings.bootstrap_servers}, ANSWERS_WITHIN).check_listeners()
+        Kafka({"bootstrap.servers": settings.bootstrap_servers}, HEALTH_TIMEOUT).check_listeners()
     except BrokerError:
         return False
     return True
@@ -298,12 +298,12 @@ def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
 
 
 def _require_same(settings: Settings, supervisor: Supervisor) -> None:
-    """Raise `SurroundingsError` if the running stack was started with other settings."""
+    """Raise `UnavailableError` if the running stack was started with other settings."""
     running = supervisor.environment()
     wanted = {name: value for name, value in airflow.environment(settings).items() if name.startswith("HEADRACE_")}
     others = [f"{name} is {running.get(name)}, not {value}" for name, value in wanted.items() if running.get(name) != value]
     if others:
-        raise SurroundingsError(
+        raise UnavailableError(
             f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `{settings.make('down')}` first."
         )
 

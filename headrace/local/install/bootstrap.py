@@ -37,7 +37,7 @@ FREE = 4_200_000_000
 
 HIGHEST_PORT = 65_535
 
-SURROUNDINGS = 3
+UNAVAILABLE = 3
 INTERRUPTED = 130
 """Exit codes, as in headrace/errors.py."""
 
@@ -86,7 +86,7 @@ def _install() -> None:
         _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--editable", str(ROOT)], "Headrace itself")
     # Once here, and not by each of Airflow's services and tasks beside each other as they start. Not by uv, which passes over what an
-    # interrupted run has installed. A file that this Python can't compile is told by whoever imports it.
+    # interrupted run has installed. A file that this Python can't compile fails when it is imported.
     print("Compiling the packages ...")
     subprocess.run([PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"], stdout=subprocess.DEVNULL, check=False)
     STAMP.write_text(_fingerprint())
@@ -99,11 +99,11 @@ def _is_usable() -> bool:
 
 
 def _run(command: list[str], what: str) -> None:
-    """Run an installer, which shows its progress itself; tell what is wrong if it fails."""
+    """Run an installer, which shows its progress itself; say what is wrong if it fails."""
     environment = {"UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "copy" if _is_other_disk() else "hardlink", **_index(), **os.environ}
     if _shown(command, environment) == 0:
         return
-    # Once more with its words caught, so that they can be told apart; it fails in the same way, and quickly.
+    # Once more with its words caught, so that the reason can be found; it fails in the same way, and quickly.
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if again.returncode == 0:
         return
@@ -221,7 +221,7 @@ def _alone() -> Iterator[None]:
 
 def _end(message: str) -> NoReturn:
     print(message, file=sys.stderr)
-    sys.exit(SURROUNDINGS)
+    sys.exit(UNAVAILABLE)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.local.client.console import Say
 from headrace.local.embedded import spark
 from headrace.local.install import files, java
@@ -44,7 +44,7 @@ def class_path(folder: Path, kind: str) -> str:
 
 
 def prepare(folder: Path, java_home: Path, environment: Mapping[str, str], say: Say) -> None:
-    """Fetch the jars into `folder` unless the right ones are there. Raises `SurroundingsError` with the way out."""
+    """Fetch the jars into `folder` unless the right ones are there. Raises `UnavailableError` with the way out."""
     bad = wrong(folder)
     if not bad:
         return
@@ -56,7 +56,7 @@ def prepare(folder: Path, java_home: Path, environment: Mapping[str, str], say: 
         _fetch(made, java_home, environment, say)
         bad = wrong(made)
         if bad:
-            raise SurroundingsError(
+            raise UnavailableError(
                 f"{bad[0]} is not what {SUMS.name} says it must be (its sha256 is another). Something between here and the registry "
                 f"changes files, or serves others; put the right file into {folder / bad[0]}, or try again elsewhere."
             )
@@ -80,7 +80,7 @@ def _fetch(folder: Path, java_home: Path, environment: Mapping[str, str], say: S
             ivy.kill()
             ivy.wait()
     if ivy.returncode != 0:
-        raise SurroundingsError(_diagnosis(log.read_text(errors="replace"), folder.parent / "jars"))
+        raise UnavailableError(_diagnosis(log.read_text(errors="replace"), folder.parent / "jars"))
     shutil.rmtree(cache)
     log.unlink()
 
@@ -88,7 +88,7 @@ def _fetch(folder: Path, java_home: Path, environment: Mapping[str, str], say: S
 def _ivy_jar() -> Path:
     found = sorted(spark.pyspark_folder().glob("jars/ivy-*.jar"))
     if not found:
-        raise SurroundingsError("pyspark is not installed whole (its Ivy jar is missing); remove .venv and run make again.")
+        raise UnavailableError("pyspark is not installed whole (its Ivy jar is missing); remove .venv and run make again.")
     return found[0]
 
 

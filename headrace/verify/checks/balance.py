@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from headrace.contract.verdicts import Verdict
-from headrace.errors import SurroundingsError, UnsupportedLoginError
+from headrace.errors import UnavailableError, UnsupportedLoginError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import OffsetRange
@@ -129,7 +129,7 @@ class Gaps:
         place = gaps[0].place
         try:
             removed = self._unexplained(gaps)
-            if removed:  # a leader that is new may not know yet how far its log is complete; once it tells the end, it does
+            if removed:  # a leader that is new may not know yet how far its log is complete; once it has reported the end, it does
                 self.kafka.end([place.topic], committed=False)
                 removed = self._unexplained(removed)
         except UnsupportedLoginError:
@@ -138,7 +138,7 @@ class Gaps:
             return []
         earliest = self.kafka.earliest([place.topic]).get(place) if removed else None
         if removed and (earliest is None or earliest > removed[0].from_offset):
-            raise SurroundingsError(f"{removed[0]} left Kafka while verify was reading it. Run verify again.")
+            raise UnavailableError(f"{removed[0]} left Kafka while verify was reading it. Run verify again.")
         return self.accepted.not_lost(removed)
 
     def _unexplained(self, gaps: list[OffsetRange]) -> list[OffsetRange]:

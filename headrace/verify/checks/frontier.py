@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, SurroundingsError
+from headrace.errors import LedgerError, UnavailableError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
@@ -65,7 +65,7 @@ class FrontierCheck:
         """Report what is lost, and count what waits.
 
         Raises:
-            SurroundingsError: A stream that is running decides what there is to say.
+            UnavailableError: A stream that is running decides what there is to say.
         """
         folder, identity, receipts = self.snapshot.folder, self.snapshot.identity, self.snapshot.receipts
         topics = self.topics.of(self._known_topics())
@@ -123,9 +123,9 @@ class FrontierCheck:
         return lost
 
     def _leave_it_to_the_stream(self, what: str) -> None:
-        """Raise `SurroundingsError`, since a stream decides what there is to say; where something else is red, the next run says it."""
+        """Raise `UnavailableError`, since a stream decides what there is to say; where something else is red, the next run says it."""
         if not self.findings.any:
-            raise SurroundingsError(f"{what}. Run verify again when it has ended.")
+            raise UnavailableError(f"{what}. Run verify again when it has ended.")
 
     def _waiting_since(self) -> datetime | None:
         """The longest that a record which committed readers could see can have waited: since the last complete stream, or the first, began."""

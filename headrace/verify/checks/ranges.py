@@ -20,7 +20,7 @@ RANGES = Invariant(
     advice=Advice(
         means="The chain of micro-batches has a hole or an overlap, or does not end where the checkpoint ends: records may be missing or doubled.",
         do="Put back the missing `micro_batch=…` folder, identity.json or checkpoint from a copy; entries must not be edited. "
-        "Without a copy, `headrace reset {pipeline}` starts anew from what Kafka still holds.",
+        "Without a copy, `headrace reset {pipeline}` starts again from what Kafka still holds.",
     ),
     is_restorable=True,
 )

@@ -88,7 +88,7 @@ def _check_place(
     if known is None or (claimed == landed == known and start <= known.lowest and known.highest < until):
         return
     if claimed != landed:
-        message = f"run {receipt.run}: its receipt says {_told(claimed)}, read back {_told(landed)}"
+        message = f"run {receipt.run}: its receipt says {_in_words(claimed)}, read back {_in_words(landed)}"
     else:
         message = (
             f"run {receipt.run} has records at offsets {known.lowest} to {known.highest}, published is what lies from {start} until {until}"
@@ -96,5 +96,5 @@ def _check_place(
     findings.add_range(RECEIPTS, message, OffsetRange(*place, known.lowest, known.highest + 1), receipt=receipt.run)
 
 
-def _told(extent: Extent | None) -> str:
+def _in_words(extent: Extent | None) -> str:
     return f"{extent.count:,} records, offsets {extent.lowest} to {extent.highest}" if extent else "nothing"

@@ -16,7 +16,7 @@ ROWS = Invariant(
     advice=Advice(
         means="A row in the files is not what the broker holds at that position.",
         do="If I8 is broken too, the file was altered: put back a copy. If not, the Spark app wrote something else than it read, "
-        "which is a bug: keep the folder as it is, and use `headrace reset {pipeline}` to write the records anew "
+        "which is a bug: keep the folder as it is, and use `headrace reset {pipeline}` to write the records again "
         "while Kafka still holds them.",
     ),
 )
@@ -33,7 +33,7 @@ def _differs(table: str, column: str) -> str:
     if column == "_headers":
         # The client on this side ends a name at its first NUL.
         published = f"list_transform({published}, lambda each: {{'key': split_part(each.key, chr(0), 1), 'value': each.value}})"
-        return f"expected._headers_told AND expected.{column} IS DISTINCT FROM {published}"
+        return f"expected._headers_known AND expected.{column} IS DISTINCT FROM {published}"
     return f"expected.{column} IS DISTINCT FROM {published}"
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.report.html import TaskState
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
@@ -73,7 +73,7 @@ class Try:
 def test_the_reason_is_the_exception_of_whatever_task() -> None:
     """A task of Headrace's ends with reason and way out; one of the user's own with any exception, whose type is a part of what it says."""
     with pytest.raises(AirflowFailException) as caught, plainly():
-        raise MistakeError("There is no connection kafka_default. Add it.")
+        raise UsageError("There is no connection kafka_default. Add it.")
     for error, reason in (
         (caught.value, "There is no connection kafka_default. Add it."),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, MistakeError
+from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, UsageError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
@@ -79,7 +79,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("error", "again"), [(BrokerError("no answer"), True), (LedgerError("out of balance"), False), (MistakeError("a typing error"), False)]
+    ("error", "again"), [(BrokerError("no answer"), True), (LedgerError("out of balance"), False), (UsageError("a typing error"), False)]
 )
 def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:  # noqa: FBT001, a column of the table above
     """The surroundings may recover; a red result and a mistake stay what they are."""
@@ -89,7 +89,7 @@ def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "again"), [(Exit.RED_STREAM, False), (Exit.USAGE, False), (Exit.SURROUNDINGS, True), (1, True), (-9, True), (137, True)]
+    ("code", "again"), [(Exit.RED_STREAM, False), (Exit.USAGE, False), (Exit.UNAVAILABLE, True), (1, True), (-9, True), (137, True)]
 )
 def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """A driver that was killed, found its surroundings amiss, or did not even start, can come to its end the next time."""
@@ -253,7 +253,7 @@ def test_nothing_can_be_hung_behind_the_last_task(way: str) -> None:
         def tell_everyone() -> None: ...
 
         before = group if way.startswith("group") else dag.get_task("outcome")
-        with pytest.raises(MistakeError, match=r"Hang it behind stream_to_parquet: `stream_to_parquet\(\.\.\.\) >> tell_everyone`"):
+        with pytest.raises(UsageError, match=r"Hang it behind stream_to_parquet: `stream_to_parquet\(\.\.\.\) >> tell_everyone`"):
             before >> tell_everyone() if way.endswith(">>") else tell_everyone() << before
 
 

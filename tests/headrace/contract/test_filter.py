@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.contract.filter import MAX_PARENTHESES, Filter
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from tests.headrace.contract.filters import FIELDS, MEMBERS
 
 
@@ -123,7 +123,7 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "message"), REFUSED.items())
 def test_refuses_by_name(text: str, message: str) -> None:
     """What is not on the allow-list is refused with a message that names it and, where there is one, the allowed form."""
-    with pytest.raises(MistakeError) as caught:
+    with pytest.raises(UsageError) as caught:
         Filter.parse(text, FIELDS)
     assert message in str(caught.value)
 
@@ -141,7 +141,7 @@ def test_refuses_by_name(text: str, message: str) -> None:
 )
 def test_an_operand_that_does_not_fit_is_pointed_at(text: str, message: str, pointed_at: str) -> None:
     """With its number, and a caret below it; of a long line only the part around it is shown."""
-    with pytest.raises(MistakeError, match=re.escape(message)) as caught:
+    with pytest.raises(UsageError, match=re.escape(message)) as caught:
         Filter.parse(text, FIELDS)
     _, line, caret = str(caught.value).splitlines()
     assert line[caret.index("^") :].startswith(pointed_at)
@@ -151,7 +151,7 @@ def test_an_operand_that_does_not_fit_is_pointed_at(text: str, message: str, poi
 def test_refuses_what_would_overflow_a_stack() -> None:
     """Parentheses have a limit; below it nothing happens."""
     assert Filter.parse("(" * MAX_PARENTHESES + "x" + ")" * MAX_PARENTHESES, FIELDS)
-    with pytest.raises(MistakeError, match="parentheses"):
+    with pytest.raises(UsageError, match="parentheses"):
         Filter.parse("(" * 100_000 + "x", FIELDS)
 
 
@@ -163,7 +163,7 @@ def test_refuses_or_takes_whatever_it_is_given(text: str) -> None:
     """A filter is taken or refused as a mistake; nothing else happens."""
     try:
         Filter.parse(text, FIELDS)
-    except MistakeError as error:
+    except UsageError as error:
         assert "(at character " in str(error)  # noqa: PT017 - both ends are fine
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import BrokerError, UnsupportedLoginError
 from headrace.kafka import batches
-from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, PassingError, RecordBatch, parse
+from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, RecordBatch, TransientError, parse
 from headrace.kafka.offsets import TopicPartition
 
 PLAIN = RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False)
@@ -252,7 +252,7 @@ def test_what_was_written_after_the_last_answer_is_found() -> None:
 
 def test_passing_errors_are_tried_again() -> None:
     """A leader moved, a connection broke."""
-    log = Log(plain(3), plan=[PassingError("no leader"), PassingError("closed")])
+    log = Log(plain(3), plan=[TransientError("no leader"), TransientError("closed")])
     assert len(list(reader(log).read(PLACE, 0))) == 3
 
 
@@ -261,7 +261,7 @@ def test_a_broker_that_does_not_answer_is_a_broker_error(monkeypatch: pytest.Mon
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     log = Log(plain(3))
-    monkeypatch.setattr(log, "fetch", _always(PassingError("connection refused")))
+    monkeypatch.setattr(log, "fetch", _always(TransientError("connection refused")))
     with pytest.raises(BrokerError, match=r"k:9092 could not be asked for 40 s: connection refused"):
         list(reader(log).read(PLACE, 0))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from headrace.errors import AccessError, BrokerError, MistakeError
+from headrace.errors import AccessError, BrokerError, UsageError
 from headrace.kafka import admin, connection, reader
 from headrace.kafka.client import Kafka
 from headrace.kafka.offsets import OffsetRange
@@ -61,7 +61,7 @@ def test_a_setting_that_the_client_does_not_know_is_told(monkeypatch: pytest.Mon
     """A slip of the pen in the connection, not something to be tried again."""
     cluster = Kafka({"bootstrap.servers": "localhost:9092", "sasl.usrname": "somebody"})
     monkeypatch.setattr(cluster, "_reach", lambda *_: None)
-    with pytest.raises(MistakeError, match=r'"sasl.usrname".*kafka_default'):
+    with pytest.raises(UsageError, match=r'"sasl.usrname".*kafka_default'):
         cluster.check_listeners()
 
 
@@ -92,7 +92,7 @@ def test_who_takes_long_with_a_block_is_not_the_broker(monkeypatch: pytest.Monke
     read = []
     for block in Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3)):
         read += block.offsets
-        clock[0] += 2 * connection.PATIENCE
+        clock[0] += 2 * connection.TIMEOUT
     assert read == [0, 1, 2]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.cli import pipelines
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, SurroundingsError, TopicDiffersError
+from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, TopicDiffersError, UnavailableError
 from headrace.kafka.cluster import TopicFacts
 from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
 from headrace.local import doctor
@@ -178,10 +178,10 @@ def test_check_refuses_a_disk_without_room(tmp_path: Path, check: Callable[[Ledg
     """As preflight does, though it writes nothing; doctor looks there, too."""
     one = Ledger.made(tmp_path, others(40), [10])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=499 << 20))
-    with pytest.raises(SurroundingsError, match=r"data/p has 499 MiB free; a run needs 500 MiB at least\. Make room, or set HEADRACE_DATA"):
+    with pytest.raises(UnavailableError, match=r"data/p has 499 MiB free; a run needs 500 MiB at least\. Make room, or set HEADRACE_DATA"):
         check(one)
     settings = Settings.from_environment({"HEADRACE_DATA": str(tmp_path / "nowhere" / "yet")})
-    with pytest.raises(SurroundingsError, match="yet has 499 MiB free"):
+    with pytest.raises(UnavailableError, match="yet has 499 MiB free"):
         doctor._data(settings)  # noqa: SLF001
 
 
@@ -206,7 +206,7 @@ def test_check_without_the_connection_says_so_and_is_no_error(
     """Airflow that can't be asked where Kafka is, is as good as no Kafka."""
 
     def unknown(_: object) -> dict[str, str]:
-        raise SurroundingsError("Airflow can't read the connection")
+        raise UnavailableError("Airflow can't read the connection")
 
     monkeypatch.setattr("headrace.local.connections.kafka_config", unknown)
     assert "Kafka     not checked: Airflow can't read the connection" in check(Ledger.made(tmp_path, others(40), [10]))

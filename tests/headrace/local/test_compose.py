@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import BrokerMetadata
 
-from headrace.errors import BrokerError, SurroundingsError
+from headrace.errors import BrokerError, UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local import compose
 from headrace.local.embedded import ports
@@ -36,14 +36,14 @@ def test_secrets_that_are_not_whole_are_told(env: Path) -> None:
     """Missing ones by name, then that others can read them, then that there are none."""
     whole = env.read_text()
     env.write_text(whole.replace("POSTGRES_PASSWORD=x=1\n", ""))
-    with pytest.raises(SurroundingsError, match="lacks POSTGRES_PASSWORD"):
+    with pytest.raises(UnavailableError, match="lacks POSTGRES_PASSWORD"):
         compose.check_env(SETTINGS)
     env.write_text(whole)
     env.chmod(0o640)
-    with pytest.raises(SurroundingsError, match="others can read"):
+    with pytest.raises(UnavailableError, match="others can read"):
         compose.check_env(SETTINGS)
     env.unlink()
-    with pytest.raises(SurroundingsError, match="make compose-up"):
+    with pytest.raises(UnavailableError, match="make compose-up"):
         compose.check_env(SETTINGS)
 
 
@@ -58,7 +58,7 @@ def configured(kafka: str) -> str:
 def test_an_image_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the version in its tag; whose image it is does not matter."""
     monkeypatch.setattr(compose, "docker", lambda *_: configured("apache/kafka:3.9.0"))
-    with pytest.raises(SurroundingsError, match=r"apache/kafka:3\.9\.0 is not kafka"):
+    with pytest.raises(UnavailableError, match=r"apache/kafka:3\.9\.0 is not kafka"):
         compose.check_versions(SETTINGS)
 
 
@@ -75,7 +75,7 @@ def test_an_image_of_another_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     """An image that was built before the lock changed holds other libraries."""
     kafka = f"apache/kafka:{compose.versions()['kafka']}"
     monkeypatch.setattr(compose, "docker", lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{'0' * 64}  lock\n")
-    with pytest.raises(SurroundingsError, match=r"built from another requirements\.lock"):
+    with pytest.raises(UnavailableError, match=r"built from another requirements\.lock"):
         compose.check_versions(SETTINGS)
 
 
@@ -93,7 +93,7 @@ def test_a_service_that_is_not_well_is_told(form: str, monkeypatch: pytest.Monke
     answers = containers(kafka="healthy", scheduler="unhealthy")
     said = json.dumps(answers) if form == "one list" else "\n".join(map(json.dumps, answers))
     monkeypatch.setattr(compose, "docker", lambda *_: said)
-    with pytest.raises(SurroundingsError, match=r"^scheduler is unhealthy; `docker compose logs"):
+    with pytest.raises(UnavailableError, match=r"^scheduler is unhealthy; `docker compose logs"):
         compose.check_services(SETTINGS)
 
 
@@ -101,12 +101,12 @@ def test_a_service_without_a_container_is_told(monkeypatch: pytest.MonkeyPatch) 
     """What runs may be well and still not all of it; none at all is another matter."""
     told = {"ps": "\n".join(map(json.dumps, containers(kafka="healthy"))), "config": "kafka\nscheduler\ntriggerer\n"}
     monkeypatch.setattr(compose, "docker", lambda *arguments: told[arguments[1]])
-    with pytest.raises(SurroundingsError, match="without a container: scheduler, triggerer"):
+    with pytest.raises(UnavailableError, match="without a container: scheduler, triggerer"):
         compose.check_services(SETTINGS)
     told["config"] = "kafka\n"
     assert compose.check_services(SETTINGS) == "1 are well"
     told["ps"] = ""
-    with pytest.raises(SurroundingsError, match=r"^not running"):
+    with pytest.raises(UnavailableError, match=r"^not running"):
         compose.check_services(SETTINGS)
 
 
@@ -134,7 +134,7 @@ def test_a_wrong_listener_for_the_host_is_told() -> None:
 def test_a_port_that_nothing_listens_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no matter of what is advertised."""
     monkeypatch.setattr(ports, "answers", lambda _: False)
-    with pytest.raises(SurroundingsError, match=f"nothing listens on {SETTINGS.bootstrap_servers}"):
+    with pytest.raises(UnavailableError, match=f"nothing listens on {SETTINGS.bootstrap_servers}"):
         compose.check_external(SETTINGS)
 
 
@@ -147,11 +147,11 @@ def test_a_wrong_listener_for_containers_is_told(monkeypatch: pytest.MonkeyPatch
         try:
             exec(arguments[-1], {})  # noqa: S102  as the container's Python would
         except SystemExit as end:
-            raise SurroundingsError(f"it says: {end}") from None
+            raise UnavailableError(f"it says: {end}") from None
         return ""
 
     monkeypatch.setattr(compose, "docker", inside)
-    with pytest.raises(SurroundingsError, match=r"^from within the service scheduler: it says: Kafka can't be reached at elsewhere:9092"):
+    with pytest.raises(UnavailableError, match=r"^from within the service scheduler: it says: Kafka can't be reached at elsewhere:9092"):
         compose.check_internal(SETTINGS)
 
 
@@ -175,5 +175,5 @@ def test_states(service: dict[str, object], told: str, well: bool) -> None:  # n
 def test_docker_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than an error of the shell's."""
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(SurroundingsError, match="Docker is not installed"):
+    with pytest.raises(UnavailableError, match="Docker is not installed"):
         compose.check_engine(SETTINGS)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.errors import MistakeError, SurroundingsError
+from headrace.errors import UnavailableError, UsageError
 from headrace.local import compose, connections
 from headrace.local.client import current
 from headrace.local.client.rest import Airflow
@@ -177,7 +177,7 @@ def test_an_api_that_does_not_answer_is_not_needed(api: Api, embedded: list[str]
     """Airflow's code reads the database itself."""
 
     def refuse(*_: object) -> None:
-        raise SurroundingsError("no answer")
+        raise UnavailableError("no answer")
 
     api.save(KAFKA, {"bootstrap.servers": "kafka.example.com:9092"})
     monkeypatch.setattr(Airflow, "connected", refuse)
@@ -187,10 +187,10 @@ def test_an_api_that_does_not_answer_is_not_needed(api: Api, embedded: list[str]
 
 def test_without_a_connection_the_command_fails_as_the_dags_do(api: Api, embedded: list[str]) -> None:
     """The embedded broker would be another Kafka than theirs."""
-    with pytest.raises(MistakeError, match="There is no connection kafka_default"):
+    with pytest.raises(UsageError, match="There is no connection kafka_default"):
         connections.kafka_config(SETTINGS)
     api.save(KAFKA, {})
-    with pytest.raises(MistakeError, match="kafka_default names no broker"):
+    with pytest.raises(UsageError, match="kafka_default names no broker"):
         connections.kafka_config(SETTINGS)
     assert embedded == []
 
@@ -224,7 +224,7 @@ def containers(api: Api, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         match arguments[4:]:
             case ["printenv", name]:
                 if name not in environment:
-                    raise SurroundingsError("exit code 1")
+                    raise UnavailableError("exit code 1")
                 return f"{environment[name]}\n"
             case ["python", "-m", "headrace.airflow.stored_connection", name]:
                 return f"a line of Airflow's\n{json.dumps(api.held.get(name))}\n"
@@ -267,7 +267,7 @@ def test_in_a_container_airflow_is_asked(servers: str | None, monkeypatch: pytes
         )
         assert connections.kafka_config(ASKED) == {"bootstrap.servers": servers, "sasl.password": "x"}
     else:  # not even migrated: nothing can be said of it
-        with pytest.raises(SurroundingsError, match=r"Airflow can't read the connection kafka_default \(OperationalError"):
+        with pytest.raises(UnavailableError, match=r"Airflow can't read the connection kafka_default \(OperationalError"):
             connections.kafka_config(ASKED)
 
 

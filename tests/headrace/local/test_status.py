@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from headrace.errors import BrokerError, SurroundingsError
+from headrace.errors import BrokerError, UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local import doctor, status
 from headrace.local.client.console import Say
@@ -22,7 +22,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a stack whose services all run; its broker is frozen."""
 
     def silent(one: Kafka) -> int:
-        raise BrokerError(f"Kafka did not answer within {one.patience:.0f} s")
+        raise BrokerError(f"Kafka did not answer within {one.timeout:.0f} s")
 
     states = [State(name, "RUNNING", 4711, NOW, tmp_path / f"{name}.log") for name in (stack.KAFKA, *airflow.SERVICES)]
     monkeypatch.setattr(Supervisor, "states", lambda _: states)
@@ -39,7 +39,7 @@ def test_a_frozen_broker_is_said_to_be_frozen(settings: Settings, tmp_path: Path
     shown = capsys.readouterr().out
     assert "kafka" in shown
     assert "no answer" in shown
-    frozen = f"did not answer within 3 s, though it listens: it is frozen or overloaded. Its log: {tmp_path}/kafka.log. If somebody stopped it, `kill -CONT 4711`"
+    frozen = f"did not answer within 3 s, though it listens: it is frozen or overloaded. Its log: {tmp_path}/kafka.log. If it was stopped, `kill -CONT 4711`"
     assert frozen in shown.replace("\n", " ")
-    with pytest.raises(SurroundingsError, match="did not answer within 3 s, though it listens"):
+    with pytest.raises(UnavailableError, match="did not answer within 3 s, though it listens"):
         doctor._services(settings)  # noqa: SLF001

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from headrace.report.html import MOST_ROWS, notice, render
+from headrace.report.html import MAX_ROWS, notice, render
 from headrace.verify.quarantined import Unusable
 from headrace.verify.result import Balance, InvariantState, Minute, Report, Sample, State, Totals, Undeclared
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
@@ -197,7 +197,7 @@ def test_long_tables_say_what_they_leave_out() -> None:
     """A table of a thousand partitions shows the first ones and names the rest; the total counts all."""
     row = report().balance[0]
     text = Page(render(report(balance=[row] * 1_000))).text
-    assert f"These are the first {MOST_ROWS} of 1,000 partitions" in text
+    assert f"These are the first {MAX_ROWS} of 1,000 partitions" in text
     assert "600,000 offsets" in text
 
 

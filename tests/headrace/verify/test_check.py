@@ -15,7 +15,7 @@ import pytest
 
 from headrace import documents, schemas
 from headrace.cli import pipelines
-from headrace.errors import LedgerError, RefusedError, SurroundingsError
+from headrace.errors import LedgerError, RefusedError, UnavailableError
 from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.guard import check_checkpoint, check_topics, joined
 from headrace.ledger.identity import read_identity
@@ -318,7 +318,7 @@ def test_kept_per_minute_that_can_not_be_written_can_be_tried_again(tmp_path: Pa
     one = make(tmp_path, 10, 20)
     assert one.verify() == {}
     next(one.folder.events.glob("micro_batch=0/*.parquet")).write_bytes(b"")
-    with pytest.raises(SurroundingsError, match="could not be written"):
+    with pytest.raises(UnavailableError, match="could not be written"):
         extend(one.folder, read_verified(one.folder))
 
 

@@ -452,5 +452,5 @@ def test_what_runs_out_on_this_machine_is_no_finding_about_the_data(
     monkeypatch.setattr(where, short)
     with pytest.raises(ResourceError, match=type(error).__name__):
         one.look()
-    assert ResourceError.exit_code == Exit.SURROUNDINGS
+    assert ResourceError.exit_code == Exit.UNAVAILABLE
     assert read_verified(one.folder).recheck == {}

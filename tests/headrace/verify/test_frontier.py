@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokerError, HiddenError, LedgerError, MistakeError, SurroundingsError, UnsupportedLoginError
+from headrace.errors import BrokerError, LedgerError, OpenTransactionError, UnavailableError, UnsupportedLoginError, UsageError
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import Offsets, TopicPartition
 from headrace.ledger.guard import check_starting
@@ -123,7 +123,7 @@ def test_a_start_in_the_future_is_refused(tmp_path: Path) -> None:
     """A stream would take today's records for those that were to be left out, or the other way round."""
     one = Ledger.made(tmp_path, others(30))
     one.pipeline.path.write_text(f'starting = "2999-01-01T00:00:00Z"\n{one.pipeline.path.read_text()}')
-    with pytest.raises(MistakeError, match="in the future"):
+    with pytest.raises(UsageError, match="in the future"):
         check_starting(type(one.pipeline).load(one.pipeline.path))
 
 
@@ -143,7 +143,7 @@ def test_a_loss_is_not_said_while_a_stream_may_have_read_it(tmp_path: Path) -> N
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}
     one.kafka.first = 12
-    with one.folder.locked("the stream of run x"), pytest.raises(SurroundingsError, match="a stream is running that may have read it"):
+    with one.folder.locked("the stream of run x"), pytest.raises(UnavailableError, match="a stream is running that may have read it"):
         one.look()
     assert "I9" in one.verify()
 
@@ -155,7 +155,7 @@ def test_a_first_stream_that_published_nothing_is_red(tmp_path: Path) -> None:
     outcome = wording.outcome(one.look())
     assert outcome.sentence.startswith("Red: nothing was published, up to 30 records wait in Kafka")
     assert outcome.sentence.endswith("and the last stream (scheduled__1) did not finish")
-    with one.folder.locked("a stream"), pytest.raises(SurroundingsError, match="running its first micro-batch"):
+    with one.folder.locked("a stream"), pytest.raises(UnavailableError, match="running its first micro-batch"):
         one.look()
 
 
@@ -385,7 +385,7 @@ def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(tmp_path: 
     """It was described, and gone when its offsets were asked for."""
     one = Ledger.made(tmp_path, others(40), [10])
     monkeypatch.setattr(type(one.kafka), "end", lambda *_, **__: Offsets())
-    with pytest.raises(SurroundingsError, match="Topic t was deleted while it was looked at"):
+    with pytest.raises(UnavailableError, match="Topic t was deleted while it was looked at"):
         one.look()
 
 
@@ -417,7 +417,7 @@ def test_a_transaction_whose_beginning_has_left_kafka_hides_the_next_offset(tmp_
     one = Ledger.made(tmp_path, others(40), [20])
     one.kafka.first, one.kafka.hidden_from = 20, 18
     assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], moves=True)) == {}
-    with pytest.raises(HiddenError, match="committed readers see the partition up to 18 only"):
+    with pytest.raises(OpenTransactionError, match="committed readers see the partition up to 18 only"):
         open_ledger(one.folder, one.pipeline, one.kafka)
     one.kafka.hidden_from = None
     open_ledger(one.folder, one.pipeline, one.kafka)

@@ -255,7 +255,7 @@ def reported(one: Ledger, offsets: int) -> tuple[dict[str, Any], int]:
         patch.setattr(groups, "GROUP_OFFSETS", offsets)
         verification = one.verification(everything(one.folder))
         passed: list[int] = []
-        verification.tell = passed.append
+        verification.on_progress = passed.append
         try:
             report = verification.run("a test")
         except Exception as error:  # noqa: BLE001 whatever it is, it must be the same

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokenInvariantError, HiddenError, LedgerError, MistakeError, OutdatedError, RefusedError
+from headrace.errors import BrokenInvariantError, LedgerError, OpenTransactionError, OutdatedError, RefusedError, UsageError
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
@@ -256,12 +256,12 @@ def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> 
         start=Offsets.nested({"t": {0: 20}}),
     )
     documents.write(one.folder.receipt("x"), receipt)
-    with pytest.raises(MistakeError, match="not complete yet"):
+    with pytest.raises(UsageError, match="not complete yet"):
         of_run(one.folder, "x")
     documents.write(
         one.folder.receipt("x"), msgspec.structs.replace(receipt, state=ReceiptState.COMPLETE, completed_at=MOMENT, digest="0" * 32)
     )
-    with pytest.raises(MistakeError, match="waits for a stream"):
+    with pytest.raises(UsageError, match="waits for a stream"):
         of_run(one.folder, "x")
     assert one.verify() == {}
 
@@ -272,7 +272,7 @@ def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(tmp_path: Pat
     one = Ledger.made(tmp_path, [*others(10), *batch("run", 10)], [10])
     one.receipt("run", 10, 19)
     one.kafka.hidden_from = hidden_from
-    with pytest.raises(HiddenError, match="still open at offset 10" if hidden_from else "it has ended"):
+    with pytest.raises(OpenTransactionError, match="still open at offset 10" if hidden_from else "it has ended"):
         check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
 
 

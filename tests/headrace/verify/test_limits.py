@@ -9,7 +9,7 @@ import pytest
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.durations import seconds
-from headrace.errors import MistakeError, PipelineFileError
+from headrace.errors import PipelineFileError, UsageError
 from headrace.ledger.entries import Entry, entry_path
 from headrace.ledger.progress import Streamed, read_verified
 from headrace.preflight import check_file, longest_interval
@@ -142,7 +142,7 @@ def test_a_lag_that_a_healthy_pipeline_would_pass_is_refused(tmp_path: Path) -> 
     text = Ledger.made(tmp_path, others(30)).pipeline.path.read_text()
     path = tmp_path / "p.toml"
     path.write_text(f'schedule = "0 * * * *"\n{text}\n[limits]\nlag = "1 hour"\n')
-    with pytest.raises(MistakeError, match="up to 1 hour pass between two runs"):
+    with pytest.raises(UsageError, match="up to 1 hour pass between two runs"):
         check_file(Pipeline.load(path))
     path.write_text(f'schedule = "0 * * * *"\n{text}\n[limits]\nlag = "61 minutes"\n')
     check_file(Pipeline.load(path))

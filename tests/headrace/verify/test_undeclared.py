@@ -60,7 +60,7 @@ def test_any_number_of_names_of_any_length_is_bounded() -> None:
     """Names that are data, such as those of a map by customer, do not fill a report."""
     found = judged([record(**{f"customer {number}": 1 for number in range(at, at + 3_000)}) for at in range(0, 9_000, 3_000)])
     assert found is not None
-    assert len(found.fields) == undeclared.MOST_NAMES
+    assert len(found.fields) == undeclared.MAX_NAMES
     assert found.more
     long = judged([record(**{"x" * 20_000: 1})])
     assert long is not None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.errors import HiddenError
+from headrace.errors import OpenTransactionError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import verified_receipts
 from headrace.ledger.entries import newest_link
@@ -237,7 +237,7 @@ def test_receipts_whose_records_are_no_longer_published_are_taken_back(tmp_path:
     assert [receipt.run for receipt in completed_receipts(one.folder)] == ["b"]
     assert list(verified_receipts.journaled(one.folder)) == ["a"]
     assert one.verify(one.everything) == {}, "b waits"
-    with pytest.raises(HiddenError, match="only those before 10 are published"):
+    with pytest.raises(OpenTransactionError, match="only those before 10 are published"):
         check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
     one.publish(1, 10, 20)
     documents.write(one.folder.streamed, one.streamed)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from headrace import documents
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.ledger.folder import Folder
 from headrace.local import compose
 from headrace.local.client import demo
@@ -201,7 +201,7 @@ def test_a_dag_that_was_switched_off_stays_off(play: Any) -> None:
     """Its schedule would send batches again; whoever switched it off is to say so."""
     airflow = FakeAirflow([verify_run("first", 2)])
     airflow.switched_off = ["tiny_ingest"]
-    with pytest.raises(MistakeError, match=r"tiny_ingest was switched off in Airflow, and stays off\. `headrace run tiny --unpause`"):
+    with pytest.raises(UsageError, match=r"tiny_ingest was switched off in Airflow, and stays off\. `headrace run tiny --unpause`"):
         play(airflow, {})
     assert (airflow.unpaused, airflow.triggered) == ([], "")
 
@@ -293,10 +293,10 @@ def test_the_last_task_is_shown_if_nothing_else_failed(play: Any) -> None:
 def test_a_dag_file_with_an_error_is_shown(play: Any) -> None:
     """It is not waited until it is mended."""
     later = datetime.now(UTC) + timedelta(hours=1)
-    with pytest.raises(MistakeError, match=r"Traceback(.|\n)*No module named"):
+    with pytest.raises(UsageError, match=r"Traceback(.|\n)*No module named"):
         play(FakeAirflow([], errors=[FileError("tiny.py", "Traceback\nModuleNotFoundError: No module named 'x'", later)]), {})
-    with pytest.raises(MistakeError) as caught:
-        play(FakeAirflow([], errors=[FileError("tiny.py", "Traceback\nheadrace.errors.MistakeError: all of\nthis", later)]), {})
+    with pytest.raises(UsageError) as caught:
+        play(FakeAirflow([], errors=[FileError("tiny.py", "Traceback\nheadrace.errors.UsageError: all of\nthis", later)]), {})
     assert str(caught.value).endswith("tiny.py:\nall of\nthis")
 
 
@@ -309,12 +309,12 @@ def test_an_error_from_before_the_files_last_change_is_waited_out(play: Any) -> 
 
 def test_a_pipeline_that_does_not_exist_is_a_mistake_that_names_those_that_do(settings: Settings) -> None:
     """Before anything is started."""
-    with pytest.raises(MistakeError, match=r"Pipelines in .*: tiny"):
+    with pytest.raises(UsageError, match=r"Pipelines in .*: tiny"):
         demo.require_pipeline(settings, "tinny")
 
 
 def test_a_pipeline_without_a_demo_section_has_no_demo(settings: Settings) -> None:
     """Its records come from elsewhere."""
     (settings.dags / "tiny.toml").write_text("")
-    with pytest.raises(MistakeError, match=r"no \[demo\] section"):
+    with pytest.raises(UsageError, match=r"no \[demo\] section"):
         demo.require_pipeline(settings, "tiny")

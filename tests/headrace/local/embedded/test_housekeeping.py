@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import MistakeError
+from headrace.errors import UsageError
 from headrace.local.embedded import housekeeping
 from headrace.local.embedded.airflow import environment
 from headrace.local.embedded.housekeeping import remove_files, tidy
@@ -120,7 +120,7 @@ def test_a_round_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", ["30", "0 days", "a month", "23 hours"])
 def test_a_setting_that_is_no_duration_or_too_short_is_a_mistake(text: str) -> None:
     """`up` says so, and not a log that nobody reads. A run with all of its tries can take a day."""
-    with pytest.raises(MistakeError, match=KEEP_RUNS):
+    with pytest.raises(UsageError, match=KEEP_RUNS):
         Settings.from_environment({KEEP_RUNS: text})
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from headrace.errors import SurroundingsError
+from headrace.errors import UnavailableError
 from headrace.local.embedded import ports
 from headrace.local.embedded.layout import MARK
 from headrace.local.embedded.ports import Port
@@ -19,7 +19,7 @@ def test_every_taken_port_is_named_with_its_holder_and_the_way_out(monkeypatch: 
     monkeypatch.setattr(psutil, "net_connections", lambda _: [listening, another])
     marks = {42: {}, 43: {MARK: "/other/.headrace/services"}}
     monkeypatch.setattr(psutil, "Process", lambda pid: SimpleNamespace(pid=pid, name=lambda: "java", environ=lambda: marks[pid]))
-    with pytest.raises(SurroundingsError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         ports.require_free(
             [
                 Port(9092, "Kafka", "K"),

@@ -33,7 +33,7 @@ def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     deep.mkdir()
     supervisor = Supervisor(deep)
     path = supervisor._make_socket_path()  # noqa: SLF001
-    assert len(path) < services.LONGEST_SOCKET
+    assert len(path) < services.MAX_SOCKET
     assert (deep / "socket").read_text() == path
     supervisor._forget_socket()  # noqa: SLF001
     assert not Path(path).parent.exists()

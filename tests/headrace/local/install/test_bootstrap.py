@@ -59,4 +59,4 @@ def test_its_exit_codes_are_those_of_the_command() -> None:
     """It runs before `headrace.errors` may be imported."""
     from headrace.errors import Exit  # noqa: PLC0415
 
-    assert (bootstrap.SURROUNDINGS, bootstrap.INTERRUPTED) == (Exit.SURROUNDINGS, Exit.INTERRUPTED)
+    assert (bootstrap.UNAVAILABLE, bootstrap.INTERRUPTED) == (Exit.UNAVAILABLE, Exit.INTERRUPTED)
