@@ -30,7 +30,10 @@ from headrace.airflow.tasks import DAG_DEFAULTS
     params=repair_params(__file__),
     doc_md=__doc__,
     tags=["headrace"],
-    **{**DAG_DEFAULTS, "max_active_runs": 16},  # a question that waits for its answer keeps no other pipeline waiting
+    **{
+        **DAG_DEFAULTS,
+        "max_active_runs": 16,
+    },  # a question that waits for its answer keeps no other pipeline waiting
 )
 def repair() -> None:
     """What would be done, the question, and then what was agreed to."""

@@ -37,11 +37,17 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable
     newest = newest_link(folder)
     with folder.locked("the list of what can't be proven"):
         roll_back(folder, newest)  # if the ledger was put back from a copy, it decides what is proven
-    verification = Verification(folder, pipeline, kafka, since_verified(folder), stored_verified(folder).number)
+    verification = Verification(
+        folder, pipeline, kafka, since_verified(folder), stored_verified(folder).number
+    )
     report = verification.run("accept")
     if report.recheck.everything:
         doubts = next(
-            each for wanted in ("I5", "I6") for invariant in report.invariants if invariant.id == wanted for each in invariant.findings
+            each
+            for wanted in ("I5", "I6")
+            for invariant in report.invariants
+            if invariant.id == wanted
+            for each in invariant.findings
         )
         raise RefusedError(
             f"Nothing can be accepted while this is so: {doubts.message}. `headrace verify {pipeline.name}` says what to do."
@@ -49,7 +55,9 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable
     own = {topic.name for topic in pipeline.topics}
     lost = _joined(each for each in verification.lost if each.topic in own)
     unproven = [left for each in _joined(verification.unproven) for left in without(each, lost)]
-    return Unprovable(pipeline=pipeline.name, after=newest.sha256 if newest else None, lost=lost, unproven=unproven)
+    return Unprovable(
+        pipeline=pipeline.name, after=newest.sha256 if newest else None, lost=lost, unproven=unproven
+    )
 
 
 def explain(listed: Unprovable) -> Iterator[str]:
@@ -63,23 +71,41 @@ def explain(listed: Unprovable) -> Iterator[str]:
 
 
 def accept(
-    folder: Folder, pipeline: Pipeline, kafka: Cluster, listed: Unprovable, *, by: str, reason: str, run: str, shown: str | None = None
+    folder: Folder,
+    pipeline: Pipeline,
+    kafka: Cluster,
+    listed: Unprovable,
+    *,
+    by: str,
+    reason: str,
+    run: str,
+    shown: str | None = None,
 ) -> Entry:
     """Accept just what is listed; see `headrace.ledger.accept.accept`.
 
     Raises `RefusedError` if something of it can be proven by now, or belongs to another ledger.
     """
     newest = newest_link(folder)
-    if shown and newest and newest.entry.run == run and newest.entry.accepted and newest.entry.accepted.shown == shown:
+    if (
+        shown
+        and newest
+        and newest.entry.run == run
+        and newest.entry.accepted
+        and newest.entry.accepted.shown == shown
+    ):
         return newest.entry  # an earlier try of the task, which was killed before it could say so
     by, reason = _plain(by), _plain(reason)
     has_moved = listed.after != (newest.sha256 if newest else None)
     if has_moved:
         now = unprovable(folder, pipeline, kafka)
         if not now.covers(listed):
-            raise RefusedError("Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list.")
+            raise RefusedError(
+                "Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list."
+            )
         listed = msgspec.structs.replace(listed, after=now.after)
-    topics = {topic: facts.id for topic, facts in kafka.describe([each.name for each in pipeline.topics]).items()}
+    topics = {
+        topic: facts.id for topic, facts in kafka.describe([each.name for each in pipeline.topics]).items()
+    }
     with folder.locked(f"the acceptance by {by}"):
         return accepting.accept(folder, pipeline, listed, topics, by=by, reason=reason, run=run, shown=shown)
 

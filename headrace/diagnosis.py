@@ -97,7 +97,9 @@ def diagnose(text: str, kafka: str = "Kafka") -> str | None:
     return next((means for known in KNOWN if (means := known.explain(text, kafka))), None)
 
 
-def of_system(error: OSError | MemoryError, place: str = "a file in the data folder or the state folder") -> UnavailableError | None:
+def of_system(
+    error: OSError | MemoryError, place: str = "a file in the data folder or the state folder"
+) -> UnavailableError | None:
     """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's.
 
     place  what to call a file that the error does not name
@@ -111,7 +113,9 @@ def of_system(error: OSError | MemoryError, place: str = "a file in the data fol
                 f"The disk is full: {where} could not be written. Make room, or name folders elsewhere in HEADRACE_HOME and HEADRACE_DATA."
             )
         case errno.EMFILE | errno.ENFILE | errno.ENOMEM:
-            return ResourceError(f"{where} can't be opened: {error.strerror}. Stop something else, or raise the limit (`ulimit -n`).")
+            return ResourceError(
+                f"{where} can't be opened: {error.strerror}. Stop something else, or raise the limit (`ulimit -n`)."
+            )
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return UnwritableError(
                 f"{where} cannot be written ({error.strerror}). Change its owner, or name a folder of yours in HEADRACE_HOME and HEADRACE_DATA."

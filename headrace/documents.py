@@ -48,7 +48,9 @@ DocumentT = TypeVar("DocumentT", bound=Document)
 def write(path: Path, document: Document) -> None:
     """Replace `path` by the document, as a whole."""
     data = msgspec.json.format(encode(document), indent=1)
-    msgspec.json.decode(data, type=type(document), dec_hook=decode_other)  # structs don't validate when they are made
+    msgspec.json.decode(
+        data, type=type(document), dec_hook=decode_other
+    )  # structs don't validate when they are made
     replace(path, data)
 
 
@@ -109,7 +111,9 @@ def decode(path: Path, data: bytes, kind: type[DocumentT]) -> DocumentT:
                 f"{path} has schema {version}, written by an earlier version of Headrace; this one can't read it. Keep using that version, "
                 "or start over from what Kafka still holds: `headrace reset PIPELINE` moves the pipeline's folder aside."
             ) from error
-        raise LedgerError(f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy.") from error
+        raise LedgerError(
+            f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy."
+        ) from error
 
 
 def _written_version(kind: type[Document]) -> int:

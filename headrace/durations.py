@@ -5,7 +5,9 @@ import re
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 """Units of a duration, in seconds; each may have an s at its end."""
 
-_DURATION = re.compile(rf"(?P<number>[0-9]{{1,9}}(?:[.][0-9]{{1,9}})?) *(?P<unit>{'|'.join(UNITS)})s?", re.ASCII)
+_DURATION = re.compile(
+    rf"(?P<number>[0-9]{{1,9}}(?:[.][0-9]{{1,9}})?) *(?P<unit>{'|'.join(UNITS)})s?", re.ASCII
+)
 
 
 def seconds(text: str) -> float | None:
@@ -16,5 +18,9 @@ def seconds(text: str) -> float | None:
 
 def written(length: float) -> str:
     """A duration as a file would have it: in the largest unit in which it is a whole number."""
-    unit, one = max(((unit, one) for unit, one in UNITS.items() if length % one == 0), key=lambda each: each[1], default=("second", 1))
+    unit, one = max(
+        ((unit, one) for unit, one in UNITS.items() if length % one == 0),
+        key=lambda each: each[1],
+        default=("second", 1),
+    )
     return f"{length / one:g} {unit}{'s' * (length != one)}"

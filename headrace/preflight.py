@@ -21,7 +21,9 @@ from headrace.ledger.identity import read_identity
 FOUR_YEARS = 4 * 365 + 1
 """In days."""
 LEAST_FREE_BYTES = 500 << 20
-ANOTHER_DISK = "set HEADRACE_DATA to a folder on another disk and start the stack again; it holds all pipelines."
+ANOTHER_DISK = (
+    "set HEADRACE_DATA to a folder on another disk and start the stack again; it holds all pipelines."
+)
 _CORE = re.compile(r"spark-core_2\.13-(?P<spark>\d[\w.]*)\.jar")
 _CONNECTOR = re.compile(r"spark-sql-kafka-0-10_2\.13-(?P<spark>\d[\w.]*)\.jar")
 
@@ -59,19 +61,28 @@ def longest_interval(schedule: str) -> float:
     minutes, hours, days, months, weekdays = (set(values) for values in croniter.expand(schedule)[0][:5])
     every = {"*"}
     ticks = sorted(
-        60 * hour + minute for hour in (range(24) if hours == every else hours) for minute in (range(60) if minutes == every else minutes)
+        60 * hour + minute
+        for hour in (range(24) if hours == every else hours)
+        for minute in (range(60) if minutes == every else minutes)
     )
 
     def matches(day: date) -> bool:
         of_month, of_week = day.day in days, day.isoweekday() % 7 in weekdays
         if every not in (days, weekdays):
-            return (of_month or of_week) and (months == every or day.month in months)  # cron's rule where both are given
-        return (days == every or of_month) and (weekdays == every or of_week) and (months == every or day.month in months)
+            return (of_month or of_week) and (
+                months == every or day.month in months
+            )  # cron's rule where both are given
+        return (
+            (days == every or of_month)
+            and (weekdays == every or of_week)
+            and (months == every or day.month in months)
+        )
 
     found = [number for number in range(FOUR_YEARS) if matches(date(2024, 1, 1) + timedelta(days=number))]
     within = [after - before for before, after in pairwise(ticks)]
     between = [
-        (after - before) * 1440 + ticks[0] - ticks[-1] for before, after in pairwise([*found, *[each + FOUR_YEARS for each in found[:1]]])
+        (after - before) * 1440 + ticks[0] - ticks[-1]
+        for before, after in pairwise([*found, *[each + FOUR_YEARS for each in found[:1]]])
     ]
     return 60.0 * max([*within, *between], default=float("inf"))
 

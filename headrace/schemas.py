@@ -41,7 +41,11 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Write or check; returns the exit code."""
-    stale = [name for name, text in schemas().items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
+    stale = [
+        name
+        for name, text in schemas().items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text
+    ]
     if "--check" in arguments:
         if stale:
             sys.stderr.write(f"docs/schemas is not up to date ({', '.join(stale)}): run `make docs`.\n")

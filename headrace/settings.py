@@ -84,7 +84,11 @@ class Settings:
         """How the environment says to reach Kafka, in librdkafka's words. Raises `UsageError` if what says so can't be used."""
         if self.kafka:
             return read_kafka_config(self.kafka)
-        return _of_connection(self.connection) if self.connection else {"bootstrap.servers": self.bootstrap_servers}
+        return (
+            _of_connection(self.connection)
+            if self.connection
+            else {"bootstrap.servers": self.bootstrap_servers}
+        )
 
     @property
     def ui_url(self) -> str:
@@ -93,7 +97,11 @@ class Settings:
 
     def make(self, target: str) -> str:
         """How to type a make command that is about this stack: with the state folder in front where it is not the usual one."""
-        return f"make {target}" if self.home == HOME else f"HEADRACE_HOME={shlex.quote(str(self.home))} make {target}"
+        return (
+            f"make {target}"
+            if self.home == HOME
+            else f"HEADRACE_HOME={shlex.quote(str(self.home))} make {target}"
+        )
 
 
 def read_kafka_config(path: Path) -> dict[str, str]:
@@ -103,14 +111,18 @@ def read_kafka_config(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} can't be read as JSON: {error}.") from error
     if not isinstance(config, dict) or not config.get("bootstrap.servers"):
-        raise UsageError(f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.')
+        raise UsageError(
+            f'{path} must hold an object with Kafka settings, such as {{"bootstrap.servers": "host:port"}}.'
+        )
     return {str(key): str(value) for key, value in config.items()}
 
 
 def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:
     """The librdkafka settings in a connection's extra. Raises `UsageError` if there are none."""
     if not extra.get("bootstrap.servers"):
-        raise UsageError(f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.')
+        raise UsageError(
+            f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.'
+        )
     return {key: str(value) for key, value in extra.items()}
 
 
@@ -124,7 +136,10 @@ def _of_connection(text: str) -> dict[str, str]:
     try:
         extra = json.loads(text)["extra"]
         config = json.loads(extra) if isinstance(extra, str) else extra
-        return {"bootstrap.servers": config["bootstrap.servers"], **{key: str(value) for key, value in config.items()}}
+        return {
+            "bootstrap.servers": config["bootstrap.servers"],
+            **{key: str(value) for key, value in config.items()},
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(
             f'{CONNECTION} must be JSON with Kafka\'s settings in its extra: {{"extra": {{"bootstrap.servers": "host:port"}}}}.'
@@ -135,7 +150,9 @@ def _duration(environment: Mapping[str, str], name: str) -> float:
     """At least a day: what is removed must not be a run's that goes on, and a run with all of its tries can take that long."""
     found = seconds(text := environment.get(name) or _KEPT)
     if found is None or found < UNITS["day"]:
-        raise UsageError(f"{name} is {text!r}; it must be a number and a unit, such as '30 days', and at least '1 day'.")
+        raise UsageError(
+            f"{name} is {text!r}; it must be a number and a unit, such as '30 days', and at least '1 day'."
+        )
     return found
 
 

@@ -17,8 +17,42 @@ JOINERS = frozenset("\u200c\u200d")
 """Format characters that words and emoji need."""
 
 CONTROLS = (
-    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI"),
-    *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
+    *(
+        "NUL",
+        "SOH",
+        "STX",
+        "ETX",
+        "EOT",
+        "ENQ",
+        "ACK",
+        "BEL",
+        "BS",
+        "TAB",
+        "LF",
+        "VT",
+        "FF",
+        "CR",
+        "SO",
+        "SI",
+    ),
+    *(
+        "DLE",
+        "DC1",
+        "DC2",
+        "DC3",
+        "DC4",
+        "NAK",
+        "SYN",
+        "ETB",
+        "CAN",
+        "EM",
+        "SUB",
+        "ESC",
+        "FS",
+        "GS",
+        "RS",
+        "US",
+    ),
 )
 """Names of the ASCII control characters, by code."""
 
@@ -34,7 +68,11 @@ def visible(text: str) -> str:
     A newline becomes `⟨LF⟩`, a right-to-left override `⟨U+202E⟩`: such a value can neither break a line, nor reorder what
     stands beside it, nor send a code to a terminal.
     """
-    return "".join(_visible(character) for character in text) if not (text.isascii() and text.isprintable()) else text
+    return (
+        "".join(_visible(character) for character in text)
+        if not (text.isascii() and text.isprintable())
+        else text
+    )
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
@@ -57,7 +95,13 @@ LINE = 100
 def in_lines(text: str) -> str:
     """The text in lines that are not too long; a line that is indented stays so."""
     return "\n".join(
-        textwrap.fill(line, LINE, subsequent_indent=line[: len(line) - len(line.lstrip())], break_long_words=False, break_on_hyphens=False)
+        textwrap.fill(
+            line,
+            LINE,
+            subsequent_indent=line[: len(line) - len(line.lstrip())],
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         for line in text.splitlines()
     )
 

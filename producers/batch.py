@@ -20,7 +20,17 @@ from headrace.kafka.client import Kafka
 from headrace.kafka.connection import UNANSWERED
 from headrace.kafka.offsets import Extent, Offsets, TopicPartition, between
 from headrace.ledger.folder import Folder
-from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix, receipt_of, sequence_of
+from headrace.ledger.receipts import (
+    DIGEST_MODULUS,
+    Landing,
+    Receipt,
+    ReceiptState,
+    fingerprint,
+    key,
+    key_prefix,
+    receipt_of,
+    sequence_of,
+)
 from headrace.ledger.verified_receipts import has_expired
 from producers.samples import payload
 
@@ -63,7 +73,9 @@ class Acknowledgements:
         """Delivery report of one record."""
         offset = message.offset()
         if error is None and offset is None:
-            self.refusals[f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"] += 1
+            self.refusals[
+                f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"
+            ] += 1
         elif error is None:
             self.landed(TopicPartition(message.topic() or "", message.partition() or 0), offset)
         elif error.code() in UNANSWERED:
@@ -92,7 +104,16 @@ def produce_batch(
     if pipeline.demo is None:
         raise UsageError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
     with folder.locked(f"the producer of run {run}", lock=Folder.PRODUCER_LOCK, timeout=LOCK_TIMEOUT):
-        return _produce(pipeline, pipeline.demo, folder, Kafka(kafka), run, records=records, malformed=malformed, seed=seed)
+        return _produce(
+            pipeline,
+            pipeline.demo,
+            folder,
+            Kafka(kafka),
+            run,
+            records=records,
+            malformed=malformed,
+            seed=seed,
+        )
 
 
 def _produce(
@@ -132,7 +153,9 @@ def _produce(
         )
         documents.write(path, receipt)
 
-    digest += send(pipeline, demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed)
+    digest += send(
+        pipeline, demo, receipt, Producer({**cluster.config, **SETTINGS}), acknowledgements, landed
+    )
     if acknowledgements.count != receipt.records:
         raise _undelivered(receipt, acknowledgements, cluster.servers)
     receipt = msgspec.structs.replace(
@@ -146,7 +169,9 @@ def _produce(
     return receipt
 
 
-def read_back(kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledgements: Acknowledgements) -> tuple[bytearray, int]:
+def read_back(
+    kafka: Kafka, receipt: Receipt, topics: Iterable[str], acknowledgements: Acknowledgements
+) -> tuple[bytearray, int]:
     """Which records of an open receipt landed (1 at their sequence number), and their part of the digest.
 
     topics  of the pipeline now: one that joined since the batch was begun may hold records of an earlier try
@@ -190,7 +215,12 @@ def _ends(kafka: Kafka, topics: Iterable[str]) -> Offsets:
 
 
 def send(
-    pipeline: Pipeline, demo: Demo, receipt: Receipt, producer: Producer, acknowledgements: Acknowledgements, landed: bytearray | None
+    pipeline: Pipeline,
+    demo: Demo,
+    receipt: Receipt,
+    producer: Producer,
+    acknowledgements: Acknowledgements,
+    landed: bytearray | None,
 ) -> int:
     """Send every record of the batch that has not landed; returns their part of the digest."""
     prefix = key_prefix(receipt.pipeline, receipt.run)
@@ -199,7 +229,9 @@ def send(
         if landed and landed[sequence]:
             continue
         record_key = key(prefix, sequence)
-        value = payload(pipeline, demo, receipt.seed, sequence, receipt.malformed, large=sequence == receipt.records // 2)
+        value = payload(
+            pipeline, demo, receipt.seed, sequence, receipt.malformed, large=sequence == receipt.records // 2
+        )
         digest += fingerprint(record_key, value)
         topic = pipeline.topics[sequence % len(pipeline.topics)].name
         while True:
@@ -209,7 +241,9 @@ def send(
             except BufferError:
                 producer.poll(0.1)
             except KafkaException as error:
-                raise DeliveryError(f"{topic}: record {sequence} of run {receipt.run} was not taken: {error.args[0].str()}") from error
+                raise DeliveryError(
+                    f"{topic}: record {sequence} of run {receipt.run} was not taken: {error.args[0].str()}"
+                ) from error
         if sequence % POLL_EVERY == 0:
             producer.poll(0)
             if acknowledgements.refusals:
@@ -218,10 +252,19 @@ def send(
     return digest
 
 
-def _undelivered(receipt: Receipt, acknowledgements: Acknowledgements, servers: str) -> BrokerError | DeliveryError:
-    reasons = "; ".join(f"{count:,} × {reason}" for reason, count in acknowledgements.refusals.most_common(5)) or "no delivery report came"
+def _undelivered(
+    receipt: Receipt, acknowledgements: Acknowledgements, servers: str
+) -> BrokerError | DeliveryError:
+    reasons = (
+        "; ".join(f"{count:,} × {reason}" for reason, count in acknowledgements.refusals.most_common(5))
+        or "no delivery report came"
+    )
     message = f"Run {receipt.run}: {acknowledgements.count:,} of {receipt.records:,} records were acknowledged. {reasons}."
     if acknowledgements.terminal or acknowledgements.count > receipt.records:
         return DeliveryError(message)
-    silence = f"Kafka at {servers} did not answer within {acknowledgements.waited:.0f} s. " if acknowledgements.waited else ""
+    silence = (
+        f"Kafka at {servers} did not answer within {acknowledgements.waited:.0f} s. "
+        if acknowledgements.waited
+        else ""
+    )
     return BrokerError(f"{silence}{message} Another try sends the rest.")

@@ -36,7 +36,9 @@ def produce_continuously(
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() in UNANSWERED:
-            raise BrokerError(f"{message.topic()}: Kafka at {cluster.servers} did not answer within {message.latency() or 0.0:.0f} s.")
+            raise BrokerError(
+                f"{message.topic()}: Kafka at {cluster.servers} did not answer within {message.latency() or 0.0:.0f} s."
+            )
         if error is not None:
             raise BrokerError(f"{message.topic()}: a record was not taken: {error.str()}")
         told.append(

@@ -11,7 +11,9 @@ LARGE_BYTES = 900_000
 _SHARE_UNIT = 1 << 64
 
 
-def payload(pipeline: Pipeline, demo: Demo, seed: int, sequence: int, malformed: float = 0.0, *, large: bool = False) -> bytes | None:
+def payload(
+    pipeline: Pipeline, demo: Demo, seed: int, sequence: int, malformed: float = 0.0, *, large: bool = False
+) -> bytes | None:
     """The value of one record, malformed with probability `malformed`; a large one is always valid."""
     own = of_samples(pipeline.format)
     draw = hashlib.blake2b(f"{seed}:{sequence}".encode(), digest_size=24).digest()

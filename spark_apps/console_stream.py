@@ -28,7 +28,9 @@ MOST = 20_000
 
 def main(arguments: Sequence[str]) -> None:
     """Print kept records, micro-batch after micro-batch."""
-    parser = argparse.ArgumentParser(prog="console_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="console_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pipeline", type=Path, required=True)
     add_kafka_arguments(parser)
     options = parser.parse_args(arguments)
@@ -36,16 +38,24 @@ def main(arguments: Sequence[str]) -> None:
     start = recent(Kafka(kafka), [topic.name for topic in pipeline.topics])
 
     spark = spark_session(f"watch {pipeline.name}", sum(topic.partitions for topic in pipeline.topics))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
     judged = judge(kafka_stream(spark, pipeline, kafka, start, MOST), pipeline.contract)
-    kept = judged.where(F.col("_verdict") == Verdict.KEPT).select("_topic", "_partition", "_offset", *pipeline.contract.columns)
-    kept.writeStream.format("console").outputMode("append").option("truncate", value=False).start().awaitTermination()
+    kept = judged.where(F.col("_verdict") == Verdict.KEPT).select(
+        "_topic", "_partition", "_offset", *pipeline.contract.columns
+    )
+    kept.writeStream.format("console").outputMode("append").option(
+        "truncate", value=False
+    ).start().awaitTermination()
 
 
 def recent(kafka: Kafka, topics: Sequence[str]) -> Offsets:
     """Where the last of the records begin that are there already."""
     end = kafka.end(topics)
-    return Offsets({place: max(earliest, end[place] - BACK) for place, earliest in kafka.earliest(topics).items()})
+    return Offsets(
+        {place: max(earliest, end[place] - BACK) for place, earliest in kafka.earliest(topics).items()}
+    )
 
 
 if __name__ == "__main__":

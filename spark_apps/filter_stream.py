@@ -60,22 +60,36 @@ def main(arguments: Sequence[str]) -> None:
         spark = spark_session(f"{pipeline.name} {options.run}", len(identity.start))
         publisher = Publisher(folder, pipeline.contract, options.run)
         reading = Reading()
-        progress.doing = lambda: reading(*at_work, records_read(spark)) if (at_work := publisher.at_work) else PLANNING
-        run_to_end(kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch), folder, publisher)
+        progress.doing = lambda: (
+            reading(*at_work, records_read(spark)) if (at_work := publisher.at_work) else PLANNING
+        )
+        run_to_end(
+            kafka_stream(spark, pipeline, kafka, identity.start, pipeline.max_records_per_micro_batch),
+            folder,
+            publisher,
+        )
         if not publisher.published:
             log.info("nothing new in %s", ", ".join(topic.name for topic in pipeline.topics))
         progress.now("checking the receipts")
         check_receipts(folder, Kafka(kafka), owed)
         documents.write(
             folder.streamed,
-            Streamed(run=options.run, started_at=started_at, ended_at=datetime.now(UTC), receipts=streamed_runs(folder, owed)),
+            Streamed(
+                run=options.run,
+                started_at=started_at,
+                ended_at=datetime.now(UTC),
+                receipts=streamed_runs(folder, owed),
+            ),
         )
 
 
 def run_to_end(records: DataFrame, folder: Folder, publisher: Publisher) -> None:
     """Publish what is there now, micro-batch by micro-batch, then return."""
     query = (
-        records.writeStream.option("checkpointLocation", str(folder.checkpoint)).trigger(availableNow=True).foreachBatch(publisher).start()
+        records.writeStream.option("checkpointLocation", str(folder.checkpoint))
+        .trigger(availableNow=True)
+        .foreachBatch(publisher)
+        .start()
     )
     try:
         query.awaitTermination()
@@ -87,11 +101,19 @@ def run_to_end(records: DataFrame, folder: Folder, publisher: Publisher) -> None
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="filter_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="filter_stream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pipeline", type=Path, required=True, help="the pipeline's TOML file")
     add_kafka_arguments(parser)
-    parser.add_argument("--data", type=Path, default=Settings.from_environment().data, help="where the pipelines' folders lie")
-    parser.add_argument("--run", default=f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", help="name of this run in the ledger")
+    parser.add_argument(
+        "--data", type=Path, default=Settings.from_environment().data, help="where the pipelines' folders lie"
+    )
+    parser.add_argument(
+        "--run",
+        default=f"by_hand__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
+        help="name of this run in the ledger",
+    )
     parser.add_argument("--reason", type=Path, help="a file for why it failed, for whatever started it")
     return parser.parse_args(arguments)
 
@@ -120,7 +142,11 @@ if __name__ == "__main__":
     except HeadraceError as error:
         fail(str(error), Exit.RED_STREAM if error.exit_code == Exit.RED else error.exit_code)
     except Exception as error:
-        known = of_system(error, f"a file below {parse(sys.argv[1:]).data}") if isinstance(error, OSError | MemoryError) else None
+        known = (
+            of_system(error, f"a file below {parse(sys.argv[1:]).data}")
+            if isinstance(error, OSError | MemoryError)
+            else None
+        )
         if means := str(known) if known else diagnose(str(error), cluster_name()):
             log.warning(
                 "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]

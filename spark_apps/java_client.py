@@ -62,9 +62,15 @@ def _tls(given: dict[str, str]) -> dict[str, str]:
     certificate, key = _pem(given, "ssl.certificate"), _pem(given, "ssl.key")
     if bool(certificate) != bool(key):
         there, missing = ("ssl.certificate", "ssl.key") if certificate else ("ssl.key", "ssl.certificate")
-        raise UsageError(f"kafka_default: {there} is set and {missing} is not; a client's certificate and its key belong together.")
+        raise UsageError(
+            f"kafka_default: {there} is set and {missing} is not; a client's certificate and its key belong together."
+        )
     if certificate and key:
-        java |= {"ssl.keystore.type": "PEM", "ssl.keystore.certificate.chain": certificate, "ssl.keystore.key": key}
+        java |= {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.certificate.chain": certificate,
+            "ssl.keystore.key": key,
+        }
     if password := given.pop("ssl.key.password", None):
         java["ssl.key.password"] = password
     if (check := given.pop("ssl.endpoint.identification.algorithm", None)) is not None:
@@ -82,7 +88,9 @@ def _pem(given: dict[str, str], name: str) -> str | None:
     try:
         return Path(location).read_text()
     except OSError as error:
-        raise UsageError(f"kafka_default: {name}.location is {location}, which can't be read here: {error.strerror}.") from error
+        raise UsageError(
+            f"kafka_default: {name}.location is {location}, which can't be read here: {error.strerror}."
+        ) from error
 
 
 def _quoted(text: str) -> str:

@@ -24,13 +24,24 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     raw = (*POSITION, "_value", "_headers")
     # Kafka's columns under names that no field can have.
     named = records.select(*(F.col(name.removeprefix("_")).alias(name) for name in raw)).withColumns(
-        {"_text": F.col("_value").cast("string"), "_timestamp": F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp"))}
+        {
+            "_text": F.col("_value").cast("string"),
+            "_timestamp": F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp")),
+        }
     )
-    unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8))
+    unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(
+        ~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8)
+    )
     decoded: DataFrame = of_spark(contract.format).decode(named, contract.fields, unreadable)
 
     usable = F.col("_reason").isNull()
     columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]
     wanted = F.expr(Filter.parse(contract.filter, contract.fields).spark_sql)
-    verdict = F.when(~usable, str(Verdict.QUARANTINED)).when(wanted, str(Verdict.KEPT)).otherwise(str(Verdict.FILTERED))
-    return decoded.select(*POSITION, *columns, "_value", "_headers", "_reason", "_field", verdict.alias("_verdict"))
+    verdict = (
+        F.when(~usable, str(Verdict.QUARANTINED))
+        .when(wanted, str(Verdict.KEPT))
+        .otherwise(str(Verdict.FILTERED))
+    )
+    return decoded.select(
+        *POSITION, *columns, "_value", "_headers", "_reason", "_field", verdict.alias("_verdict")
+    )

@@ -21,7 +21,11 @@ class Reading:
         """From where to where a micro-batch reads, and how much has been counted."""
         now = reading(micro_batch, ranges, read)
         is_same, self._last = now == self._last, now
-        return f"{now}; no change since the last line. `headrace status` checks whether the broker answers" if is_same else now
+        return (
+            f"{now}; no change since the last line. `headrace status` checks whether the broker answers"
+            if is_same
+            else now
+        )
 
 
 def reading(micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:

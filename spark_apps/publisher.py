@@ -75,10 +75,19 @@ class Publisher:
             log.info("micro-batch %d: published already", micro_batch)
             return
 
-        log.info("micro-batch %d: reading %s offsets of %s", micro_batch, f"{sum(map(len, ranges)):,}", plural(len(ranges), "partition"))
+        log.info(
+            "micro-batch %d: reading %s offsets of %s",
+            micro_batch,
+            f"{sum(map(len, ranges)):,}",
+            plural(len(ranges), "partition"),
+        )
         self.at_work = micro_batch, ranges
         staging = publish.stage(self.folder, micro_batch)
-        counts = write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch)) if ranges else {}
+        counts = (
+            write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch))
+            if ranges
+            else {}
+        )
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         accounts = publish.audit(ranges, counts, events, quarantine)
         ends = planned_offsets(self.folder.checkpoint, micro_batch)
@@ -114,11 +123,18 @@ class Publisher:
 
     def _recent(self, micro_batch: int) -> list[Entry]:
         """The entries of the last micro-batches, whose files show how many rows make a file of a sensible size."""
-        return [read_link(self.folder, number).entry for number in range(max(micro_batch - RECENT, 0), micro_batch)]
+        return [
+            read_link(self.folder, number).entry
+            for number in range(max(micro_batch - RECENT, 0), micro_batch)
+        ]
 
 
 def write(
-    judged: DataFrame, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging, before: Sequence[Entry]
+    judged: DataFrame,
+    contract: Contract,
+    ranges: Sequence[OffsetRange],
+    staging: publish.Staging,
+    before: Sequence[Entry],
 ) -> publish.Counts:
     """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any.
 
@@ -133,7 +149,9 @@ def write(
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, verdict in counts):
         unusable = judged.where(F.col("_reason").isNotNull())
-        whole = unusable.select(*POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field"))
+        whole = unusable.select(
+            *POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field")
+        )
         rows = rows_per_file([file for entry in before for file in entry.quarantine])
         whole.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
     return counts
@@ -157,7 +175,9 @@ class Tally:
     def __init__(self, judged: DataFrame, ranges: Sequence[OffsetRange]) -> None:
         self._places = [offset_range.place for offset_range in ranges]
         self._observation = Observation()
-        places = F.create_map(*(F.lit(part) for i, place in enumerate(self._places) for part in (str(place), i)))
+        places = F.create_map(
+            *(F.lit(part) for i, place in enumerate(self._places) for part in (str(place), i))
+        )
         place = places[F.concat_ws("-", "_topic", F.col("_partition").cast("string"))]
         verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("_verdict")) - 1
         item = place * len(self._VERDICTS) + verdict
@@ -165,7 +185,9 @@ class Tally:
         self.records = judged.observe(
             self._observation,
             F.count(F.lit(1)).alias("records"),
-            F.call_function("approx_top_k", item.cast("bigint"), F.lit(items), F.lit(8 * items)).alias("items"),
+            F.call_function("approx_top_k", item.cast("bigint"), F.lit(items), F.lit(8 * items)).alias(
+                "items"
+            ),
         )
 
     def counts(self) -> publish.Counts:
@@ -176,7 +198,9 @@ class Tally:
             place, verdict = divmod(item, len(self._VERDICTS))
             counts[self._places[place], self._VERDICTS[verdict]] = count
         if sum(counts.values()) != observed["records"]:
-            raise LedgerError(f"{observed['records']} records were read and {sum(counts.values())} have a verdict. {publish.UNPUBLISHED}")
+            raise LedgerError(
+                f"{observed['records']} records were read and {sum(counts.values())} have a verdict. {publish.UNPUBLISHED}"
+            )
         return counts
 
 
@@ -206,7 +230,9 @@ def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: i
     try:
         return between(following(identity, before), planned)
     except ValueError as error:
-        raise LedgerError(f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}") from error
+        raise LedgerError(
+            f"Checkpoint and ledger disagree on micro-batch {micro_batch}: {error}. {ROLLED_BACK}"
+        ) from error
 
 
 def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
@@ -221,7 +247,9 @@ def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
 
 def described(entry: Entry) -> str:
     """An entry in one line of a log."""
-    kept, filtered, quarantined, gaps = (entry.total(column) for column in ("kept", "filtered", "quarantined", "gaps"))
+    kept, filtered, quarantined, gaps = (
+        entry.total(column) for column in ("kept", "filtered", "quarantined", "gaps")
+    )
     skipped = f", {gaps:,} gaps" if gaps else ""
     seconds = (entry.published_at - entry.planned_at).total_seconds()
     return (

@@ -27,6 +27,9 @@ def spark_session(name: str, partitions: int) -> SparkSession:
     partitions  how many there are to read
     """
     builder = SparkSession.builder.appName(name)
-    for key, value in {**SETTINGS, "spark.kafka.consumer.cache.capacity": str(max(CONSUMERS, partitions))}.items():
+    for key, value in {
+        **SETTINGS,
+        "spark.kafka.consumer.cache.capacity": str(max(CONSUMERS, partitions)),
+    }.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()

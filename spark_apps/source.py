@@ -30,15 +30,25 @@ def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
     """Let the user say how to reach Kafka: by an address, or by a file, since credentials do not belong on a command line."""
     either = parser.add_mutually_exclusive_group(required=True)
     either.add_argument("--bootstrap-servers", help="Kafka, as host:port[,host:port]")
-    either.add_argument("--kafka", type=Path, help="a JSON file with Kafka's settings in librdkafka's words, credentials included")
+    either.add_argument(
+        "--kafka",
+        type=Path,
+        help="a JSON file with Kafka's settings in librdkafka's words, credentials included",
+    )
 
 
 def kafka_settings(options: argparse.Namespace) -> dict[str, str]:
     """Return what the user said. Raises `UsageError` for a file that cannot be used."""
-    return read_kafka_config(options.kafka) if options.kafka else {"bootstrap.servers": options.bootstrap_servers}
+    return (
+        read_kafka_config(options.kafka)
+        if options.kafka
+        else {"bootstrap.servers": options.bootstrap_servers}
+    )
 
 
-def kafka_stream(spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Offsets, most: int) -> DataFrame:
+def kafka_stream(
+    spark: SparkSession, pipeline: Pipeline, kafka: Mapping[str, str], start: Offsets, most: int
+) -> DataFrame:
     """The pipeline's topics as a stream of Kafka's columns, with `most` offsets in a micro-batch at most.
 
     `start` counts for a new checkpoint only; `kafka` is in librdkafka's words.

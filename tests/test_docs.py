@@ -97,7 +97,13 @@ def test_the_environment_is_documented() -> None:
 def test_the_diagnosed_errors_are_documented() -> None:
     """The five errors of the lab are in the table of the operator's page."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    for words in ("UnixStreamServer", "LogKeys", "Connection to node -1", ".ivy2", "Failed to update metadata"):
+    for words in (
+        "UnixStreamServer",
+        "LogKeys",
+        "Connection to node -1",
+        ".ivy2",
+        "Failed to update metadata",
+    ):
         assert words in page
 
 

@@ -22,7 +22,11 @@ from headrace.local import compose
 from headrace.local.embedded import airflow
 from headrace.settings import ROOT, Settings
 
-SOURCES = [path for folder in ("dags", "headrace", "producers", "spark_apps") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    path
+    for folder in ("dags", "headrace", "producers", "spark_apps")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
 MAY_IMPORT = {
     "airflow": ("dags/", "headrace/airflow/"),
     "pyspark": ("spark_apps/", "headrace/formats/"),
@@ -44,9 +48,16 @@ def imported(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("library", MAY_IMPORT)
 def test_walls(library: str) -> None:
     """Airflow, PySpark and the Kafka clients are imported only where they belong."""
-    found = {str(path.relative_to(ROOT)) for path in SOURCES for module in imported(path) if module.split(".")[0] == library}
+    found = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for module in imported(path)
+        if module.split(".")[0] == library
+    }
     assert [path for path in found if not path.startswith(MAY_IMPORT[library])] == []
-    assert [path for path in found if path.startswith("headrace/formats/") and not path.endswith("/spark.py")] == []
+    assert [
+        path for path in found if path.startswith("headrace/formats/") and not path.endswith("/spark.py")
+    ] == []
     assert found
 
 
@@ -61,14 +72,20 @@ def test_no_module_imports_from_a_layer_above_it(layer: str) -> None:
     """What is below can be read, tested and changed without what is above."""
     allowed = {f"headrace.{each}" for each in (*LAYERS[: LAYERS.index(layer) + 1], *GROUND)}
     for path in (path for path in SOURCES if path.relative_to(ROOT).parts[:2] == ("headrace", layer)):
-        above = {module for module in imported(path) if module.startswith("headrace.") and ".".join(module.split(".")[:2]) not in allowed}
+        above = {
+            module
+            for module in imported(path)
+            if module.startswith("headrace.") and ".".join(module.split(".")[:2]) not in allowed
+        }
         assert not above, path
 
 
 def test_the_ground_knows_nothing_above_it() -> None:
     """But for offsets, which documents hold."""
     for name in GROUND:
-        found = {module for module in imported(ROOT / "headrace" / f"{name}.py") if module.startswith("headrace.")}
+        found = {
+            module for module in imported(ROOT / "headrace" / f"{name}.py") if module.startswith("headrace.")
+        }
         assert found <= {"headrace.kafka.offsets", *(f"headrace.{each}" for each in GROUND)}, name
 
 
@@ -86,7 +103,12 @@ def test_the_verifier_judges_by_other_code_than_spark() -> None:
             ("headrace/verify/judge.py", "headrace/formats/decoding.py", *_of_formats("reference")),
         )
     ]
-    words = {"headrace.contract.filter", "headrace.contract.formats", "headrace.contract.types", "headrace.contract.verdicts"}
+    words = {
+        "headrace.contract.filter",
+        "headrace.contract.formats",
+        "headrace.contract.types",
+        "headrace.contract.verdicts",
+    }
     assert both[0] & both[1] <= words | {f"headrace.formats.{name}.contract" for name in FORMATS}
 
 
@@ -96,18 +118,34 @@ def _of_formats(part: str) -> list[str]:
 
 def test_a_format_is_a_folder_with_all_parts() -> None:
     """What `Format` names is there whole, and nothing else is; a side knows its own format's contract and no other part."""
-    folders = {path.name for path in (ROOT / "headrace" / "formats").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    folders = {
+        path.name
+        for path in (ROOT / "headrace" / "formats").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
     assert folders == set(FORMATS)
-    parts = {"contract": formats.OfContract, "spark": formats.OfSpark, "reference": formats.OfReference, "samples": formats.OfSamples}
+    parts = {
+        "contract": formats.OfContract,
+        "spark": formats.OfSpark,
+        "reference": formats.OfReference,
+        "samples": formats.OfSamples,
+    }
     for name in FORMATS:
         for part, protocol in parts.items():
             module = import_module(f"headrace.formats.{name}.{part}")
-            wanted = [each for each in (*protocol.__annotations__, *vars(protocol)) if not each.startswith("_")]
+            wanted = [
+                each for each in (*protocol.__annotations__, *vars(protocol)) if not each.startswith("_")
+            ]
             assert [each for each in wanted if not hasattr(module, each)] == [], (name, part)
             others = {
-                other for other in imported(ROOT / "headrace" / "formats" / name / f"{part}.py") if other.startswith("headrace.formats.")
+                other
+                for other in imported(ROOT / "headrace" / "formats" / name / f"{part}.py")
+                if other.startswith("headrace.formats.")
             }
-            assert others <= {f"headrace.formats.{name}.contract", *(["headrace.formats.decoding"] if part == "reference" else [])}, (
+            assert others <= {
+                f"headrace.formats.{name}.contract",
+                *(["headrace.formats.decoding"] if part == "reference" else []),
+            }, (
                 name,
                 part,
             )
@@ -125,7 +163,9 @@ def test_every_type_is_known_to_both_engines(kind: types.Type) -> None:
 
 
 @pytest.mark.parametrize(
-    "dag", [ROOT / "dags" / f"{name}.py" for name in ("important_messages", "shop_orders")], ids=lambda path: path.stem
+    "dag",
+    [ROOT / "dags" / f"{name}.py" for name in ("important_messages", "shop_orders")],
+    ids=lambda path: path.stem,
 )
 def test_a_dag_file_wires_what_a_new_one_would(dag: Path) -> None:
     """Below its manual a shipped DAG file is what `headrace new` writes: they are alike on purpose."""
@@ -157,12 +197,18 @@ def test_the_lock_holds_names_versions_and_hashes_only() -> None:
     for lock in (*ROOT.glob("requirements*.lock"), *ROOT.glob("docker/*.lock")):
         text = lock.read_text()
         assert not re.search(r"https?://|--index|--find-links", text), lock
-        assert all("==" in line for line in text.splitlines() if line and not line.startswith((" ", "#"))), lock
+        assert all("==" in line for line in text.splitlines() if line and not line.startswith((" ", "#"))), (
+            lock
+        )
 
 
 def test_pyspark_and_its_client_are_the_same_version() -> None:
     """Both write the same files; only the same version makes them the same."""
-    pins = dict(re.findall(r"^(pyspark(?:-client)?)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    pins = dict(
+        re.findall(
+            r"^(pyspark(?:-client)?)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+        )
+    )
     assert pins["pyspark"] == pins["pyspark-client"]
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {f"pyspark=={pins['pyspark']}", f"pyspark-client=={pins['pyspark']}"} <= set(declared)
@@ -170,9 +216,13 @@ def test_pyspark_and_its_client_are_the_same_version() -> None:
 
 def test_the_connector_is_sparks_own_version() -> None:
     """The Kafka connector in ivy.xml is of the locked Spark, to the patch."""
-    spark = dict(re.findall(r"^(pyspark)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))["pyspark"]
+    spark = dict(re.findall(r"^(pyspark)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))[
+        "pyspark"
+    ]
     (ivy,) = ROOT.glob("headrace/local/**/ivy.xml")
-    assert set(re.findall(r'name="spark-(?:sql|token-provider)-kafka-0-10_2.13" rev="([\d.]+)"', ivy.read_text())) == {spark}
+    assert set(
+        re.findall(r'name="spark-(?:sql|token-provider)-kafka-0-10_2.13" rev="([\d.]+)"', ivy.read_text())
+    ) == {spark}
 
 
 def test_containers_run_the_same_versions() -> None:
@@ -183,7 +233,9 @@ def test_containers_run_the_same_versions() -> None:
     assert {name: images[name] for name in wanted} == wanted
     assert images.keys() == {*wanted, "postgres"}
     assert f"image=apache/kafka:{wanted['kafka']}\n" in (ROOT / "docs" / "growing.md").read_text()
-    assert re.fullmatch(r"\d+\.\d+", images["postgres"]), "PostgreSQL's whole version: 17 alone is another one next month"
+    assert re.fullmatch(r"\d+\.\d+", images["postgres"]), (
+        "PostgreSQL's whole version: 17 alone is another one next month"
+    )
     assert not re.search(r"\d+\.\d+\.\d+", (ROOT / "docker" / "Dockerfile").read_text())
     own = set(re.findall(r"headrace/(?:spark|airflow):([\d.]+)", text))
     assert own == {__version__}
@@ -204,7 +256,10 @@ def test_containers_can_become_nothing_more() -> None:
 def test_the_lock_of_the_image_is_part_of_the_whole_lock() -> None:
     """What is installed in the container is what is installed on the host, hash by hash."""
     whole, part = ((ROOT / name).read_text() for name in ("requirements.lock", "docker/requirements.lock"))
-    pins = {name: re.findall(r"^([\w.-]+==[\w.]+)", text, re.MULTILINE) for name, text in (("whole", whole), ("part", part))}
+    pins = {
+        name: re.findall(r"^([\w.-]+==[\w.]+)", text, re.MULTILINE)
+        for name, text in (("whole", whole), ("part", part))
+    }
     assert len(pins["part"]) > 100
     assert set(pins["part"]) <= set(pins["whole"])
     assert set(re.findall(r"sha256:\w+", part)) <= set(re.findall(r"sha256:\w+", whole))
@@ -219,5 +274,9 @@ def test_no_service_of_airflow_gets_a_connection_by_its_environment(tmp_path: Pa
     """It would win over the one that a user saves in the UI; a variable of the user's own still does."""
     settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
     assert [name for name in airflow.environment(settings, {}) if name.startswith("AIRFLOW_CONN_")] == []
-    files = [ROOT / "docker-compose.yml", *(ROOT / "docker").glob("*.yml"), *(ROOT / "headrace" / "conf").glob("*.env")]
+    files = [
+        ROOT / "docker-compose.yml",
+        *(ROOT / "docker").glob("*.yml"),
+        *(ROOT / "headrace" / "conf").glob("*.env"),
+    ]
     assert [path.name for path in files if "AIRFLOW_CONN_" in path.read_text()] == []

@@ -54,7 +54,9 @@ def survey() -> Any:
         params = get_current_context()["params"]
         with plainly():
             if not params["reason"].strip():
-                raise RefusedError("The form's field Reason is empty. Every later report says why this was accepted: trigger a new run.")
+                raise RefusedError(
+                    "The form's field Reason is empty. Every later report says why this was accepted: trigger a new run."
+                )
             pipeline, folder = _pipeline(params["pipeline"])
             listed = accepting.unprovable(folder, pipeline, Kafka(kafka_config()))
         if not listed:
@@ -117,7 +119,12 @@ def write(found: Any) -> Any:
                 run=context["run_id"],
                 shown=found["digest"],
             )
-        log.info("accepted by %s, as entry %d of the ledger. Now trigger %s_ingest.", by, entry.number, pipeline.name)
+        log.info(
+            "accepted by %s, as entry %d of the ledger. Now trigger %s_ingest.",
+            by,
+            entry.number,
+            pipeline.name,
+        )
         return entry.number
 
     return run(found)

@@ -26,7 +26,9 @@ from headrace.verify.stored import PAGE, Of, of_run
 PREFIX = "/headrace"
 """Below which the plugin serves these pages."""
 
-REMOVED = "One that is older than the pipeline keeps its reports is removed ([retention], 30 days by default)."
+REMOVED = (
+    "One that is older than the pipeline keeps its reports is removed ([retention], 30 days by default)."
+)
 
 REPAIRED = "The log of its last task says what it did, and what to run now. Every later report of the pipeline names what was accepted."
 
@@ -55,7 +57,9 @@ def application() -> FastAPI:
     may_read_run = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
 
     @pages.get("/reports/{dag_id}/{run_id:path}", dependencies=[may_read_run], response_class=HTMLResponse)
-    def report(request: Request, user: GetUserDep, dag_id: str, run_id: str, *, published: bool = False) -> HTMLResponse:
+    def report(
+        request: Request, user: GetUserDep, dag_id: str, run_id: str, *, published: bool = False
+    ) -> HTMLResponse:
         base = request.scope.get("root_path", "").removesuffix(PREFIX)
 
         def look() -> list[html.Task]:
@@ -70,10 +74,14 @@ def application() -> FastAPI:
 def _may_read_logs(dag_id: str, user: BaseUser) -> bool:
     """Whether a user may see why a task failed: that is from its log."""
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
-    return get_auth_manager().is_authorized_dag(method="GET", access_entity=DagAccessEntity.TASK_LOGS, details=details, user=user)
+    return get_auth_manager().is_authorized_dag(
+        method="GET", access_entity=DagAccessEntity.TASK_LOGS, details=details, user=user
+    )
 
 
-def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.Task]], *, published: bool = False) -> HTMLResponse:
+def page(
+    data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.Task]], *, published: bool = False
+) -> HTMLResponse:
     """The report of a verify run, or the newest that covers an ingest run; else what the run is at, or a sentence that says why there is none.
 
     An ingest run that failed may have published something before: what failed comes first.
@@ -83,10 +91,16 @@ def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.
     """
     if dag_id == REPAIR:
         tasks = look() if run_id else []
-        return _tasks(tasks, AGAIN, "A repair has no report") if tasks else _notice("A repair has no report", REPAIRED)
+        return (
+            _tasks(tasks, AGAIN, "A repair has no report")
+            if tasks
+            else _notice("A repair has no report", REPAIRED)
+        )
     pipeline, suffix = _pipeline(dag_id)
     if not pipeline or not run_id:
-        return _notice("No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports.")
+        return _notice(
+            "No report", f"`{dag_id}` is not a DAG of a Headrace pipeline; only those have reports."
+        )
     folder = Folder(data / quoted(pipeline))
     path = folder.report(run_id) / PAGE
     if suffix == VERIFY:
@@ -110,20 +124,31 @@ def page(data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.
 
 def _pipeline(dag_id: str) -> tuple[str, str]:
     """Pipeline and suffix of a DAG id; both empty if it is no pipeline's."""
-    return next(((dag_id.removesuffix(suffix), suffix) for suffix in (VERIFY, INGEST) if dag_id.endswith(suffix)), ("", ""))
+    return next(
+        ((dag_id.removesuffix(suffix), suffix) for suffix in (VERIFY, INGEST) if dag_id.endswith(suffix)),
+        ("", ""),
+    )
 
 
-def _tasks(tasks: Sequence[html.Task], mended: str = MENDED, otherwise: str = "No report yet", report: str = "") -> HTMLResponse:
+def _tasks(
+    tasks: Sequence[html.Task], mended: str = MENDED, otherwise: str = "No report yet", report: str = ""
+) -> HTMLResponse:
     """What a run without a report is at: failed tasks first, and only once what several of them say.
 
     mended     what to do when that is mended
     otherwise  the headline if none failed
     """
     failed = [task for task in tasks if task.state is html.TaskState.FAILED]
-    failed = [task for task in failed if task.name.rpartition(".")[2] != "outcome"] or failed  # that repeats another's reason
+    failed = [
+        task for task in failed if task.name.rpartition(".")[2] != "outcome"
+    ] or failed  # that repeats another's reason
     if failed:
         reasons = [task.reason for task in failed]
-        shown = [task for index, task in enumerate(failed) if task.reason is None or task.reason not in reasons[:index]]
+        shown = [
+            task
+            for index, task in enumerate(failed)
+            if task.reason is None or task.reason not in reasons[:index]
+        ]
         more = [plural(len(shown) - MAX_TASKS, "more task")] if len(shown) > MAX_TASKS else []
         headline = f"{listed([*(task.name for task in shown[:MAX_TASKS]), *more])} failed"
         text = mended

@@ -47,7 +47,9 @@ def tasks_of(session: Session, dag_id: str, run_id: str, base: str, *, reasons: 
             try_number=try_number,
             reason=kept.get((task_id, map_index, try_number)),
             log=_log(base, dag_id, run_id, (task_id, map_index, try_number)),
-            log_before=_log(base, dag_id, run_id, (task_id, map_index, try_number - 1)) if try_number > 1 else None,
+            log_before=_log(base, dag_id, run_id, (task_id, map_index, try_number - 1))
+            if try_number > 1
+            else None,
         )
         for task_id, map_index, try_number, state in found
     ]

@@ -11,12 +11,19 @@ class SharedFolderHandler(FileTaskHandler):
 
     def _read_from_logs_server(self, ti: Any, worker_log_rel_path: str) -> tuple[list[str], list[Any]]:
         """Nothing more than what is in the folder; of a task that runs, that may be nothing yet."""
-        return ([] if ti.state in {"running", "deferred"} else [f"There is no log at {self.local_base}/{worker_log_rel_path}."]), []
+        return (
+            []
+            if ti.state in {"running", "deferred"}
+            else [f"There is no log at {self.local_base}/{worker_log_rel_path}."]
+        ), []
 
 
 _handlers = DEFAULT_LOGGING_CONFIG["handlers"]
 CONFIG = {
     **DEFAULT_LOGGING_CONFIG,
-    "handlers": {**_handlers, "task": {**_handlers["task"], "class": f"{__name__}.{SharedFolderHandler.__name__}"}},
+    "handlers": {
+        **_handlers,
+        "task": {**_handlers["task"], "class": f"{__name__}.{SharedFolderHandler.__name__}"},
+    },
 }
 """Airflow's setting `logging_config_class`."""

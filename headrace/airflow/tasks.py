@@ -17,7 +17,15 @@ from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import AssetOrTimeSchedule, BaseOperator, Context, CronTriggerTimetable, TaskInstanceState, get_current_context, task
+from airflow.sdk import (
+    AssetOrTimeSchedule,
+    BaseOperator,
+    Context,
+    CronTriggerTimetable,
+    TaskInstanceState,
+    get_current_context,
+    task,
+)
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace.airflow import reasons
@@ -40,12 +48,20 @@ DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,
     # Not backfill, which the UI offers otherwise: what a run reads is decided by offsets, and no date of the past has any of its own.
-    "allowed_run_types": ["scheduled", "manual", "operator_triggered", "asset_triggered", "asset_materialization"],
+    "allowed_run_types": [
+        "scheduled",
+        "manual",
+        "operator_triggered",
+        "asset_triggered",
+        "asset_materialization",
+    ],
     "default_args": {
         "owner": "headrace",
         "retries": 2,  # for what may pass: a broker that restarts, a driver that was killed
         "retry_delay": timedelta(seconds=15),
-        "execution_timeout": timedelta(hours=6),  # a stream whose cluster has no worker waits for ever, and all later runs behind it
+        "execution_timeout": timedelta(
+            hours=6
+        ),  # a stream whose cluster has no worker waits for ever, and all later runs behind it
     },
 }
 """What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
@@ -60,7 +76,11 @@ FIRST_STREAM_LOOK = 10.0
 
 def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
     """The pipeline's cron schedule, in UTC, or `None`. A DAG that is switched on waits for the next tick; without a start date it may."""
-    return CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0)) if pipeline.schedule else None
+    return (
+        CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0))
+        if pipeline.schedule
+        else None
+    )
 
 
 def verify_schedule(pipeline: Pipeline) -> Any:
@@ -94,7 +114,9 @@ def _failure(reason: str, *, again: bool) -> AirflowException:
     """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
     text = in_lines(reason)
     with suppress(Exception):  # whatever keeps the reason from being left must not hide it
-        reasons.keep(get_current_context()["ti"], text)  # the plugin does so for any task, where Airflow has it
+        reasons.keep(
+            get_current_context()["ti"], text
+        )  # the plugin does so for any task, where Airflow has it
     return (AirflowException if again else AirflowFailException)(text)
 
 
@@ -133,13 +155,22 @@ class Outcome(BaseOperator):
         reason = kept["reason"] if kept else None
         if reason and nearest in self.upstream_task_ids:
             raise AirflowFailException(reason)
-        raise AirflowFailException(f"{nearest} failed:\n{reason}" if reason else f"{nearest} failed; its log says why.")
+        raise AirflowFailException(
+            f"{nearest} failed:\n{reason}" if reason else f"{nearest} failed; its log says why."
+        )
 
 
 def hold(task: Any, name: str) -> None:
     """Red if the task before it is, or could not run; skipped in a green run. It keeps the run red, whatever else runs after a red task."""
     # The task that failed calls the callbacks of `default_args`: one alert is enough.
-    task >> Outcome(task_id="outcome", doc_md=hold.__doc__, held=name, trigger_rule="one_failed", retries=0, on_failure_callback=None)
+    task >> Outcome(
+        task_id="outcome",
+        doc_md=hold.__doc__,
+        held=name,
+        trigger_rule="one_failed",
+        retries=0,
+        on_failure_callback=None,
+    )
 
 
 def preflight(pipeline: Pipeline) -> Any:
@@ -185,7 +216,10 @@ def create_topics(pipeline: Pipeline) -> Any:
                 log.warning("%s", warning)
         for topic in pipeline.topics:
             log.info(
-                "topic %s: %s, %s", topic.name, "created" if topic.name in created else "is there", plural(topic.partitions, "partition")
+                "topic %s: %s, %s",
+                topic.name,
+                "created" if topic.name in created else "is there",
+                plural(topic.partitions, "partition"),
             )
         return created
 
@@ -215,7 +249,9 @@ def produce_batch(pipeline: Pipeline) -> Any:
                 seed=params["seed"],
             )
         if receipt is None:
-            log.info("the batch was complete and verified before, and its receipt has expired ([retention]); nothing was sent")
+            log.info(
+                "the batch was complete and verified before, and its receipt has expired ([retention]); nothing was sent"
+            )
             return {}
         for landing in receipt.landings:
             log.info(
@@ -227,7 +263,12 @@ def produce_batch(pipeline: Pipeline) -> Any:
             )
         if receipt.completed_at and receipt.completed_at < began:
             log.info("the batch was complete before; nothing was sent")
-        log.info("all %s records acknowledged; seed %d, digest %s", f"{receipt.records:,}", receipt.seed, receipt.digest)
+        log.info(
+            "all %s records acknowledged; seed %d, digest %s",
+            f"{receipt.records:,}",
+            receipt.seed,
+            receipt.digest,
+        )
         return {"records": receipt.records, "seed": receipt.seed, "digest": receipt.digest}
 
     return run()
@@ -292,7 +333,9 @@ class StreamToParquet(SparkSubmitOperator):
             # A driver elsewhere in a cluster writes its reason there.
             reason = said.read_text(errors="replace").strip() if said.exists() else None
             if code in {Exit.RED_STREAM, Exit.USAGE}:
-                raise _failure(reason or "The stream is red; its log says why and what to do.", again=False) from None
+                raise _failure(
+                    reason or "The stream is red; its log says why and what to do.", again=False
+                ) from None
             if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
                 ended = "The stream was killed: by hand, or by the system, as it does when memory runs out."
             else:
@@ -305,7 +348,9 @@ class StreamToParquet(SparkSubmitOperator):
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()
-        hook.__class__ = QuietSparkSubmit  # the original is made of two dozen arguments, all of them as they should be
+        hook.__class__ = (
+            QuietSparkSubmit  # the original is made of two dozen arguments, all of them as they should be
+        )
         return hook
 
 
@@ -385,13 +430,27 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
         with plainly():
             discard(folder, run_id)  # an earlier try's says nothing of what is there now
             while folder.is_being_written() and not folder.micro_batches():
-                log.info("a stream is running its first micro-batch; waiting for it to publish that, or to end")
+                log.info(
+                    "a stream is running its first micro-batch; waiting for it to publish that, or to end"
+                )
                 time.sleep(FIRST_STREAM_LOOK)
             wanted = with_new(msgspec.convert(scope, Scope), folder)
             kafka = Kafka(kafka_config())
-            found = verify(folder, pipeline, kafka, wanted, lambda _: run_id, _log_progress, ingest_is_running=_is_ingesting(pipeline))
+            found = verify(
+                folder,
+                pipeline,
+                kafka,
+                wanted,
+                lambda _: run_id,
+                _log_progress,
+                ingest_is_running=_is_ingesting(pipeline),
+            )
         outcome = wording.outcome(found)
-        log.info("%s.%s", outcome.sentence, "" if outcome.green else " The task report says what was found and what to do.")
+        log.info(
+            "%s.%s",
+            outcome.sentence,
+            "" if outcome.green else " The task report says what was found and what to do.",
+        )
         return found.state.value
 
     return run(scope)
@@ -427,7 +486,12 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         for number in news:
             announced(Folder(Settings.from_environment().data / pipeline.name), number)
 
-    @task(task_id="report", doc_md=report.__doc__, outlets=[newly_verified(pipeline)], on_success_callback=remember)
+    @task(
+        task_id="report",
+        doc_md=report.__doc__,
+        outlets=[newly_verified(pipeline)],
+        on_success_callback=remember,
+    )
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
@@ -442,7 +506,9 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
         path = folder.report(get_current_context()["run_id"])
         with plainly():
             if not (path / "report.json").exists():
-                raise UsageError("The report of this run was removed, since it is older than [retention] says. Clear `check`.")
+                raise UsageError(
+                    "The report of this run was removed, since it is older than [retention] says. Clear `check`."
+                )
             found = documents.read(path / "report.json", Report)
             page = console.task_log()
             with page.capture() as shown:

@@ -10,8 +10,18 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import Exit, UsageError
 from headrace.ledger.folder import Folder
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.")]
-Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py."
+    ),
+]
+Servers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers", metavar="HOST:PORT", help="Kafka; as the DAGs reach it if not given."
+    ),
+]
 
 
 def load(name: str) -> tuple[Pipeline, Folder]:
@@ -32,7 +42,11 @@ def kafka_config(servers: str | None) -> dict[str, str]:
     from headrace.local.client import current
 
     settings = current.settings()
-    return {**settings.kafka_config, "bootstrap.servers": servers} if servers else connections.kafka_config(settings)
+    return (
+        {**settings.kafka_config, "bootstrap.servers": servers}
+        if servers
+        else connections.kafka_config(settings)
+    )
 
 
 def user() -> str:

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def new(name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")]) -> None:
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")],
+) -> None:
     """Write the two files of a new pipeline, ready to run."""
     from headrace.local.client import current
     from headrace.scaffold import write_pipeline
@@ -44,7 +46,9 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     check_against_ledger(pipeline, folder)
     check_room(folder.root)
     typer.echo(f"{pipeline.name}: {pipeline.description}")
-    topics_read = ", ".join(f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics)
+    topics_read = ", ".join(
+        f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics
+    )
     typer.echo(f"  reads     {topics_read}")
     typer.echo(f"  decodes   {pipeline.contract.described}")
     typer.echo(f"  keeps     {pipeline.filter.text}")
@@ -61,7 +65,9 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
         return
     kafka.require_as_wanted(pipeline.topics, found)
     missing = [topic.name for topic in pipeline.topics if topic.name not in found]
-    topics_are = f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
+    topics_are = (
+        f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
+    )
     typer.echo(f"  Kafka     {topics_are}; a stream can start")
     for warning in warnings:
         typer.echo(f"  Warning   {warning}")
@@ -70,10 +76,16 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
 def run(
     name: Name,
     records: Annotated[int | None, typer.Option(min=0, max=10_000_000, help="Size of the batch.")] = None,
-    malformed: Annotated[float | None, typer.Option(min=0, max=1, help="Share of records made unusable on purpose.")] = None,
+    malformed: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of records made unusable on purpose.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed makes the same payloads.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")] = False,
-    unpause: Annotated[bool, typer.Option("--unpause", help="Switch the DAGs on even if they were switched off in Airflow.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")
+    ] = False,
+    unpause: Annotated[
+        bool, typer.Option("--unpause", help="Switch the DAGs on even if they were switched off in Airflow.")
+    ] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
     from headrace.local import compose
@@ -90,14 +102,19 @@ def run(
             f"{pipeline.path} has no [demo] section, so a run makes no batch of its own: leave {', '.join(f'--{key}' for key in conf)} out."
         )
     if not stack.status(settings).services and not compose.is_up(settings):
-        raise UnavailableError(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
+        raise UnavailableError(
+            f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers."
+        )
     if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
         raise typer.Exit(Exit.RED)
 
 
 def verify(
     name: Name,
-    of: Annotated[str | None, typer.Argument(metavar="RUN", help="One ingest run; without it everything is checked again.")] = None,
+    of: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="One ingest run; without it everything is checked again."),
+    ] = None,
     bootstrap_servers: Servers = None,
 ) -> None:
     """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
@@ -124,7 +141,15 @@ def verify(
     is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
     # With its number, since two within one second are two.
     run = f"by_hand__{began:%Y-%m-%dT%H:%M:%S}__{{}}"
-    found = check(folder, pipeline, Kafka(kafka_config(bootstrap_servers)), scope, run.format, show_progress, is_stored=is_there)
+    found = check(
+        folder,
+        pipeline,
+        Kafka(kafka_config(bootstrap_servers)),
+        scope,
+        run.format,
+        show_progress,
+        is_stored=is_there,
+    )
     if not is_there:
         console.show(found, Terminal())
         raise typer.Exit(Exit.GREEN if found.state == State.GREEN else Exit.RED)
@@ -142,7 +167,10 @@ def verify(
 def report(
     name: Name,
     of: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A verify run, or the ingest run that it covers; the newest if not given.")
+        str | None,
+        typer.Argument(
+            metavar="RUN", help="A verify run, or the ingest run that it covers; the newest if not given."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -237,7 +265,18 @@ def watch(name: Name, bootstrap_servers: Servers = None) -> None:
     app = ROOT / "spark_apps" / "console_stream.py"
     typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
     with kafka_file(config, settings.home) as file:
-        command = ["spark-submit", "--master", "local[2]", str(app), "--pipeline", str(pipeline.path), "--kafka", file]
-        ended = subprocess.run(command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False)
+        command = [
+            "spark-submit",
+            "--master",
+            "local[2]",
+            str(app),
+            "--pipeline",
+            str(pipeline.path),
+            "--kafka",
+            file,
+        ]
+        ended = subprocess.run(
+            command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False
+        )
     if ended.returncode:
         raise typer.Exit(ended.returncode)

@@ -44,7 +44,11 @@ def status() -> None:
         raise typer.Exit(Exit.UNAVAILABLE)
 
 
-def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a [demo] section.")] = "important_messages") -> None:
+def demo(
+    pipeline: Annotated[
+        str, typer.Argument(help="Name of a pipeline with a [demo] section.")
+    ] = "important_messages",
+) -> None:
     """Start the stack, run a pipeline in it, follow the run, and print the report. Exit 0 only if the report is green."""
     from headrace.local.client import current
     from headrace.local.client.console import Say
@@ -58,7 +62,11 @@ def demo(pipeline: Annotated[str, typer.Argument(help="Name of a pipeline with a
         raise typer.Exit(Exit.RED)
 
 
-def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the stack in containers instead.")] = False) -> None:
+def doctor(
+    compose: Annotated[
+        bool, typer.Option("--compose", help="Look at the stack in containers instead.")
+    ] = False,
+) -> None:
     """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
     from headrace.local.client import current
     from headrace.local.client.console import Say
@@ -66,5 +74,7 @@ def doctor(compose: Annotated[bool, typer.Option("--compose", help="Look at the 
     from headrace.settings import Settings
 
     # The embedded stack that runs has other ports than the containers.
-    if not (examine_compose(Settings.from_environment(), Say()) if compose else examine(current.settings(), Say())):
+    if not (
+        examine_compose(Settings.from_environment(), Say()) if compose else examine(current.settings(), Say())
+    ):
         raise typer.Exit(Exit.UNAVAILABLE)

@@ -33,7 +33,9 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     facts = kafka.describe([topic]).get(topic)
     if facts is None:
         raise UsageError(f"There is no topic {topic!r}. `headrace topics list` lists the topics.")
-    typer.echo(f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}")
+    typer.echo(
+        f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}"
+    )
     # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
     ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])
     hiding = {each.place: each for each in open_transactions(kafka, stable, ends, datetime.now(UTC))}
@@ -76,15 +78,23 @@ def extend(
     from headrace.kafka.client import Kafka
 
     Kafka(kafka_config(bootstrap_servers)).extend(topic, partitions)
-    typer.echo(f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it.")
+    typer.echo(
+        f"{topic} has {partitions} partitions. Write `partitions = {partitions}` into the files of the pipelines that read it."
+    )
 
 
 @app.command()
-def delete(topic: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, bootstrap_servers: Servers = None) -> None:
+def delete(
+    topic: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    bootstrap_servers: Servers = None,
+) -> None:
     """Delete a topic and all of its records."""
     from headrace.kafka.client import Kafka
 
-    typer.echo(f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`.")
+    typer.echo(
+        f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`."
+    )
     agree(yes)
     Kafka(kafka_config(bootstrap_servers)).delete(topic)
     typer.echo("Done.")

@@ -11,7 +11,10 @@ _FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("month", 1, 12, ["", *_MONTHS]),
     ("weekday", 0, 7, _WEEKDAYS),
 )
-_PART = re.compile(r"(?:\*|(?P<low>[0-9]{1,2}|[a-z]{3})(?:-(?P<high>[0-9]{1,2}|[a-z]{3}))?)(?:/(?P<step>[0-9]{1,2}))?", re.ASCII)
+_PART = re.compile(
+    r"(?:\*|(?P<low>[0-9]{1,2}|[a-z]{3})(?:-(?P<high>[0-9]{1,2}|[a-z]{3}))?)(?:/(?P<step>[0-9]{1,2}))?",
+    re.ASCII,
+)
 
 
 def cron_problem(schedule: str) -> str | None:
@@ -30,7 +33,11 @@ def _fits(part: str, lowest: int, highest: int, names: list[str]) -> bool:
     match = _PART.fullmatch(part)
     if match is None:
         return False
-    ends = [names.index(end) if end in names else int(end) if end.isdecimal() else -1 for end in match.group("low", "high") if end]
+    ends = [
+        names.index(end) if end in names else int(end) if end.isdecimal() else -1
+        for end in match.group("low", "high")
+        if end
+    ]
     step = match["step"]
     # A step needs a range to go through: `5/15` means different things to different crons.
     steps = step is None or (0 < int(step) <= highest and len(ends) != 1)

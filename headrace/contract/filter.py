@@ -174,12 +174,19 @@ class _Parser:
         if self.token.kind != "end":
             self.refuse_token(self.why_not_the_end(term))
         if term.kind != Kind.BOOLEAN:
-            self.refuse(f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'", self.tokens[0])
+            self.refuse(
+                f"the filter is {term.kind.described}; it must be a condition, such as value = 'x'",
+                self.tokens[0],
+            )
         return term
 
     def why_not_the_end(self, term: Term) -> str | None:
         """What may be amiss where a filter goes on behind a whole term."""
-        before, found, after = self.tokens[self.next - 1], self.token, self.tokens[min(self.next + 1, len(self.tokens) - 1)]
+        before, found, after = (
+            self.tokens[self.next - 1],
+            self.token,
+            self.tokens[min(self.next + 1, len(self.tokens) - 1)],
+        )
         if found.word in FUNCTIONS:
             return f"write {found.word}(…, …)"
         if found.text == ")":
@@ -223,7 +230,9 @@ class _Parser:
     def predicate(self) -> Term:
         left = self.placed(self.sum)
         term = self.comparison(left) or self.test(left)
-        if term and (self.token.text in _COMPARISONS or self.token.word in {"is", "in", "like", "between", "not"}):
+        if term and (
+            self.token.text in _COMPARISONS or self.token.word in {"is", "in", "like", "between", "not"}
+        ):
             self.refuse(f"{self.token.text} after another comparison: put parentheses around the first")
         return term or left.term
 
@@ -259,7 +268,9 @@ class _Parser:
                 if self.token.text in {"'", "“", "‘"}:
                     self.refuse_token()
                 if self.token.kind != "string":
-                    self.refuse("like needs a pattern in quotes; to compare with a column use contains, startswith or endswith")
+                    self.refuse(
+                        "like needs a pattern in quotes; to compare with a column use contains, startswith or endswith"
+                    )
                 return joined(Kind.BOOLEAN, f"({{0}} {negated}like {{1}})", operand.term, self.literal())
         if negated:
             self.refuse_token()
@@ -276,10 +287,15 @@ class _Parser:
         while symbol := self.take(*symbols):
             terms = []
             for operand in (left, self.placed(part)):
-                term = number_literal(float(operand.term.number)) if operand.term.number is not None else operand.term
+                term = (
+                    number_literal(float(operand.term.number))
+                    if operand.term.number is not None
+                    else operand.term
+                )
                 if term.kind != Kind.DOUBLE:
                     self.refuse(
-                        f"{symbol} is allowed between doubles only, since integers can overflow; found {term.kind.described}", operand.start
+                        f"{symbol} is allowed between doubles only, since integers can overflow; found {term.kind.described}",
+                        operand.start,
                     )
                 terms.append(term)
             left = _Operand(joined(Kind.DOUBLE, f"({{0}} {symbol} {{1}})", *terms), left.start)
@@ -338,7 +354,10 @@ class _Parser:
         operands = self.listed(self.condition)
         arguments: Sequence[Term] = [operand.term for operand in operands]
         if len(arguments) != function.arguments and not (arguments and function.arguments is None):
-            self.refuse(f"{name} takes {function.arguments or 'some'} argument{'' if function.arguments == 1 else 's'}", start)
+            self.refuse(
+                f"{name} takes {function.arguments or 'some'} argument{'' if function.arguments == 1 else 's'}",
+                start,
+            )
         if function.takes is None:
             arguments = [series(self.alike(operands, name), ", ")]
         else:
@@ -350,8 +369,13 @@ class _Parser:
         field = self.fields.get(name)
         if field is None:
             if name.startswith("_"):
-                self.refuse(f"{name} is not a field: a filter sees what is in the value, not Kafka's own columns")
-            hint = nearest(name, self.fields) or f"there are {', '.join(self.fields)}; a string needs quotes, '{name}'"
+                self.refuse(
+                    f"{name} is not a field: a filter sees what is in the value, not Kafka's own columns"
+                )
+            hint = (
+                nearest(name, self.fields)
+                or f"there are {', '.join(self.fields)}; a string needs quotes, '{name}'"
+            )
             self.refuse(f"{name} is not a field: {_INSTEAD.get(self.token.word) or hint}")
         self.next += 1
         return column(field)
@@ -382,7 +406,9 @@ class _Parser:
     def unquoted(self, token: _Token) -> str:
         text = token.text[1:-1].replace("''", "'")
         if "\\" in text or "\0" in text:
-            self.refuse("a string may not hold a backslash or a NUL: the engines read them differently", token)
+            self.refuse(
+                "a string may not hold a backslash or a NUL: the engines read them differently", token
+            )
         return text
 
     def number(self, text: str, token: _Token) -> Term:
@@ -406,13 +432,21 @@ class _Parser:
         terms = [operand.term for operand in operands]
         found = of_one_kind(terms)
         if found is None:
-            number = next(number for number in range(2, len(terms) + 1) if of_one_kind(terms[:number]) is None)
+            number = next(
+                number for number in range(2, len(terms) + 1) if of_one_kind(terms[:number]) is None
+            )
             kinds = " and ".join(dict.fromkeys(term.kind.described for term in terms))
             before, last = self.tokens[self.next - 2 : self.next]
-            is_moment = Kind.TIMESTAMP in {term.kind for term in terms} and last.kind == "string" and before.word != "timestamp"
+            is_moment = (
+                Kind.TIMESTAMP in {term.kind for term in terms}
+                and last.kind == "string"
+                and before.word != "timestamp"
+            )
             hint = f"; write timestamp {last.text} for a moment" if is_moment else ""
             which = f": the {ordinal(number)} differs" if not hint else ""
-            self.refuse(f"{what} needs operands of one type, found {kinds}{which}{hint}", operands[number - 1].start)
+            self.refuse(
+                f"{what} needs operands of one type, found {kinds}{which}{hint}", operands[number - 1].start
+            )
         return found
 
 

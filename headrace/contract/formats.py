@@ -54,7 +54,9 @@ class OfSpark(Protocol):
 class OfReference(Protocol):
     """A format's `reference.py`."""
 
-    def reader(self, fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], tuple[Any, ...]]:
+    def reader(
+        self, fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None
+    ) -> Callable[[bytes | None], tuple[Any, ...]]:
         """What reads a value."""
 
 

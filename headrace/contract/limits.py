@@ -23,7 +23,9 @@ class Limits:
         """What is set, as in the file."""
         durations = {"lag": self.lag, "freshness": self.freshness}
         parts = [f"{name} {written(value)}" for name, value in durations.items() if value is not None]
-        return ", ".join([*parts, *([f"quarantined {self.quarantined:g}"] if self.quarantined is not None else [])])
+        return ", ".join(
+            [*parts, *([f"quarantined {self.quarantined:g}"] if self.quarantined is not None else [])]
+        )
 
     @property
     def any(self) -> bool:
@@ -51,5 +53,7 @@ def duration(table: Table, key: str) -> float | None:
     if text is None:
         return None
     if (found := seconds(text)) is None:
-        table.mistake(key, text, "a number and a unit, such as '90 seconds', '15 minutes', '1 hour' or '2 days'")
+        table.mistake(
+            key, text, "a number and a unit, such as '90 seconds', '15 minutes', '1 hour' or '2 days'"
+        )
     return found

@@ -119,7 +119,9 @@ def _toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PipelineFileError(path, ["there is no such file; `headrace new NAME` writes one"]) from error
     except UnicodeDecodeError as error:
-        raise PipelineFileError(path, [f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"]) from error
+        raise PipelineFileError(
+            path, [f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"]
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise PipelineFileError(path, [f"it is not TOML: {_described(text, str(error))}"]) from error
 
@@ -140,11 +142,17 @@ def _described(text: str, message: str) -> str:
         what, at = message[: place.start()], sum(map(len, lines[: int(place[1]) - 1])) + int(place[2]) - 1
     else:
         return message
-    if what == "Cannot overwrite a value":  # found at the end of the second value: go back to where its key begins
-        number = next(number for number in range(text.count("\n", 0, at), -1, -1) if _is_toml("".join(lines[:number])))
+    if (
+        what == "Cannot overwrite a value"
+    ):  # found at the end of the second value: go back to where its key begins
+        number = next(
+            number for number in range(text.count("\n", 0, at), -1, -1) if _is_toml("".join(lines[:number]))
+        )
         at = sum(map(len, lines[:number]))
         what = f"the key {lines[number].partition('=')[0].strip()} is there twice"
-    what = _SECTION_TWICE.sub(lambda found: f"the section [{found[1].replace(', ', '.')}] is there twice".replace("'", ""), what)
+    what = _SECTION_TWICE.sub(
+        lambda found: f"the section [{found[1].replace(', ', '.')}] is there twice".replace("'", ""), what
+    )
     return f"{what} {pointed(text, at)}"
 
 
@@ -179,14 +187,20 @@ def _filter(file: Table, fields: tuple[Field, ...] | None) -> Filter | None:
 def _schedule(file: Table) -> str | None:
     schedule = file.text("schedule", None)
     if schedule is not None and (problem := cron_problem(schedule)):
-        file.mistake("schedule", schedule, f"minute, hour, day, month and weekday in UTC, such as '*/15 * * * *' ({problem})")
+        file.mistake(
+            "schedule",
+            schedule,
+            f"minute, hour, day, month and weekday in UTC, such as '*/15 * * * *' ({problem})",
+        )
     return schedule
 
 
 def _starting(file: Table) -> str | None:
     starting = file.text("starting", "earliest")
     if starting not in {"earliest", "latest", None} and microseconds(starting) is None:
-        file.mistake("starting", starting, "'earliest', 'latest' or a timestamp such as '2026-01-31T00:00:00Z'")
+        file.mistake(
+            "starting", starting, "'earliest', 'latest' or a timestamp such as '2026-01-31T00:00:00Z'"
+        )
     return starting
 
 
@@ -204,13 +218,18 @@ def _topics(file: Table) -> tuple[Topic, ...]:
     for table in file.tables("topics"):
         name = table.text("name")
         if name is not None and not _TOPIC.fullmatch(name):
-            table.mistake("name", name, "1 to 249 letters, digits, '.', '_' and '-', and neither '.' nor '..'")
+            table.mistake(
+                "name", name, "1 to 249 letters, digits, '.', '_' and '-', and neither '.' nor '..'"
+            )
         elif name is not None:
             # Kafka takes "." and "_" for the same in the names of its metrics and refuses the second topic.
             other = seen.setdefault(name.replace(".", "_"), name)
             if len(seen) <= len(topics):
                 table.mistake("name", name, f"a name that differs from {other!r} in more than '.' and '_'")
-        partitions, replication_factor = table.whole("partitions"), table.whole("replication_factor", highest=2**15 - 1)
+        partitions, replication_factor = (
+            table.whole("partitions"),
+            table.whole("replication_factor", highest=2**15 - 1),
+        )
         config = _config(table)
         table.refuse_others()
         topics.append(Topic(name or "", partitions or 1, replication_factor or 1, config))
@@ -224,7 +243,9 @@ def _config(topic: Table) -> dict[str, str]:
     config = {}
     for key in table.content:
         if isinstance(table.content[key], dict):
-            table.mistake(key, table.content[key], f'the setting\'s whole name in quotes, such as "{key}.…" = …')
+            table.mistake(
+                key, table.content[key], f'the setting\'s whole name in quotes, such as "{key}.…" = …'
+            )
             continue
         value = table.setting(key)
         if key == "cleanup.policy" and value is not None and "compact" in value:

@@ -14,7 +14,9 @@ def pointed(text: str, at: int) -> str:
     of_line = f" of line {number}" if "\n" in text.strip() else ""
     first = max(0, column - SHOWN_BEFORE)
     before, after = "…" if first else "", "…" if len(line) > first + SHOWN else ""
-    shown = "".join(character if character.isprintable() else " " for character in line[first : first + SHOWN])
+    shown = "".join(
+        character if character.isprintable() else " " for character in line[first : first + SHOWN]
+    )
     return f"(at character {column + 1}{of_line})\n    {before}{shown}{after}\n    {' ' * (len(before) + column - first)}^"
 
 

@@ -33,20 +33,38 @@ class Table:
         """Note each key that nothing has asked for."""
         for key in self.content:
             if key not in self.known:
-                hint = nearest(key, [known for known in self.known if known not in self.content]) or f"there are {', '.join(self.known)}"
+                hint = (
+                    nearest(key, [known for known in self.known if known not in self.content])
+                    or f"there are {', '.join(self.known)}"
+                )
                 self.problems.append(f"{self.path}{key}: there is no such key; {hint}")
 
     def text(self, key: str, default: str | None = REQUIRED) -> str | None:
         """A string that is not blank."""
-        return self._get(key, default, "a string that is not blank", lambda value: isinstance(value, str) and bool(value.strip()))
+        return self._get(
+            key,
+            default,
+            "a string that is not blank",
+            lambda value: isinstance(value, str) and bool(value.strip()),
+        )
 
     def whole(self, key: str, default: int = REQUIRED, highest: int = 2**31 - 1) -> int | None:
         """A whole number of at least 1."""
-        return self._get(key, default, f"a whole number from 1 to {highest}", lambda value: type(value) is int and 1 <= value <= highest)
+        return self._get(
+            key,
+            default,
+            f"a whole number from 1 to {highest}",
+            lambda value: type(value) is int and 1 <= value <= highest,
+        )
 
     def share(self, key: str, default: float = REQUIRED) -> float | None:
         """A number from 0 to 1."""
-        return self._get(key, default, "a number from 0 to 1", lambda value: type(value) in {int, float} and 0 <= value <= 1)
+        return self._get(
+            key,
+            default,
+            "a number from 0 to 1",
+            lambda value: type(value) in {int, float} and 0 <= value <= 1,
+        )
 
     def boolean(self, key: str, *, default: bool = REQUIRED) -> bool | None:
         """True or false."""
@@ -63,12 +81,19 @@ class Table:
 
     def setting(self, key: str) -> str | None:
         """A value that Kafka takes as text: numbers and booleans are written as Kafka writes them."""
-        value: object = self._get(key, REQUIRED, "a string, a whole number, true or false", lambda value: isinstance(value, str | int))
+        value: object = self._get(
+            key,
+            REQUIRED,
+            "a string, a whole number, true or false",
+            lambda value: isinstance(value, str | int),
+        )
         return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
     def items(self, key: str, expected: str, fits: Callable[[Any], bool]) -> tuple[Any, ...]:
         """The values of a list, each of which fits; empty if the key is absent."""
-        found: list[Any] | None = self._get(key, None, "a list that is not empty", lambda value: isinstance(value, list) and bool(value))
+        found: list[Any] | None = self._get(
+            key, None, "a list that is not empty", lambda value: isinstance(value, list) and bool(value)
+        )
         for value in found or []:
             if not fits(value):
                 self.mistake(key, value, f"a list of {expected}")
@@ -76,7 +101,9 @@ class Table:
 
     def table(self, key: str, *, required: bool = False) -> Self | None:
         """A table inside this one, or `None` if it is absent."""
-        found = self._get(key, REQUIRED if required else None, "a table", lambda value: isinstance(value, dict))
+        found = self._get(
+            key, REQUIRED if required else None, "a table", lambda value: isinstance(value, dict)
+        )
         return None if found is None else self.inside(key)
 
     def inside(self, key: str) -> Self:
@@ -87,7 +114,10 @@ class Table:
         """A list of at least one table."""
         expected = f"one or more sections [[{key}]]"
         found = self._get(
-            key, REQUIRED, expected, lambda value: isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+            key,
+            REQUIRED,
+            expected,
+            lambda value: isinstance(value, list) and value and all(isinstance(each, dict) for each in value),
         )
         one = key.removesuffix("s")
         return [

@@ -30,6 +30,8 @@ def retention(file: Table) -> Retention:
     table = file.table("retention")
     if table is None:
         return Retention()
-    found = Retention(reports=duration(table, "reports") or DEFAULT, receipts=duration(table, "receipts") or DEFAULT)
+    found = Retention(
+        reports=duration(table, "reports") or DEFAULT, receipts=duration(table, "receipts") or DEFAULT
+    )
     table.refuse_others()
     return found

@@ -26,7 +26,11 @@ def joined(kind: Kind, template: str, *terms: Term, duckdb: str | None = None) -
 
 def series(terms: Sequence[Term], separator: str) -> Term:
     """Terms of one kind side by side."""
-    return Term(terms[0].kind, separator.join(term.spark for term in terms), separator.join(term.duckdb for term in terms))
+    return Term(
+        terms[0].kind,
+        separator.join(term.spark for term in terms),
+        separator.join(term.duckdb for term in terms),
+    )
 
 
 def boolean_literal(word: str) -> Term:

@@ -214,6 +214,13 @@ class Timestamp(Type):
         return (_SAMPLES_FROM + timedelta(minutes=choice)).isoformat().replace("+00:00", "Z")
 
 
-STRING, INT, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP = String(), Integer(32), Integer(64), Double(), Boolean(), Timestamp()
+STRING, INT, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP = (
+    String(),
+    Integer(32),
+    Integer(64),
+    Double(),
+    Boolean(),
+    Timestamp(),
+)
 TYPES: dict[str, Type] = {str(each): each for each in (STRING, INT, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP)}
 """All there are, by their names."""

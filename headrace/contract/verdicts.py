@@ -55,5 +55,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def described(self) -> str:
         """Format and fields in one line, for messages."""
-        fields = ", ".join(f"{field.name} {field.type}{'' if field.required else ' (optional)'}" for field in self.fields)
+        fields = ", ".join(
+            f"{field.name} {field.type}{'' if field.required else ' (optional)'}" for field in self.fields
+        )
         return f"{self.format} ({fields})"

@@ -27,7 +27,9 @@ class UnusableError(Exception):
         self.field = field
 
 
-def decoder(contract: Contract, note: Callable[[dict[str, Any]], None] | None = None) -> Callable[[bytes | None], Decoded]:
+def decoder(
+    contract: Contract, note: Callable[[dict[str, Any]], None] | None = None
+) -> Callable[[bytes | None], Decoded]:
     """The function that decodes one value by the contract.
 
     note  is given the members of each value that has any, whatever becomes of it

@@ -6,14 +6,26 @@ from functools import partial
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as ClientPartition
-from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType, TopicDescription
+from confluent_kafka.admin import (
+    AclOperation,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
 
 from headrace.errors import TopicDiffersError, UsageError
 from headrace.kafka.cluster import Topic, TopicFacts
 from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import Offsets, TopicPartition
 
-OPERATIONS = {"Read": AclOperation.READ, "Write": AclOperation.WRITE, "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS}
+OPERATIONS = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+}
 """What an access list may grant for a topic and can be asked for before it is needed, by Kafka's name."""
 TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 DEFAULT_TRANSACTION_TIMEOUT = 900.0
@@ -45,7 +57,9 @@ class Admin(Connection):
 
     def _descriptions(self, topics: Sequence[str]) -> Iterator[tuple[str, TopicDescription]]:
         began = time.monotonic()
-        for name, future in self.admin.describe_topics(TopicCollection(list(topics)), include_authorized_operations=True).items():
+        for name, future in self.admin.describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True
+        ).items():
             try:
                 yield name, future.result(self.timeout)
             except KafkaException as error:
@@ -56,7 +70,10 @@ class Admin(Connection):
 
     def _topic_config(self, topic: str) -> dict[str, str]:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        return {key: entry.value for key, entry in self.admin.describe_configs([resource])[resource].result(self.timeout).items()}
+        return {
+            key: entry.value
+            for key, entry in self.admin.describe_configs([resource])[resource].result(self.timeout).items()
+        }
 
     def create(self, topics: Sequence[Topic]) -> list[str]:
         """Create those topics that don't exist; returns their names.
@@ -75,21 +92,39 @@ class Admin(Connection):
     @staticmethod
     def require_as_wanted(topics: Iterable[Topic], existing: Mapping[str, TopicFacts]) -> None:
         """Raise `TopicDiffersError`, with both sides, if a topic that exists is not as wanted."""
-        differences = [line for topic in topics if topic.name in existing for line in _differences(topic, existing[topic.name])]
+        differences = [
+            line
+            for topic in topics
+            if topic.name in existing
+            for line in _differences(topic, existing[topic.name])
+        ]
         if differences:
-            raise TopicDiffersError("A topic differs from the pipeline file. Change one of the two:\n  " + "\n  ".join(differences))
+            raise TopicDiffersError(
+                "A topic differs from the pipeline file. Change one of the two:\n  "
+                + "\n  ".join(differences)
+            )
 
     def _create(self, topic: NewTopic) -> None:
         self.admin.create_topics([topic])[topic.topic].result(self.timeout)
 
     def topics(self) -> list[str]:
         """Names of all topics but Kafka's own."""
-        return sorted(name for name in self._ask(lambda: self.admin.list_topics(timeout=self.timeout)).topics if not name.startswith("__"))
+        return sorted(
+            name
+            for name in self._ask(lambda: self.admin.list_topics(timeout=self.timeout)).topics
+            if not name.startswith("__")
+        )
 
     def extend(self, topic: str, partitions: int) -> None:
         """Raise a topic's number of partitions. Raises `UsageError` if there is no such topic, `BrokerError` if it has as many already."""
         self._require(topic)
-        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(self.timeout), "Alter", topic)
+        self._ask(
+            lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(
+                self.timeout
+            ),
+            "Alter",
+            topic,
+        )
 
     def delete(self, topic: str) -> None:
         """Delete a topic. Raises `UsageError` if there is none of that name."""
@@ -127,7 +162,9 @@ class Admin(Connection):
         def list_offsets() -> None:
             futures = self.admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level)
             for partition, future in futures.items():
-                found[TopicPartition(partition.topic, partition.partition)] = future.result(self.timeout).offset
+                found[TopicPartition(partition.topic, partition.partition)] = future.result(
+                    self.timeout
+                ).offset
 
         if partitions:
             self._ask(list_offsets)
@@ -159,7 +196,9 @@ def _differences(topic: Topic, facts: TopicFacts) -> Iterator[str]:
             f"topic {topic.name}: partitions is {topic.partitions} in the pipeline file, {facts.partitions} in Kafka; "
             f"`headrace topics extend {topic.name} --partitions {topic.partitions}` adds what is missing"
         )
-    both: dict[str, tuple[object, object]] = {"replication_factor": (topic.replication_factor, facts.replication_factor)}
+    both: dict[str, tuple[object, object]] = {
+        "replication_factor": (topic.replication_factor, facts.replication_factor)
+    }
     both |= {key: (value, facts.config.get(key)) for key, value in topic.config.items()}
     for key, (wanted, found) in both.items():
         if str(wanted) != str(found):

@@ -74,9 +74,29 @@ def parse(data: bytes) -> list[RecordBatch]:
             _, _, _, _, _, attributes, delta, _, _, producer, _, _, count = HEADER.unpack_from(data, at)
             is_control = bool(attributes & CONTROL)
             is_abort = is_control and count > 0 and _control_type(data, at + HEADER.size) == ABORT
-            batches.append(RecordBatch(base, base + delta, is_control, bool(attributes & TRANSACTIONAL), producer, count, is_abort))
+            batches.append(
+                RecordBatch(
+                    base,
+                    base + delta,
+                    is_control,
+                    bool(attributes & TRANSACTIONAL),
+                    producer,
+                    count,
+                    is_abort,
+                )
+            )
         else:
-            batches.append(RecordBatch(base, base, is_control=False, is_transactional=False, producer_id=-1, records=1, is_abort=False))
+            batches.append(
+                RecordBatch(
+                    base,
+                    base,
+                    is_control=False,
+                    is_transactional=False,
+                    producer_id=-1,
+                    records=1,
+                    is_abort=False,
+                )
+            )
         at += BEFORE_LENGTH + length
     return batches
 
@@ -162,7 +182,9 @@ class BatchReader:
         connect: how to reach the cluster; by default with kafka-python.
     """
 
-    def __init__(self, config: Mapping[str, object], connect: Callable[[Mapping[str, object]], Leaders] | None = None) -> None:
+    def __init__(
+        self, config: Mapping[str, object], connect: Callable[[Mapping[str, object]], Leaders] | None = None
+    ) -> None:
         self._config = config
         self._connect = connect or _brokers
         self._leaders: Leaders | None = None
@@ -192,7 +214,9 @@ class BatchReader:
         first = next(self.read(place, offset), None)
         if first is None:
             return None
-        return self._retried(lambda leaders: leaders.transaction_start(place, first.producer_id, deadline), deadline)
+        return self._retried(
+            lambda leaders: leaders.transaction_start(place, first.producer_id, deadline), deadline
+        )
 
     def _from_memory(self, place: TopicPartition, offset: int) -> _Held | None:
         held = self._held
@@ -217,13 +241,25 @@ class BatchReader:
             batches = [batch for batch in parse(answer.data) if batch.last_offset >= offset]
             if batches:
                 now = time.monotonic()
-                self._held = _Held(place, offset, batches[-1].last_offset + 1, batches, answer.high_watermark, now - begun, now)
+                self._held = _Held(
+                    place,
+                    offset,
+                    batches[-1].last_offset + 1,
+                    batches,
+                    answer.high_watermark,
+                    now - begun,
+                    now,
+                )
                 return self._held
             if answer.data:
-                raise BrokerError(f"{place}: what Kafka sends for offset {offset} holds no whole record batch.")
+                raise BrokerError(
+                    f"{place}: what Kafka sends for offset {offset} holds no whole record batch."
+                )
             if answer.throttled:
                 if time.monotonic() + answer.throttled > deadline:
-                    raise BrokerError(f"{place}: a Kafka quota throttles this client for {answer.throttled:.0f} s.")
+                    raise BrokerError(
+                        f"{place}: a Kafka quota throttles this client for {answer.throttled:.0f} s."
+                    )
                 time.sleep(answer.throttled)
                 continue
             empty += 1
@@ -238,7 +274,9 @@ class BatchReader:
         return min(2 * self._max_bytes, MAX_BYTES) if held.took < QUICK else self._max_bytes
 
     def _ask(self, place: TopicPartition, offset: int, deadline: float) -> Answer:
-        return self._retried(lambda leaders: leaders.fetch(place, offset, self._max_bytes, deadline), deadline)
+        return self._retried(
+            lambda leaders: leaders.fetch(place, offset, self._max_bytes, deadline), deadline
+        )
 
     def _retried(self, question: Callable[[Leaders], T], deadline: float) -> T:
         if self._leaders is None:
@@ -254,7 +292,9 @@ class BatchReader:
                         raise BrokerError(
                             f"Kafka at {servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded or still starting."
                         ) from error
-                    raise BrokerError(f"Kafka at {servers} could not be asked for {waited}: {error}") from error
+                    raise BrokerError(
+                        f"Kafka at {servers} could not be asked for {waited}: {error}"
+                    ) from error
             time.sleep(PAUSE)
 
 

@@ -107,7 +107,9 @@ class Connection:
             except KafkaException as error:
                 admin.poll(0)
                 if self._refusal:
-                    user = f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
+                    user = (
+                        f" of user {self.config['sasl.username']!r}" if "sasl.username" in self.config else ""
+                    )
                     raise UsageError(
                         f"Kafka at {self.servers} refuses the login{user}: {self._refusal}. Check security.protocol, sasl.mechanism, sasl.username, "
                         "sasl.password and the ssl settings in the extra of the connection kafka_default (or in the file that HEADRACE_KAFKA names)."
@@ -116,7 +118,11 @@ class Connection:
                     raise self._failed(error.args[0], began) from None
                 if not has_said:
                     has_said = True
-                    log.warning("Kafka at %s does not answer yet; retrying for up to %.0f s.", self.servers, self.timeout)
+                    log.warning(
+                        "Kafka at %s does not answer yet; retrying for up to %.0f s.",
+                        self.servers,
+                        self.timeout,
+                    )
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -166,7 +172,9 @@ class Connection:
             "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
         )
 
-    def _failed(self, error: KafkaError, began: float, operation: str = "Describe", topic: str | None = None) -> HeadraceError:
+    def _failed(
+        self, error: KafkaError, began: float, operation: str = "Describe", topic: str | None = None
+    ) -> HeadraceError:
         """What an error means to people.
 
         began             since when the client has waited
@@ -178,7 +186,11 @@ class Connection:
             case code if code in UNANSWERED:
                 return self._silent(began)
             case code:
-                return BrokerError(f"Kafka at {self.servers} answered: {error.str()}" if code > 0 else f"Kafka's client: {error.str()}")
+                return BrokerError(
+                    f"Kafka at {self.servers} answered: {error.str()}"
+                    if code > 0
+                    else f"Kafka's client: {error.str()}"
+                )
 
     def _refused(self, operation: str, topic: str) -> AccessError:
         return AccessError(self.servers, operation, topic, self._user)
@@ -196,7 +208,9 @@ def _knock(addresses: str) -> list[str]:
         except ConnectionRefusedError:
             failures.append(f"{address} (connection refused: nothing listens there)")
         except TimeoutError:
-            failures.append(f"{address} (no connection within {PORT_TIMEOUT:.0f} s: what listens there is frozen, or the network drops it)")
+            failures.append(
+                f"{address} (no connection within {PORT_TIMEOUT:.0f} s: what listens there is frozen, or the network drops it)"
+            )
         except (OSError, ValueError) as error:
             failures.append(f"{address} ({error})")
         else:

@@ -20,7 +20,9 @@ class Unexplained:
     undecided: list[OffsetRange]
 
 
-def unexplained(gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[RecordBatch]]) -> list[OffsetRange]:
+def unexplained(
+    gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[RecordBatch]]
+) -> list[OffsetRange]:
     """Of the gaps of one topic-partition, what no rule explains, as ranges that do not overlap.
 
     The arguments are those of `explain`, which says in addition what is undecided only.
@@ -51,7 +53,10 @@ def explain(gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[Recor
         search.position = search.left[0].from_offset
         if not _follow(search, batches(search.position)):
             break
-    return Unexplained(merged([*search.removed, *search.left]), merged(gap for gaps in search.waiting.values() for gap in gaps))
+    return Unexplained(
+        merged([*search.removed, *search.left]),
+        merged(gap for gaps in search.waiting.values() for gap in gaps),
+    )
 
 
 @dataclass

@@ -43,14 +43,22 @@ class Offsets(Stored, Mapping[TopicPartition, int]):
 
     __slots__ = ("_offsets",)
 
-    def __init__(self, offsets: Mapping[TopicPartition, int] | Iterable[tuple[TopicPartition, int]] = ()) -> None:
+    def __init__(
+        self, offsets: Mapping[TopicPartition, int] | Iterable[tuple[TopicPartition, int]] = ()
+    ) -> None:
         given: dict[TopicPartition, int] = dict(offsets)
         self._offsets = dict(sorted(given.items()))
 
     @classmethod
     def nested(cls, topics: Mapping[str, Mapping[int, int]]) -> "Offsets":
         """Of topic → partition → offset."""
-        return cls({TopicPartition(topic, partition): at for topic, partitions in topics.items() for partition, at in partitions.items()})
+        return cls(
+            {
+                TopicPartition(topic, partition): at
+                for topic, partitions in topics.items()
+                for partition, at in partitions.items()
+            }
+        )
 
     def by_topic(self) -> Nested:
         """Topic → partition → offset."""
@@ -113,7 +121,9 @@ class Extent(msgspec.Struct, frozen=True):
         """Of these records and others."""
         if other is None:
             return self
-        return Extent(min(self.lowest, other.lowest), max(self.highest, other.highest), self.count + other.count)
+        return Extent(
+            min(self.lowest, other.lowest), max(self.highest, other.highest), self.count + other.count
+        )
 
 
 class OffsetRange(Placed, msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
@@ -131,7 +141,11 @@ class OffsetRange(Placed, msgspec.Struct, frozen=True, order=True, forbid_unknow
 
     def overlaps(self, other: "OffsetRange") -> bool:
         """Whether they share an offset."""
-        return self.place == other.place and self.from_offset < other.until_offset and other.from_offset < self.until_offset
+        return (
+            self.place == other.place
+            and self.from_offset < other.until_offset
+            and other.from_offset < self.until_offset
+        )
 
     def __len__(self) -> int:
         return self.until_offset - self.from_offset
@@ -202,7 +216,9 @@ def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
     for each in sorted(ranges):
         if apart and each.from_offset <= apart[-1].until_offset:
             last = apart.pop()
-            apart.append(OffsetRange(*each.place, last.from_offset, max(last.until_offset, each.until_offset)))
+            apart.append(
+                OffsetRange(*each.place, last.from_offset, max(last.until_offset, each.until_offset))
+            )
         else:
             apart.append(each)
     return apart
@@ -226,7 +242,9 @@ def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]
 
 def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
     """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
-    for place in range(bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)):
+    for place in range(
+        bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)
+    ):
         if (part := overlap(ranges[place], span)) is None:
             break
         yield part

@@ -21,7 +21,9 @@ from headrace.kafka.batches import Answer, OutOfRangeError, SilentError, Transie
 from headrace.kafka.offsets import TopicPartition
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, which Python 3.13 took back
+    warnings.simplefilter(
+        "ignore", DeprecationWarning
+    )  # of importlib.resources.read_text, which Python 3.13 took back
     from kafka.errors import KafkaError, for_code
     from kafka.net.sasl import get_sasl_mechanism
     from kafka.protocol.admin import DescribeTransactionsRequest, ListTransactionsRequest
@@ -30,7 +32,9 @@ with warnings.catch_warnings():
     from kafka.protocol.parser import KafkaProtocol
     from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised; it warns of each SASL login without TLS
+logging.getLogger("kafka").setLevel(
+    logging.CRITICAL
+)  # what matters is raised; it warns of each SASL login without TLS
 
 FETCH, LIST_OFFSETS, METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE, TRANSACTIONS = 4, 1, 4, 1, 0, 0
 """Versions of the requests. Kafka 2.8 to 4.4 know them all, those about transactions from 3.0 on. Fetch 13 would want topic ids; Metadata before 4 would create topics."""
@@ -86,7 +90,9 @@ class Brokers:
 
     def earliest(self, place: TopicPartition, deadline: float) -> int:
         """The offset at which the log starts."""
-        request = ListOffsetsRequest(version=LIST_OFFSETS, replica_id=-1, topics=[(place.topic, [(place.partition, EARLIEST)])])
+        request = ListOffsetsRequest(
+            version=LIST_OFFSETS, replica_id=-1, topics=[(place.topic, [(place.partition, EARLIEST)])]
+        )
         _, answer = self._ask_leader(place, request, deadline)
         return int(answer.offset)
 
@@ -99,15 +105,23 @@ class Brokers:
             request = MetadataRequest(version=METADATA, topics=[], allow_auto_topic_creation=False)
             for broker in self._bootstrap(deadline).ask(request, deadline).brokers:
                 connection = self._connection((broker.host, broker.port), deadline)
-                wanted = ListTransactionsRequest(version=TRANSACTIONS, state_filters=[], producer_id_filters=[producer])
+                wanted = ListTransactionsRequest(
+                    version=TRANSACTIONS, state_filters=[], producer_id_filters=[producer]
+                )
                 listed = connection.ask(wanted, deadline)
                 self._check(listed.error_code, "its transactions")
                 names = [each.transactional_id for each in listed.transaction_states]
                 request = DescribeTransactionsRequest(version=TRANSACTIONS, transactional_ids=names)
                 states = connection.ask(request, deadline).transaction_states if names else ()
                 for state in states:
-                    self._check(0 if state.error_code in UNKNOWN_TRANSACTION else state.error_code, f"transaction {state.transactional_id}")
-                    if any(each.topic == place.topic and place.partition in each.partitions for each in state.topics):
+                    self._check(
+                        0 if state.error_code in UNKNOWN_TRANSACTION else state.error_code,
+                        f"transaction {state.transactional_id}",
+                    )
+                    if any(
+                        each.topic == place.topic and place.partition in each.partitions
+                        for each in state.topics
+                    ):
                         return int(state.transaction_start_time_ms)
         return None
 
@@ -117,12 +131,19 @@ class Brokers:
             response = self._connection(self._leader(place, deadline), deadline).ask(request, deadline)
             (of_topic,) = response.responses if isinstance(request, FetchRequest) else response.topics
             (answer,) = of_topic.partitions
-            self._check(answer.error_code, str(place), "Read" if isinstance(request, FetchRequest) else "Describe", place.topic)
+            self._check(
+                answer.error_code,
+                str(place),
+                "Read" if isinstance(request, FetchRequest) else "Describe",
+                place.topic,
+            )
         return response, answer
 
     def _leader(self, place: TopicPartition, deadline: float) -> tuple[str, int]:
         if place not in self._leaders:
-            request = MetadataRequest(version=METADATA, topics=[(place.topic,)], allow_auto_topic_creation=False)
+            request = MetadataRequest(
+                version=METADATA, topics=[(place.topic,)], allow_auto_topic_creation=False
+            )
             response = self._bootstrap(deadline).ask(request, deadline)
             (facts,) = response.topics
             self._check(facts.error_code, f"topic {place.topic}", "Describe", place.topic)
@@ -175,7 +196,9 @@ class Brokers:
             self._forget(place)
             if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise TransientError(str(error)) from error
-            self._login.refuse(f"TLS failed: {error}")  # TLS 1.3 says with the first answer that it refuses a certificate
+            self._login.refuse(
+                f"TLS failed: {error}"
+            )  # TLS 1.3 says with the first answer that it refuses a certificate
         except TimeoutError as error:
             self._forget(place)
             raise SilentError(str(error)) from error
@@ -236,7 +259,10 @@ class Connection:
             sasl_plain_password=login.password,
         )
         while not mechanism.is_done():
-            answer = self.ask(SaslAuthenticateRequest(version=SASL_AUTHENTICATE, auth_bytes=mechanism.auth_bytes()), deadline)
+            answer = self.ask(
+                SaslAuthenticateRequest(version=SASL_AUTHENTICATE, auth_bytes=mechanism.auth_bytes()),
+                deadline,
+            )
             if answer.error_code:
                 login.refuse(f"{_named(answer.error_code)} ({answer.error_message})")
             try:
@@ -261,13 +287,20 @@ class Login:
         given = {key: str(value) for key, value in config.items() if value != ""}
         self.client_id = given.get("client.id", "headrace")
         self.protocol = given.pop("security.protocol", "plaintext").upper()
-        names = [given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")]  # two names of one setting
+        names = [
+            given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")
+        ]  # two names of one setting
         self.username, self.password = given.pop("sasl.username", ""), given.pop("sasl.password", "")
-        self.mechanism = (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None  # librdkafka's default
+        self.mechanism = (
+            (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None
+        )  # librdkafka's default
         if self.mechanism not in (None, *MECHANISMS):
             self.refuse(f"it does not support SASL with {self.mechanism}")
         self.tls = self._tls(given) if self.protocol.endswith("SSL") else None
-        ignored = [*([] if self.mechanism else ["sasl.", "enable.sasl.", "oauthbearer"]), *([] if self.tls else ["ssl.", "enable.ssl."])]
+        ignored = [
+            *([] if self.mechanism else ["sasl.", "enable.sasl.", "oauthbearer"]),
+            *([] if self.tls else ["ssl.", "enable.ssl."]),
+        ]
         relevant = [key for key in given if key.startswith(SECURITY) and not key.startswith(tuple(ignored))]
         if relevant:
             self.refuse(f"it does not support {', '.join(sorted(relevant))}")
@@ -281,7 +314,9 @@ class Login:
         )
 
     def _tls(self, given: dict[str, str]) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no stricter than librdkafka, as `create_default_context` is from Python 3.13 on
+        context = ssl.SSLContext(
+            ssl.PROTOCOL_TLS_CLIENT
+        )  # no stricter than librdkafka, as `create_default_context` is from Python 3.13 on
         is_verified = given.pop("enable.ssl.certificate.verification", "true").lower() in TRUE
         is_named = given.pop("ssl.endpoint.identification.algorithm", "https") != "none"
         context.check_hostname = is_verified and is_named
@@ -325,7 +360,9 @@ def _file(given: dict[str, str], name: str) -> Iterator[str | None]:
 def _named(code: int) -> str:
     """What Kafka calls an error."""
     error = for_code(code)
-    return f"{error.message} ({error.description})" if getattr(error, "description", "") else str(error.__name__)
+    return (
+        f"{error.message} ({error.description})" if getattr(error, "description", "") else str(error.__name__)
+    )
 
 
 def _left(deadline: float) -> float:

@@ -67,7 +67,9 @@ class Reader(Connection):
         Raises `BrokerError` if the range is not there to be read to its end.
         """
         at, until = offset_range.from_offset, offset_range.until_offset
-        consumer = Consumer(self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10})
+        consumer = Consumer(
+            self._reading(committed=committed) | {"queued.max.messages.kbytes": BLOCK_BYTES >> 10}
+        )
         try:
             consumer.assign([ClientPartition(*offset_range.place, at)])
             silent_since = heard_at = time.monotonic()
@@ -81,7 +83,12 @@ class Reader(Connection):
                         if error is None and message.offset() < until:
                             records.append(message)
                     else:
-                        raise self._unreadable(error, f"{offset_range} can't be read at offset {at}", silent_since, offset_range.topic)
+                        raise self._unreadable(
+                            error,
+                            f"{offset_range} can't be read at offset {at}",
+                            silent_since,
+                            offset_range.topic,
+                        )
                 if records:
                     yield _block(offset_range.place, records)
                     silent_since = heard_at = time.monotonic()  # the caller may have taken its time
@@ -90,7 +97,9 @@ class Reader(Connection):
                     if not _answers(consumer, offset_range.place):
                         raise self._silent(silent_since, what)
                     if (waited := time.monotonic() - silent_since) > MAX_SILENCE:
-                        raise BrokerError(f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.")
+                        raise BrokerError(
+                            f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s."
+                        )
                     heard_at = time.monotonic()
         finally:
             consumer.close()
@@ -112,7 +121,11 @@ class Reader(Connection):
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
     """Leave out what the client says of its group, which is not used: that it may not even be looked at, where access lists rule."""
-    return (message for message in messages if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED)
+    return (
+        message
+        for message in messages
+        if (error := message.error()) is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED
+    )
 
 
 def _answers(consumer: Consumer, place: TopicPartition) -> bool:

@@ -11,7 +11,17 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
 from headrace.kafka.offsets import OffsetRange, Offsets, advance
 from headrace.ledger import checkpoint, publish
-from headrace.ledger.entries import RULES, Acceptance, Entry, Kind, Link, Sha256, Totals, newest_link, split_lost
+from headrace.ledger.entries import (
+    RULES,
+    Acceptance,
+    Entry,
+    Kind,
+    Link,
+    Sha256,
+    Totals,
+    newest_link,
+    split_lost,
+)
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_checkpoint, check_pipeline, following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
@@ -45,7 +55,12 @@ class Unprovable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def _contains(whole: Sequence[OffsetRange], parts: Sequence[OffsetRange]) -> bool:
     return all(
-        any(each.place == part.place and each.from_offset <= part.from_offset and part.until_offset <= each.until_offset for each in whole)
+        any(
+            each.place == part.place
+            and each.from_offset <= part.from_offset
+            and part.until_offset <= each.until_offset
+            for each in whole
+        )
         for part in parts
     )
 
@@ -79,7 +94,9 @@ def accept(
     if listed.after != (newest.sha256 if newest else None):
         raise RefusedError("The ledger has moved on since the list was made. Make a new list.")
     if identity is None:
-        raise RefusedError(f"No stream has run in {folder.root} yet, so there is no ledger to accept anything in.")
+        raise RefusedError(
+            f"No stream has run in {folder.root} yet, so there is no ledger to accept anything in."
+        )
     check_pipeline(folder, identity, pipeline)
     number = newest.entry.number + 1 if newest else 0
     identity = _with_new_partitions(
@@ -93,7 +110,9 @@ def accept(
         within, behind = split_lost(accepted, following(identity, newest))
         ends = advance(_planned(identity, newest, behind), behind)
     except ValueError as error:
-        raise RefusedError(f"The ledger has moved on since the list was made: {error}. Make a new list.") from error
+        raise RefusedError(
+            f"The ledger has moved on since the list was made: {error}. Make a new list."
+        ) from error
     roll_back(folder, newest)
     publish.prepare(folder, identity.contract, number - 1)
     documents.write(folder.identity, identity)
@@ -124,7 +143,9 @@ def accept(
 def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange], ids: Mapping[str, str]) -> Identity:
     """The identity with partitions that no stream has read yet: their first records left Kafka before one could."""
     start = Offsets({each.place: each.from_offset for each in lost}) | identity.start
-    new = {topic: ids[topic] for topic in sorted(start.topics) if topic not in identity.topics and topic in ids}
+    new = {
+        topic: ids[topic] for topic in sorted(start.topics) if topic not in identity.topics and topic in ids
+    }
     return msgspec.structs.replace(identity, topics={**identity.topics, **new}, start=start)
 
 

@@ -32,13 +32,19 @@ def checkpoint_id(checkpoint: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise LedgerError(f"{checkpoint / 'metadata'} is damaged: {error!r}. Put back a copy, or `headrace reset` the pipeline.") from error
+        raise LedgerError(
+            f"{checkpoint / 'metadata'} is damaged: {error!r}. Put back a copy, or `headrace reset` the pipeline."
+        ) from error
 
 
 def logged(checkpoint: Path, name: str) -> list[int]:
     """Micro-batch ids in one of the checkpoint's logs (`offsets` or `commits`), in order."""
     folder = checkpoint / name
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.exists() else []
+    return (
+        sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+        if folder.exists()
+        else []
+    )
 
 
 def planned_until(checkpoint: Path, micro_batch: int, start: Offsets) -> Offsets:
@@ -117,22 +123,35 @@ def recover(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> I
     if identity.checkpoint and _is_lost(metadata) and _ends_there(checkpoint, newest, identity.start, ends):
         _checksum(metadata).unlink(missing_ok=True)
         documents.replace(metadata, msgspec.json.encode({"id": identity.checkpoint}))
-        log.warning("Restored %s, which lost its content in a power cut, from the id in identity.json.", metadata)
+        log.warning(
+            "Restored %s, which lost its content in a power cut, from the id in identity.json.", metadata
+        )
     return identity
 
 
 def _discarded(checkpoint: Path, newest: int) -> Iterator[tuple[Path, str]]:
     """Files that stop Spark and that no entry relies on, and why they may go."""
-    noted = (checkpoint / "commits" / str(each) for each in reversed(logged(checkpoint, "commits")) if each <= newest)
+    noted = (
+        checkpoint / "commits" / str(each)
+        for each in reversed(logged(checkpoint, "commits"))
+        if each <= newest
+    )
     for path in itertools.takewhile(torn, noted):
         yield path, f"its content is lost; micro-batch {path.name} is published already"
     for path in _sources(checkpoint):
         if torn(path):
-            yield path, "its content is lost; the first micro-batch, which started there, is published already"
+            yield (
+                path,
+                "its content is lost; the first micro-batch, which started there, is published already",
+            )
     plan = checkpoint / "offsets" / str(newest + 1)
     if plan.exists() and torn(plan):
         yield plan, "its content is lost; nothing was published by this plan, and Spark makes a new one"
-    for path in (*_orphans(checkpoint, "commits"), *_orphans(checkpoint, "sources/*"), *_orphans(checkpoint, "offsets")):
+    for path in (
+        *_orphans(checkpoint, "commits"),
+        *_orphans(checkpoint, "sources/*"),
+        *_orphans(checkpoint, "offsets"),
+    ):
         if path.parent.name != "offsets" or path == _checksum(plan):
             yield path, "it is a checksum without its file, and Spark fails when it writes that file"
 
@@ -142,7 +161,9 @@ def needs_recovery(folder: Folder, identity: Identity, newest: int, ends: Offset
     if newest < 0:
         return _lost_unpublished(folder.checkpoint, identity) is not None
     is_restored = identity.checkpoint and _is_lost(folder.checkpoint / "metadata")
-    return any(_discarded(folder.checkpoint, newest)) or bool(is_restored and _ends_there(folder.checkpoint, newest, identity.start, ends))
+    return any(_discarded(folder.checkpoint, newest)) or bool(
+        is_restored and _ends_there(folder.checkpoint, newest, identity.start, ends)
+    )
 
 
 def _lost_unpublished(checkpoint: Path, identity: Identity) -> Path | None:
@@ -241,7 +262,11 @@ def write_plan(folder: Folder, identity: Identity, number: int, ends: Offsets) -
     documents.make_folder(made / "offsets")
     identity = msgspec.structs.replace(identity, checkpoint=str(uuid.uuid4()))
     documents.replace(made / "metadata", msgspec.json.encode({"id": identity.checkpoint}))
-    header = {"batchWatermarkMs": 0, "batchTimestampMs": int(datetime.now(UTC).timestamp() * 1000), "conf": {}}
+    header = {
+        "batchWatermarkMs": 0,
+        "batchTimestampMs": int(datetime.now(UTC).timestamp() * 1000),
+        "conf": {},
+    }
     documents.replace(made / "offsets" / "0", _plan(["v1", msgspec.json.encode(header).decode()], ends))
     made.rename(checkpoint)
     documents.sync_directory(folder.root)
@@ -300,6 +325,10 @@ def _checksum(path: Path) -> Path:
 def first_offsets(checkpoint: Path) -> Offsets:
     """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions. Empty where there is none that can be read."""
     try:
-        return Offsets.nested(msgspec.json.decode((checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Nested))
+        return Offsets.nested(
+            msgspec.json.decode(
+                (checkpoint / "sources" / "0" / "0").read_bytes().splitlines()[-1], type=Nested
+            )
+        )
     except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError):
         return Offsets()

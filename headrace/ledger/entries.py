@@ -66,7 +66,9 @@ class Account(Placed, Part, frozen=True, kw_only=True):
     @property
     def balances(self) -> bool:
         """Whether every offset is accounted for."""
-        return min(self.kept, self.filtered, self.quarantined, self.gaps) >= 0 and self.read + self.gaps == len(self.range)
+        return min(
+            self.kept, self.filtered, self.quarantined, self.gaps
+        ) >= 0 and self.read + self.gaps == len(self.range)
 
 
 class Span(Placed, Part, frozen=True, kw_only=True):
@@ -224,7 +226,9 @@ class Entry(Document, frozen=True, kw_only=True):
         if (self.number == 0) != (self.previous is None):
             raise ValueError("every entry but the first names the one before it")
         details = {kind: getattr(self, kind) for kind in Kind if kind is not Kind.PUBLISHED}
-        if [kind for kind, detail in details.items() if detail is not None] != [kind for kind in details if kind is self.kind]:
+        if [kind for kind, detail in details.items() if detail is not None] != [
+            kind for kind in details if kind is self.kind
+        ]:
             raise ValueError(f"an entry of kind {self.kind} has its own details and no others")
 
     @property
@@ -260,7 +264,9 @@ def read_link(folder: Folder, number: int) -> Link:
         raise LedgerError(f"{path} can't be read: {error.strerror}. Put back a copy.") from error
     entry = documents.decode(path, data, Entry)
     if entry.number != micro_batch_of(path.parent):
-        raise LedgerError(f"{path} is the entry of micro-batch {entry.number}: it was moved here from another folder. Move it back.")
+        raise LedgerError(
+            f"{path} is the entry of micro-batch {entry.number}: it was moved here from another folder. Move it back."
+        )
     return Link(entry, hashlib.sha256(data).hexdigest())
 
 
@@ -291,7 +297,10 @@ def _belongs(folder: Folder, numbers: list[int]) -> bool:
     if not entry_path(folder, numbers[-1]).exists():
         return False
     try:
-        return numbers[-1] - 1 in {-1, *numbers[-2:-1]} or read_link(folder, numbers[-1]).entry.number == numbers[-1]
+        return (
+            numbers[-1] - 1 in {-1, *numbers[-2:-1]}
+            or read_link(folder, numbers[-1]).entry.number == numbers[-1]
+        )
     except LedgerError:
         return False
 
@@ -303,7 +312,9 @@ def newest_link(folder: Folder) -> Link | None:
         return None
     missing = next((place for place, number in enumerate(numbers) if place != number), None)
     if missing is not None:
-        raise LedgerError(f"The ledger in {folder.root} is broken: {folder.published(folder.events, missing)} is missing. Put back a copy.")
+        raise LedgerError(
+            f"The ledger in {folder.root} is broken: {folder.published(folder.events, missing)} is missing. Put back a copy."
+        )
     return read_link(folder, numbers[-1])
 
 
@@ -337,7 +348,9 @@ def _misfit(before: Entry | None, entry: Entry) -> str | None:
         return f"micro-batch {entry.number} does not join: {error}"
     if ends != entry.offsets:
         return f"micro-batch {entry.number} ends at {entry.offsets}, its ranges at {ends}"
-    if (totals := (before.totals if before else Totals()).plus(entry.accounts).less_gaps(within)) != entry.totals:
+    if (
+        totals := (before.totals if before else Totals()).plus(entry.accounts).less_gaps(within)
+    ) != entry.totals:
         return f"micro-batch {entry.number} claims totals of {entry.totals}, the accounts up to it add up to {totals}"
     return None
 

@@ -160,13 +160,17 @@ class Folder:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 if time.monotonic() >= deadline:
-                    raise BusyError(f"{self.root} is in use by {holder}. Wait for it to end, or stop that process; trying again is safe.")
+                    raise BusyError(
+                        f"{self.root} is in use by {holder}. Wait for it to end, or stop that process; trying again is safe."
+                    )
                 if not said:
                     log.info("waiting for %s to end, %.0f s at most", holder, timeout)
                     said = True
                 time.sleep(0.2)
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                raise BusyError(f"{self.root} was moved aside at this moment (`headrace reset`). Trying again is safe.")
+                raise BusyError(
+                    f"{self.root} was moved aside at this moment (`headrace reset`). Trying again is safe."
+                )
             file.seek(0)
             file.truncate()
             file.write(purpose)

@@ -33,7 +33,9 @@ class TopicSnapshot:
     def of(self, topics: Collection[str]) -> "TopicSnapshot":
         """Of some of the topics."""
         ids = {topic: known for topic, known in self.ids.items() if topic in topics}
-        return TopicSnapshot(ids, self.earliest.of(topics), self.end.of(topics), self.last.of(topics), self.compacted)
+        return TopicSnapshot(
+            ids, self.earliest.of(topics), self.end.of(topics), self.last.of(topics), self.compacted
+        )
 
 
 def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | None) -> None:
@@ -52,7 +54,9 @@ def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | N
             f"A stream that starts over would publish records twice or not at all. Put the checkpoint back, or {reset}"
         )
     if newest and identity.checkpoint is None:
-        raise RefusedError(f"{folder.root} holds entries, but identity.json names no checkpoint. Put back the right one, or {reset}")
+        raise RefusedError(
+            f"{folder.root} holds entries, but identity.json names no checkpoint. Put back the right one, or {reset}"
+        )
     committed, planned = logged(folder.checkpoint, "commits"), logged(folder.checkpoint, "offsets")
     last_entry = newest.entry.number if newest else -1
     last_commit, last_plan = (log[-1] if log else -1 for log in (committed, planned))
@@ -67,7 +71,9 @@ def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | N
         raise LedgerError(
             f"The entry of micro-batch {last_entry} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}"
         )
-    if (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != (ends := following(identity, newest)):
+    if (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != (
+        ends := following(identity, newest)
+    ):
         raise LedgerError(
             f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ends} here. {reset}"
         )
@@ -95,15 +101,21 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
         )
     ends = following(identity, newest)
     for _, _, what in unlike(identity, ends, topics):
-        raise RefusedError(f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}")
+        raise RefusedError(
+            f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}"
+        )
     for place, offset in ends.items():
-        if (end := topics.end[place]) < offset:  # Spark would take it for a loss, after it has written its plan
+        if (
+            end := topics.end[place]
+        ) < offset:  # Spark would take it for a loss, after it has written its plan
             raise OpenTransactionError(
                 f"{place}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
                 "open whose beginning has left Kafka. When it has ended, run this again."
             )
     if lost := [
-        f"{place} offsets {offset} to {earliest - 1}" for place, offset in ends.items() if (earliest := topics.earliest[place]) > offset
+        f"{place} offsets {offset} to {earliest - 1}"
+        for place, offset in ends.items()
+        if (earliest := topics.earliest[place]) > offset
     ]:
         raise RefusedError(
             f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. Lengthen the topic's retention. "
@@ -115,7 +127,9 @@ def _accept(pipeline: str) -> str:
     return f"`headrace accept {pipeline} --reason …`, or the DAG headrace_repair."
 
 
-def unlike(identity: Identity, following: Offsets, topics: TopicSnapshot) -> Iterator[tuple[str, int | None, str]]:
+def unlike(
+    identity: Identity, following: Offsets, topics: TopicSnapshot
+) -> Iterator[tuple[str, int | None, str]]:
     """Differences between the ledger's topics and Kafka's: topic, partition if it is about one, and what is wrong.
 
     following  the first offset after all that is published, per topic-partition
@@ -125,9 +139,7 @@ def unlike(identity: Identity, following: Offsets, topics: TopicSnapshot) -> Ite
         if found is None:
             yield topic, None, f"Topic {topic} is gone from Kafka"
         elif found != known:
-            what = (
-                f"Topic {topic} was deleted and created again (id {known} then, {found} now): its offsets start over and mean other records"
-            )
+            what = f"Topic {topic} was deleted and created again (id {known} then, {found} now): its offsets start over and mean other records"
             yield topic, None, what
         else:
             for place, offset in following.of([topic]).items():
@@ -157,7 +169,9 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
 
 def check_starting(pipeline: Pipeline) -> None:
     """Raise `UsageError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
-    if pipeline.starting not in {"earliest", "latest"} and (moment := datetime.fromisoformat(pipeline.starting)) > datetime.now(UTC):
+    if pipeline.starting not in {"earliest", "latest"} and (
+        moment := datetime.fromisoformat(pipeline.starting)
+    ) > datetime.now(UTC):
         raise UsageError(
             f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't start there: use a moment in the past, or 'latest'."
         )

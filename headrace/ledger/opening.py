@@ -6,14 +6,28 @@ from datetime import datetime
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, OpenTransactionError, RefusedError, UnavailableError, UnsupportedLoginError
+from headrace.errors import (
+    LedgerError,
+    OpenTransactionError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedLoginError,
+)
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint, publish
 from headrace.ledger.entries import Kind, Link, newest_link
 from headrace.ledger.folder import Folder
-from headrace.ledger.guard import TopicSnapshot, check_checkpoint, check_pipeline, check_starting, check_topics, following, joined
+from headrace.ledger.guard import (
+    TopicSnapshot,
+    check_checkpoint,
+    check_pipeline,
+    check_starting,
+    check_topics,
+    following,
+    joined,
+)
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import LastRecord, read_verified, roll_back
 from headrace.ledger.receipts import Receipt
@@ -35,7 +49,11 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
     wanted = [topic.name for topic in pipeline.topics]
     kafka.require_rights(wanted, "Read")
     topics = survey(kafka, wanted)
-    if missing := [topic for topic in wanted if topic not in topics.ids and (identity is None or topic not in identity.topics)]:
+    if missing := [
+        topic
+        for topic in wanted
+        if topic not in topics.ids and (identity is None or topic not in identity.topics)
+    ]:
         raise RefusedError(
             f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`."
         )
@@ -72,7 +90,12 @@ RUNNING = "a stream is running, so the checkpoint and what was published were no
 
 
 def _foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Iterator[str]:
-    kafka.require_rights([topic.name for topic in pipeline.topics], "Read", "DescribeConfigs", *(["Write"] if pipeline.demo else []))
+    kafka.require_rights(
+        [topic.name for topic in pipeline.topics],
+        "Read",
+        "DescribeConfigs",
+        *(["Write"] if pipeline.demo else []),
+    )
     if folder.is_being_written():
         yield RUNNING
         return
@@ -81,11 +104,15 @@ def _foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Iterator[str
         check_checkpoint(folder, identity, newest)
         check_starting(pipeline)
         return
-    if checkpoint.needs_recovery(folder, identity, newest.entry.number if newest else -1, following(identity, newest)):
+    if checkpoint.needs_recovery(
+        folder, identity, newest.entry.number if newest else -1, following(identity, newest)
+    ):
         yield "a power cut, or a killed driver, left torn files in the checkpoint; the stream removes them, or refuses with the reason"
     else:
         check_checkpoint(folder, identity, newest)
-    _admitted(folder, pipeline, kafka, identity, newest, survey(kafka, [topic.name for topic in pipeline.topics]))
+    _admitted(
+        folder, pipeline, kafka, identity, newest, survey(kafka, [topic.name for topic in pipeline.topics])
+    )
 
 
 def require_known_topics(folder: Folder, kafka: Cluster) -> None:
@@ -99,7 +126,12 @@ def require_known_topics(folder: Folder, kafka: Cluster) -> None:
 
 
 def _admitted(
-    folder: Folder, pipeline: Pipeline, kafka: Cluster, identity: Identity, newest: Link | None, topics: TopicSnapshot
+    folder: Folder,
+    pipeline: Pipeline,
+    kafka: Cluster,
+    identity: Identity,
+    newest: Link | None,
+    topics: TopicSnapshot,
 ) -> Identity:
     """The identity with what is new in the topics. Raises `RefusedError` unless pipeline file and topics fit what was published."""
     check_pipeline(folder, identity, pipeline)
@@ -158,7 +190,10 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                 )
             published = until.get(landing.place, 0)
             if landing.highest_offset >= published:
-                committed, whole = (kafka.end([landing.topic], committed=level).get(landing.place, 0) for level in (True, False))
+                committed, whole = (
+                    kafka.end([landing.topic], committed=level).get(landing.place, 0)
+                    for level in (True, False)
+                )
                 message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {landing.place}, and only those before {published} are published."
                 if committed > landing.highest_offset:
                     raise OpenTransactionError(
@@ -174,7 +209,9 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                 )
 
 
-def check_last_records(kafka: Cluster, topics: TopicSnapshot, last_records: Sequence[LastRecord]) -> list[LastRecord]:
+def check_last_records(
+    kafka: Cluster, topics: TopicSnapshot, last_records: Sequence[LastRecord]
+) -> list[LastRecord]:
     """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
 
     A broker that lost its end (a power cut, an unclean election) and was filled again has records that no stream reads: their offsets were

@@ -131,7 +131,9 @@ def read_streamed(folder: Folder) -> Streamed | None:
 def unfinished(folder: Folder) -> Started | None:
     """The last stream, if it did not run to its end."""
     started, streamed = read_started(folder), read_streamed(folder)
-    if started is None or (streamed and (streamed.run, streamed.started_at) == (started.run, started.started_at)):
+    if started is None or (
+        streamed and (streamed.run, streamed.started_at) == (started.run, started.started_at)
+    ):
         return None
     return started
 
@@ -163,7 +165,8 @@ def published_runs(folder: Folder) -> set[str]:
 def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
     """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that are not verified yet."""
     return sorted(
-        {receipt.run for receipt in before} | {run for run in published_runs(folder) if not verified_receipts.is_settled(folder, run)}
+        {receipt.run for receipt in before}
+        | {run for run in published_runs(folder) if not verified_receipts.is_settled(folder, run)}
     )
 
 
@@ -179,32 +182,46 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         until = newest.entry.number if newest else -1
         is_another = is_of_another_checkpoint(folder)
         is_behind = (
-            max(known.until, *known.recheck, -1) > until or _is_another_entry(known, newest) or (newest is None and known.checkpoint)
+            max(known.until, *known.recheck, -1) > until
+            or _is_another_entry(known, newest)
+            or (newest is None and known.checkpoint)
         )
         if newest and not is_another and not is_behind:
             return
         ends = newest.entry.offsets if newest else Offsets()
-        marks = [mark for mark in [*known.earlier, *filter(None, [known.mark])] if entry_sha256(folder, mark.number) == mark.sha256]
+        marks = [
+            mark
+            for mark in [*known.earlier, *filter(None, [known.mark])]
+            if entry_sha256(folder, mark.number) == mark.sha256
+        ]
         verified_receipts.take_back(folder, Offsets() if is_another else ends)
         if not is_behind and not is_another:
             return
         until_mark = marks[-1].number if marks else -1
         recheck = {
-            number: msgspec.structs.replace(found, proven=found.proven and number <= until_mark)  # another entry may have the number now
+            number: msgspec.structs.replace(
+                found, proven=found.proven and number <= until_mark
+            )  # another entry may have the number now
             for number, found in known.recheck.items()
             if number <= until
         }
         unsettled = {number for number, by in known.settled.items() if by > until >= number}
-        recheck |= {number: Recheck(found_by=known.number, restorable=False, proven=False) for number in unsettled}
+        recheck |= {
+            number: Recheck(found_by=known.number, restorable=False, proven=False) for number in unsettled
+        }
         rolled_back = msgspec.structs.replace(
             known,
-            checkpoint=known.checkpoint if newest else None,  # nothing of it is left, and Spark may make another
+            checkpoint=known.checkpoint
+            if newest
+            else None,  # nothing of it is left, and Spark may make another
             mark=marks[-1] if marks else None,
             earlier=marks[:-1],
             recheck=recheck,
             accepted=[number for number in known.accepted if number <= until_mark],
             settled={number: by for number, by in known.settled.items() if by <= until},
-            gaps_not_checked={number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark},
+            gaps_not_checked={
+                number: gaps for number, gaps in known.gaps_not_checked.items() if number <= until_mark
+            },
             last_records=[last for last in known.last_records if last.offset < ends.get(last.place, 0)],
             history=History(),
         )

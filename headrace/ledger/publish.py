@@ -117,16 +117,28 @@ def spans(path: Path) -> list[Span]:
     found: dict[TopicPartition, Extent] = {}
     for block in pq.ParquetFile(path).iter_batches(columns=["_topic", "_partition", "_offset"]):
         grouped = pa.Table.from_batches([block]).group_by(["_topic", "_partition"])
-        for row in grouped.aggregate([("_offset", "min"), ("_offset", "max"), ("_offset", "count")]).to_pylist():
+        for row in grouped.aggregate(
+            [("_offset", "min"), ("_offset", "max"), ("_offset", "count")]
+        ).to_pylist():
             place = TopicPartition(row["_topic"], row["_partition"])
-            found[place] = Extent(row["_offset_min"], row["_offset_max"], row["_offset_count"]).joined(found.get(place))
+            found[place] = Extent(row["_offset_min"], row["_offset_max"], row["_offset_count"]).joined(
+                found.get(place)
+            )
     return [
-        Span(topic=place.topic, partition=place.partition, lowest_offset=extent.lowest, highest_offset=extent.highest, rows=extent.count)
+        Span(
+            topic=place.topic,
+            partition=place.partition,
+            lowest_offset=extent.lowest,
+            highest_offset=extent.highest,
+            rows=extent.count,
+        )
         for place, extent in sorted(found.items())
     ]
 
 
-def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> list[Account]:
+def audit(
+    ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]
+) -> list[Account]:
     """The account of a staged micro-batch: what was counted while writing, held against the plan and against what lies on disk.
 
     Offsets that no verdict claims are gaps; verify confirms them by a read of its own. Raises `LedgerError` if the account
@@ -146,20 +158,29 @@ def audit(ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFi
             gaps=len(offset_range) - kept - filtered - quarantined,
         )
         if not account.balances:
-            raise LedgerError(f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. {UNPUBLISHED}")
+            raise LedgerError(
+                f"{offset_range}: {account.read} records were read from {len(offset_range)} offsets. {UNPUBLISHED}"
+            )
         for what, wanted, files in (("kept", kept, events), ("quarantined", quarantined, quarantine)):
             own = [span for file in files for span in file.spans if span.place == offset_range.place]
             if sum(span.rows for span in own) != wanted:
                 raise LedgerError(
                     f"{offset_range}: {wanted} records were {what}, {sum(s.rows for s in own)} are in the staged files. {UNPUBLISHED}"
                 )
-            if any(span.lowest_offset not in offset_range or span.highest_offset not in offset_range for span in own):
-                raise LedgerError(f"{offset_range}: a staged file holds an offset outside of it. {UNPUBLISHED}")
+            if any(
+                span.lowest_offset not in offset_range or span.highest_offset not in offset_range
+                for span in own
+            ):
+                raise LedgerError(
+                    f"{offset_range}: a staged file holds an offset outside of it. {UNPUBLISHED}"
+                )
         accounts.append(account)
     written = sum(file.rows for file in (*events, *quarantine))
     claimed = sum(account.kept + account.quarantined for account in accounts)
     if written != claimed or sum(counts.values()) != sum(account.read for account in accounts):
-        raise LedgerError(f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. {UNPUBLISHED}")
+        raise LedgerError(
+            f"{written} rows are staged and {claimed} are accounted for: a record of no planned range. {UNPUBLISHED}"
+        )
     return accounts
 
 

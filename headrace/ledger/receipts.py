@@ -45,7 +45,11 @@ class Landing(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def of(cls, place: TopicPartition, extent: Extent) -> "Landing":
         """The records of a topic-partition."""
         return cls(
-            topic=place.topic, partition=place.partition, lowest_offset=extent.lowest, highest_offset=extent.highest, count=extent.count
+            topic=place.topic,
+            partition=place.partition,
+            lowest_offset=extent.lowest,
+            highest_offset=extent.highest,
+            count=extent.count,
         )
 
     @property
@@ -95,7 +99,11 @@ def key(prefix: bytes, sequence: int) -> bytes:
 
 def sequence_of(record_key: bytes | None) -> tuple[bytes, int] | None:
     """Prefix and sequence number of a key that has the form of a batch's, or `None`."""
-    if record_key is None or len(record_key) != PREFIX_DIGITS + 1 + SEQUENCE_DIGITS or not record_key[-SEQUENCE_DIGITS:].isdigit():
+    if (
+        record_key is None
+        or len(record_key) != PREFIX_DIGITS + 1 + SEQUENCE_DIGITS
+        or not record_key[-SEQUENCE_DIGITS:].isdigit()
+    ):
         return None
     return record_key[:-SEQUENCE_DIGITS], int(record_key[-SEQUENCE_DIGITS:])
 

@@ -41,7 +41,9 @@ def has_expired(folder: Folder, run: str) -> bool:
     """Whether the receipt of a run was verified, and removed when it was old enough. One that was put back counts again."""
     if folder.receipt(run).exists() or not folder.expired.exists():
         return False
-    encoded = msgspec.json.encode(run)  # searched for first, since a line is added for each run that there ever was
+    encoded = msgspec.json.encode(
+        run
+    )  # searched for first, since a line is added for each run that there ever was
     return encoded in documents.content(folder.expired) and run in _read(folder.expired)
 
 
@@ -65,7 +67,11 @@ def add(folder: Folder, proven: Mapping[str, str]) -> bool:
         proven: run → SHA-256 of its receipt when it was checked
     """
     known = journaled(folder) if any(map(folder.is_verified, proven)) else {}
-    new = {run: sha256 for run, sha256 in proven.items() if not folder.is_verified(run) or known.get(run) != sha256}
+    new = {
+        run: sha256
+        for run, sha256 in proven.items()
+        if not folder.is_verified(run) or known.get(run) != sha256
+    }
     if not new:
         return False
     documents.make_folder(folder.verified_receipts)
@@ -95,7 +101,9 @@ def expire(folder: Folder, before: float, at_once: float, keep: Collection[str])
     if not folder.verified_receipts.exists():
         return 0
     with os.scandir(folder.verified_receipts) as entries:
-        verified_at = {Path(entry.path): entry.stat().st_mtime for entry in entries if entry.name.endswith(".json")}
+        verified_at = {
+            Path(entry.path): entry.stat().st_mtime for entry in entries if entry.name.endswith(".json")
+        }
     if not any(at < at_once for at in verified_at.values()):
         return 0
     known, lines = journaled(folder), _read(folder.expired)
@@ -129,14 +137,18 @@ def take_back(folder: Folder, ends: Offsets) -> None:
     unverified = {receipt.run for receipt in receipts(folder) if not _lies_before(receipt, ends)}
     known = journaled(folder)
     if known.keys() & unverified:
-        documents.replace(folder.journal, _lines({run: sha256 for run, sha256 in known.items() if run not in unverified}))
+        documents.replace(
+            folder.journal, _lines({run: sha256 for run, sha256 in known.items() if run not in unverified})
+        )
 
 
 def _read(path: Path) -> dict[str, str]:
     """Run → SHA-256, as the lines of a file say."""
     known: dict[str, str] = {}
     for text in documents.content(path).splitlines() if path.exists() else ():
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # torn by a power cut: that receipt is where it was, and is looked at again
+        with suppress(
+            msgspec.DecodeError, UnicodeDecodeError
+        ):  # torn by a power cut: that receipt is where it was, and is looked at again
             line = msgspec.json.decode(text, type=Line)
             known[line.run] = line.sha256
     return known
@@ -153,7 +165,9 @@ def _append(path: Path, hashes: Mapping[str, str]) -> None:
 
 
 def _lines(hashes: Mapping[str, str]) -> bytes:
-    return b"".join(msgspec.json.encode(Line(run=run, sha256=sha256)) + b"\n" for run, sha256 in hashes.items())
+    return b"".join(
+        msgspec.json.encode(Line(run=run, sha256=sha256)) + b"\n" for run, sha256 in hashes.items()
+    )
 
 
 def _move(paths: Mapping[Path, Path]) -> None:

@@ -69,20 +69,26 @@ def services() -> list[dict[str, Any]]:
     """Return what docker says of each container, also of one that has ended. Raises `UnavailableError` if it can't be asked."""
     answer = docker("compose", "ps", "--all", "--format", "json")
     # One list, before compose 2.21; a line for each container since.
-    found: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else [json.loads(line) for line in answer.splitlines()]
+    found: list[dict[str, Any]] = (
+        json.loads(answer) if answer.startswith("[") else [json.loads(line) for line in answer.splitlines()]
+    )
     return found
 
 
 def absent(found: Iterable[dict[str, Any]]) -> list[str]:
     """Return the services of docker-compose.yml that have no container among those."""
-    return sorted(set(docker("compose", "config", "--services").split()) - {service["Service"] for service in found})
+    return sorted(
+        set(docker("compose", "config", "--services").split()) - {service["Service"] for service in found}
+    )
 
 
 def state(service: dict[str, Any]) -> str:
     """Return a service's health, or its state where it has no health check, or "done" where it runs once only."""
     if service["Service"] in ONCE and service["State"] == "exited" and service["ExitCode"] == 0:
         return "done"
-    return str(service["Health"] if service["State"] == "running" and service.get("Health") else service["State"])
+    return str(
+        service["Health"] if service["State"] == "running" and service.get("Health") else service["State"]
+    )
 
 
 def is_well(service: dict[str, Any]) -> bool:
@@ -101,11 +107,22 @@ def variable(service: str, name: str) -> str | None:
 def docker(*arguments: str) -> str:
     """Run a docker command in the checkout; returns what it prints. Raises `UnavailableError` with what it says on failure."""
     if shutil.which("docker") is None:
-        raise UnavailableError("Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/.")
+        raise UnavailableError(
+            "Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/."
+        )
     try:
-        done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=HEALTH_TIMEOUT)
+        done = subprocess.run(
+            ["docker", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=HEALTH_TIMEOUT,
+        )
     except subprocess.TimeoutExpired:
-        raise UnavailableError(f"`docker {' '.join(arguments[:2])}` does not answer within {HEALTH_TIMEOUT} s.") from None
+        raise UnavailableError(
+            f"`docker {' '.join(arguments[:2])}` does not answer within {HEALTH_TIMEOUT} s."
+        ) from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it says nothing"]
         raise UnavailableError(f"`docker {' '.join(arguments[:3])}` failed: {said[0]}")
@@ -118,7 +135,9 @@ def check_engine(_: Settings) -> str:
     try:
         engine = docker("version", "--format", "{{.Server.Version}}").strip()
     except UnavailableError as error:
-        raise UnavailableError(f"the engine does not answer; is it running, and are you in the group docker? ({error})") from error
+        raise UnavailableError(
+            f"the engine does not answer; is it running, and are you in the group docker? ({error})"
+        ) from error
     return f"engine {engine}, compose {compose}"
 
 
@@ -140,13 +159,27 @@ def check_versions(_: Settings) -> str:
     wanted = versions()
     configured = json.loads(docker("compose", "config", "--format", "json"))["services"]
     built = configured["spark-master"]["build"]["args"]
-    images = {"kafka": configured["kafka"]["image"], "spark": built["SPARK_IMAGE"], "airflow": built["AIRFLOW_IMAGE"]}
-    if wrong := [f"{image} is not {name} {wanted[name]}" for name, image in images.items() if not _is_of(image, wanted[name])]:
-        raise UnavailableError(f"{'; '.join(wrong)}. Change docker-compose.yml, or the variable that names another image.")
+    images = {
+        "kafka": configured["kafka"]["image"],
+        "spark": built["SPARK_IMAGE"],
+        "airflow": built["AIRFLOW_IMAGE"],
+    }
+    if wrong := [
+        f"{image} is not {name} {wanted[name]}"
+        for name, image in images.items()
+        if not _is_of(image, wanted[name])
+    ]:
+        raise UnavailableError(
+            f"{'; '.join(wrong)}. Change docker-compose.yml, or the variable that names another image."
+        )
     airflow = configured["scheduler"]["image"]
-    found = docker("run", "--rm", "--network", "none", "--entrypoint", "sha256sum", airflow, BUILT_FROM).split()[0]
+    found = docker(
+        "run", "--rm", "--network", "none", "--entrypoint", "sha256sum", airflow, BUILT_FROM
+    ).split()[0]
     if found != hashlib.sha256(LOCK.read_bytes()).hexdigest():
-        raise UnavailableError(f"the image {airflow} was built from another {LOCK.name}; `make compose-up` rebuilds it.")
+        raise UnavailableError(
+            f"the image {airflow} was built from another {LOCK.name}; `make compose-up` rebuilds it."
+        )
     return ", ".join(f"{name} {version}" for name, version in wanted.items())
 
 
@@ -158,14 +191,18 @@ def check_services(_: Settings) -> str:
     if bad := [f"{service['Service']} is {state(service)}" for service in found if not is_well(service)]:
         raise UnavailableError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
     if missing := absent(found):
-        raise UnavailableError(f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing.")
+        raise UnavailableError(
+            f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing."
+        )
     return f"{len(found)} are well"
 
 
 def check_external(settings: Settings) -> str:
     """The listener for the host: what Kafka advertises there can be reached from here."""
     if not ports.answers(settings.kafka_port):
-        raise UnavailableError(f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?")
+        raise UnavailableError(
+            f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?"
+        )
     Kafka(settings.kafka_config, ASKED_FOR).check_listeners()
     return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"
 
@@ -194,7 +231,11 @@ def versions() -> dict[str, str]:
     from headrace.local.install import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
 
     pins = dict(re.findall(r"^([a-z-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
-    broker = next(match[1] for path in jars.expected() if (match := re.fullmatch(r"broker/kafka_2\.13-([\d.]+)\.jar", path)))
+    broker = next(
+        match[1]
+        for path in jars.expected()
+        if (match := re.fullmatch(r"broker/kafka_2\.13-([\d.]+)\.jar", path))
+    )
     return {"kafka": broker, "spark": pins["pyspark"], "airflow": pins["apache-airflow"]}
 
 

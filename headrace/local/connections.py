@@ -59,7 +59,9 @@ class Connection(msgspec.Struct, frozen=True):
     def of(cls, answer: Mapping[str, Any]) -> "Connection":
         """Read it from the API's answer, where the extra is text. A field that the UI's form leaves empty is none."""
         extra = msgspec.json.decode(answer["extra"] or "{}")
-        return msgspec.convert({**{name: value or None for name, value in answer.items()}, "extra": extra}, cls)
+        return msgspec.convert(
+            {**{name: value or None for name, value in answer.items()}, "extra": extra}, cls
+        )
 
     @property
     def digest(self) -> str:
@@ -81,7 +83,9 @@ def embedded(settings: Settings) -> dict[str, Connection]:
     """Return the connections of the embedded stack, by name."""
     return {
         KAFKA: Connection("kafka", extra={"bootstrap.servers": settings.bootstrap_servers}),
-        SPARK: Connection("spark", host="local[2]", extra={"spark-binary": "spark-submit", "deploy-mode": "client"}),
+        SPARK: Connection(
+            "spark", host="local[2]", extra={"spark-binary": "spark-submit", "deploy-mode": "client"}
+        ),
     }
 
 
@@ -92,7 +96,11 @@ def are_kept(wanted: Mapping[str, Connection], note: Path) -> bool:
 
 
 def keep(
-    airflow: Airflow, wanted: Mapping[str, Connection], note: Path, exact: Callable[[str], Connection | None], say: Callable[[str], None]
+    airflow: Airflow,
+    wanted: Mapping[str, Connection],
+    note: Path,
+    exact: Callable[[str], Connection | None],
+    say: Callable[[str], None],
 ) -> None:
     """Write the connections that are absent, and those that are still as they were written last.
 
@@ -127,7 +135,9 @@ def kafka_config(settings: Settings) -> dict[str, str]:
     if settings.kafka_connection:
         return _config(settings.kafka_connection, stored(settings.kafka_connection, os.environ))
     if environment := current.environment(settings):
-        if environment.get("AIRFLOW__SECRETS__BACKEND"):  # it comes before the database, and the API does not know
+        if environment.get(
+            "AIRFLOW__SECRETS__BACKEND"
+        ):  # it comes before the database, and the API does not know
             return _config(KAFKA, stored(KAFKA, environment))
         return _config(KAFKA, _shown(settings, lambda: stored(KAFKA, environment)))
     if not compose.is_up(settings):
@@ -136,15 +146,30 @@ def kafka_config(settings: Settings) -> dict[str, str]:
         config = replace(settings, connection=text).kafka_config
     else:
         config = _config(
-            KAFKA, _shown(settings, lambda: _decode(compose.docker("compose", "exec", "-T", "scheduler", "python", *_ask(KAFKA))))
+            KAFKA,
+            _shown(
+                settings,
+                lambda: _decode(compose.docker("compose", "exec", "-T", "scheduler", "python", *_ask(KAFKA))),
+            ),
         )
     # The listener for containers leads nowhere from here.
-    return config | ({"bootstrap.servers": settings.bootstrap_servers} if config["bootstrap.servers"] == compose.INTERNAL else {})
+    return config | (
+        {"bootstrap.servers": settings.bootstrap_servers}
+        if config["bootstrap.servers"] == compose.INTERNAL
+        else {}
+    )
 
 
 def stored(name: str, environment: Mapping[str, str]) -> Connection | None:
     """Ask Airflow's own code, in a process of its own and in the environment of Airflow's services: the API hides secrets. It takes seconds."""
-    done = subprocess.run([sys.executable, *_ask(name)], env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *_ask(name)],
+        env=dict(environment),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
         raise UnavailableError(
@@ -158,7 +183,9 @@ def main() -> None:
     wanted = {name: msgspec.json.decode(os.environ[name.upper()], type=Connection) for name in (KAFKA, SPARK)}
     note = Layout.of(Settings.from_environment()).connections
     with Airflow.at(API, USER, os.environ["AIRFLOW_PASSWORD"]) as airflow:
-        keep(airflow, wanted, note, lambda name: stored(name, os.environ), lambda text: print(text, flush=True))  # noqa: T201
+        keep(
+            airflow, wanted, note, lambda name: stored(name, os.environ), lambda text: print(text, flush=True)
+        )  # noqa: T201
 
 
 def _shown(settings: Settings, exact: Callable[[], Connection | None]) -> Connection | None:

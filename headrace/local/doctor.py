@@ -96,13 +96,17 @@ def _login(settings: Settings) -> str:
 def _services(settings: Settings) -> str:
     now = stack.status(settings)
     if now.left_behind:
-        raise UnavailableError(f"the supervisor is gone and left {now.left_behind} processes behind; `{settings.make('down')}` stops them.")
+        raise UnavailableError(
+            f"the supervisor is gone and left {now.left_behind} processes behind; `{settings.make('down')}` stops them."
+        )
     if not now.services:
         ports.require_free(stack.needed_ports(settings))
         return "not running, and their ports are free; `make up` starts them"
     if now.is_frozen:
         raise UnavailableError(stack.frozen(settings, now.services))
     if now.waiting:
-        raise UnavailableError(f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}")
+        raise UnavailableError(
+            f"not ready: {', '.join(now.waiting)}; their logs: {Layout.of(settings).log('*')}"
+        )
     restarted = [service.restarted for service in now.services if service.restarted]
     return "; ".join([f"{len(now.services)} are ready, Airflow's UI is {settings.ui_url}", *restarted])

@@ -21,7 +21,9 @@ def show(settings: Settings, say: Say) -> bool:
     if not now.services and compose.is_up(settings):
         return _show_containers(settings, say)
     if not now.services:
-        say.line(f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers.")
+        say.line(
+            f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers."
+        )
         return False
     listens = {
         stack.KAFKA: str(settings.kafka_port),
@@ -30,7 +32,11 @@ def show(settings: Settings, say: Say) -> bool:
     }
     table = Table("service", "state", "pid", "port", "since", box=None, padding=(0, 2, 0, 0))
     for service in now.services:
-        state = "not ready" if service.name in now.waiting and service.state == "RUNNING" else service.state.lower()
+        state = (
+            "not ready"
+            if service.name in now.waiting and service.state == "RUNNING"
+            else service.state.lower()
+        )
         if now.is_frozen and service.name == stack.KAFKA:
             state = "no answer"
         since = f"{service.since.astimezone():%Y-%m-%d %H:%M:%S}" if service.pid else ""
@@ -41,8 +47,12 @@ def show(settings: Settings, say: Say) -> bool:
     for service in now.services:
         if service.restarted:
             say.line(f"{service.restarted}.")
-    say.line(f"Airflow's UI: {settings.ui_url}, user {credentials.USER}, password in {Layout.of(settings).login}")
-    say.line(f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `{settings.make('down')}`.")
+    say.line(
+        f"Airflow's UI: {settings.ui_url}, user {credentials.USER}, password in {Layout.of(settings).login}"
+    )
+    say.line(
+        f"Kafka: {settings.bootstrap_servers}. Logs: {Layout.of(settings).log('*')}. Stop it all with `{settings.make('down')}`."
+    )
     return now.is_ready
 
 
@@ -53,8 +63,12 @@ def _show_containers(settings: Settings, say: Say) -> bool:
         table.add_row(service["Service"], compose.state(service), service["Image"])
     say.console.print(table)
     say.line(f"Airflow's UI: {settings.ui_url}, user {access.user}, password in {access.where}")
-    say.line(f"Kafka: {settings.bootstrap_servers}. Logs: docker compose logs. Stop it all with `{access.stopped_by}`.")
+    say.line(
+        f"Kafka: {settings.bootstrap_servers}. Logs: docker compose logs. Stop it all with `{access.stopped_by}`."
+    )
     missing = compose.absent(found)
     if missing:
-        say.line(f"Without a container: {', '.join(missing)}. `docker compose up -d --wait` starts what is missing.")
+        say.line(
+            f"Without a container: {', '.join(missing)}. `docker compose up -d --wait` starts what is missing."
+        )
     return bool(found) and not missing and all(map(compose.is_well, found))

@@ -48,7 +48,11 @@ class Chart:
 
 
 UNITS = [
-    Unit("minute", lambda at: at.toordinal() * MINUTES_PER_DAY + at.hour * MINUTES_PER_HOUR + at.minute, "%Y-%m-%d %H:%M"),
+    Unit(
+        "minute",
+        lambda at: at.toordinal() * MINUTES_PER_DAY + at.hour * MINUTES_PER_HOUR + at.minute,
+        "%Y-%m-%d %H:%M",
+    ),
     Unit("hour", lambda at: at.toordinal() * 24 + at.hour, "%Y-%m-%d %H:00"),
     Unit("day", lambda at: at.toordinal(), "%Y-%m-%d"),
     Unit("month", lambda at: at.year * MONTHS_PER_YEAR + at.month, "%Y-%m"),
@@ -72,7 +76,8 @@ def chart(minutes: Iterable[Minute]) -> Chart | None:
         labels[place] = at.strftime(unit.label)
     highest = max(heights.values())
     bars = [
-        Bar(labels[place], height, 100 * place / places, 100 / places, 100 * height / highest) for place, height in sorted(heights.items())
+        Bar(labels[place], height, 100 * place / places, 100 / places, 100 * height / highest)
+        for place, height in sorted(heights.items())
     ]
     return Chart(unit.name, bars, highest, earliest.strftime(unit.label), latest.strftime(unit.label))
 

@@ -23,7 +23,9 @@ MAX_SAMPLE = 100
 
 def task_log() -> Console:
     """A console for logs: plain text of a fixed width, whatever the environment says of terminals."""
-    return Console(file=sys.stdout, width=LOG_WIDTH, color_system=None, force_terminal=False, force_interactive=False)
+    return Console(
+        file=sys.stdout, width=LOG_WIDTH, color_system=None, force_terminal=False, force_interactive=False
+    )
 
 
 def show(report: Report, console: Console, *, samples: bool = True) -> None:
@@ -62,7 +64,9 @@ class _Page:
     def line(self, text: str, style: str = "", indent: int = 0, hanging: int = 0) -> None:
         """Print a paragraph; `hanging` indents all of its lines but the first."""
         for place, line in enumerate(
-            self.text(text, style).wrap(self.console, max(self.console.width - indent - hanging, 1), overflow="ignore")
+            self.text(text, style).wrap(
+                self.console, max(self.console.width - indent - hanging, 1), overflow="ignore"
+            )
         ):
             line.rstrip()
             self.console.print(Text(" " * (indent + hanging * (place > 0))) + line, soft_wrap=True)
@@ -76,12 +80,21 @@ class _Page:
 
     def text(self, text: str, style: str = "") -> Text:
         encoding = self.console.encoding or "utf-8"
-        return Text(visible(text).encode(encoding, "backslashreplace").decode(encoding), style, overflow="fold")
+        return Text(
+            visible(text).encode(encoding, "backslashreplace").decode(encoding), style, overflow="fold"
+        )
 
-    def table(self, headings: list[str], rows: list[list[str]], *, words: int = 1, total: list[str] | None = None) -> None:
+    def table(
+        self, headings: list[str], rows: list[list[str]], *, words: int = 1, total: list[str] | None = None
+    ) -> None:
         """A table whose first columns, as many as `words`, hold text, and the others numbers."""
         table = Table(
-            box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, show_footer=total is not None, header_style="dim"
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            show_edge=False,
+            show_footer=total is not None,
+            header_style="dim",
         )
         for index, heading in enumerate(headings):
             number_column = index >= words
@@ -111,7 +124,12 @@ def _balance(page: _Page, report: Report) -> None:
     page.table(
         ["partition", "offsets", "records", *columns],
         [_balance_row(row, columns) for row in rows],
-        total=["total", number(offsets), number(offsets - totals["gaps"] - totals.get("lost", 0)), *map(number, totals.values())],
+        total=[
+            "total",
+            number(offsets),
+            number(offsets - totals["gaps"] - totals.get("lost", 0)),
+            *map(number, totals.values()),
+        ],
     )
     if report.broken:
         page.line("These are the figures of the entries; what was found against them stands above.", "dim")
@@ -119,11 +137,19 @@ def _balance(page: _Page, report: Report) -> None:
     for row in rows:
         if off := row.difference:
             what = "unaccounted for" if off > 0 else "counted too many"
-            page.line(f"{row.topic}, partition {row.partition}, does not add up: {plural(abs(off), 'offset')} {what}.", "red")
+            page.line(
+                f"{row.topic}, partition {row.partition}, does not add up: {plural(abs(off), 'offset')} {what}.",
+                "red",
+            )
     if more := len(report.balance) - len(rows):
-        page.line(f"{plural(more, 'more partition')} in the HTML report; the total counts all of them.", "dim")
+        page.line(
+            f"{plural(more, 'more partition')} in the HTML report; the total counts all of them.", "dim"
+        )
     if report.quarantine:
-        reasons = ", ".join(" ".join(filter(None, [number(each.count), each.reason, each.field])) for each in report.quarantine)
+        reasons = ", ".join(
+            " ".join(filter(None, [number(each.count), each.reason, each.field]))
+            for each in report.quarantine
+        )
         page.line(f"quarantined: {shortened(reasons, 1000)}")
         page.blank()
 
@@ -132,7 +158,11 @@ def _undeclared(page: _Page, report: Report, *, names: bool) -> None:
     found = report.undeclared
     if found is None or not found.fields:
         return
-    shown = ", ".join(wording.undeclared(report)) if names else f"{plural(len(found.fields), 'field')}, which the HTML report names"
+    shown = (
+        ", ".join(wording.undeclared(report))
+        if names
+        else f"{plural(len(found.fields), 'field')}, which the HTML report names"
+    )
     page.line(f"not declared: {shown} ({wording.of_sample(found)})", hanging=2)
     page.blank()
 
@@ -140,14 +170,22 @@ def _undeclared(page: _Page, report: Report, *, names: bool) -> None:
 def _balance_row(row: Balance, columns: list[str]) -> list[str]:
     offsets = f"{row.from_offset} to {row.until_offset - 1}"
     records = row.until_offset - row.from_offset - row.gaps - row.lost
-    return [f"{row.topic}-{row.partition}", offsets, number(records), *(number(getattr(row, name)) for name in columns)]
+    return [
+        f"{row.topic}-{row.partition}",
+        offsets,
+        number(records),
+        *(number(getattr(row, name)) for name in columns),
+    ]
 
 
 def _waiting(page: _Page, report: Report) -> None:
     rows = sorted(report.waiting.partitions, key=lambda row: row.hidden is None)
     for row in rows[:MAX_PARTITIONS]:
         oldest = f", the oldest of {clock(row.oldest_at)}" if row.oldest_at else ""
-        page.line(f"waiting {row.topic}-{row.partition}: offsets {row.from_offset} to {row.until_offset - 1}{oldest}", hanging=2)
+        page.line(
+            f"waiting {row.topic}-{row.partition}: offsets {row.from_offset} to {row.until_offset - 1}{oldest}",
+            hanging=2,
+        )
         if hidden := wording.hides(row):
             page.line(hidden, indent=2, hanging=2)
     if more := max(len(rows) - MAX_PARTITIONS, 0):
@@ -160,7 +198,11 @@ def _receipts(page: _Page, receipts: list[ReceiptAccount]) -> None:
     for receipt in receipts[:MAX_RECEIPTS]:
         style = "red" if receipt.state is ReceiptState.BROKEN else ""
         state = wording.RECEIPT_STATES[receipt.state]
-        page.line(f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})", style, hanging=2)
+        page.line(
+            f"receipt {receipt.run}: {number(receipt.wanted)} wanted -> {number(receipt.landed)} landed ({state})",
+            style,
+            hanging=2,
+        )
     if more := len(receipts) - MAX_RECEIPTS if len(receipts) > MAX_RECEIPTS else 0:
         page.line(f"{plural(more, 'more receipt')} in the HTML report", "dim")
     if not receipts:
@@ -191,7 +233,11 @@ def _held(page: _Page, report: Report) -> None:
 
 
 def _invariant(page: _Page, invariant: Invariant, word: str, style: str = "") -> None:
-    page.line(f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})", style, hanging=10)
+    page.line(
+        f"{invariant.id} {word:<6} {invariant.title} ({checked(invariant.checked, invariant.unit)})",
+        style,
+        hanging=10,
+    )
 
 
 def _samples(page: _Page, samples: list[Sample]) -> None:
@@ -199,9 +245,17 @@ def _samples(page: _Page, samples: list[Sample]) -> None:
         page.line("Nothing was kept, so there are no samples.")
     for sample in samples[:MAX_SAMPLES]:
         values = sample.values
-        texts = {name: "null" if value is None else shortened(value, MAX_SAMPLE) for name, value in values.items()}
-        text = next(iter(texts.values())) if len(texts) == 1 else ", ".join(f"{name}={value}" for name, value in texts.items())
-        page.line(f"{sample.topic}-{sample.partition} @ {number(sample.offset)}  {shortened(text, 4 * MAX_SAMPLE)}")
+        texts = {
+            name: "null" if value is None else shortened(value, MAX_SAMPLE) for name, value in values.items()
+        }
+        text = (
+            next(iter(texts.values()))
+            if len(texts) == 1
+            else ", ".join(f"{name}={value}" for name, value in texts.items())
+        )
+        page.line(
+            f"{sample.topic}-{sample.partition} @ {number(sample.offset)}  {shortened(text, 4 * MAX_SAMPLE)}"
+        )
     page.blank()
 
 

@@ -87,7 +87,15 @@ def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "
     return (
         _templates()
         .get_template("notice.html.jinja")
-        .render(headline=headline, text=text, tasks=tasks, report=report, failed=failed, waiting=TaskState.WAITING, is_red=is_red)
+        .render(
+            headline=headline,
+            text=text,
+            tasks=tasks,
+            report=report,
+            failed=failed,
+            waiting=TaskState.WAITING,
+            is_red=is_red,
+        )
     )
 
 
@@ -136,7 +144,9 @@ def _finalize(value: Any) -> Any:
 def _code(text: str) -> Markup:
     """Text whose parts between backquotes are code."""
     parts = as_text.visible(text).split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def _totals(report: Report) -> dict[str, int]:

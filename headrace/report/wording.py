@@ -31,7 +31,10 @@ UNVERIFIABLE = Advice(
 OF_BROKEN = {each.id: each.advice for each in INVARIANTS}
 WORDS = {each.id: each.word for each in INVARIANTS}
 
-UNKNOWN = Advice("This invariant does not hold.", "Read the findings; `headrace reset {pipeline}` moves the data aside and starts again.")
+UNKNOWN = Advice(
+    "This invariant does not hold.",
+    "Read the findings; `headrace reset {pipeline}` moves the data aside and starts again.",
+)
 
 AFTERWARDS = "`headrace verify {pipeline}` then checks everything again, without Airflow."
 
@@ -88,7 +91,13 @@ class Reader:
 
 def columns(report: Report) -> list[str]:
     """What the offsets of a balance are divided into; lost ones only where there are any."""
-    return ["kept", "filtered", "quarantined", "gaps", *(["lost"] if any(row.lost for row in report.balance) else [])]
+    return [
+        "kept",
+        "filtered",
+        "quarantined",
+        "gaps",
+        *(["lost"] if any(row.lost for row in report.balance) else []),
+    ]
 
 
 def outcome(report: Report) -> Outcome:
@@ -98,7 +107,11 @@ def outcome(report: Report) -> Outcome:
 
 def advice(invariant: Invariant, pipeline: str) -> Advice:
     """What a broken or unverifiable invariant means, and what to do."""
-    found = UNVERIFIABLE if invariant.state is InvariantState.UNVERIFIABLE else OF_BROKEN.get(invariant.id, UNKNOWN)
+    found = (
+        UNVERIFIABLE
+        if invariant.state is InvariantState.UNVERIFIABLE
+        else OF_BROKEN.get(invariant.id, UNKNOWN)
+    )
     return Advice(found.means, found.do.replace("{pipeline}", pipeline))
 
 
@@ -138,14 +151,21 @@ def readers(events: str) -> list[Reader]:
 def commands(events: str) -> list[str]:
     """Two commands for a shell, with what is installed in the checkout's environment."""
     code = {reader.name: reader.code for reader in readers(events)}
-    return [_python(f"import duckdb; {code['DuckDB']}.show()"), _python(f"import pandas; print({code['pandas']})")]
+    return [
+        _python(f"import duckdb; {code['DuckDB']}.show()"),
+        _python(f"import pandas; print({code['pandas']})"),
+    ]
 
 
 def _offsets(finding: Finding) -> str:
     if finding.from_offset is None:
         return ""
     last = finding.from_offset if finding.until_offset is None else finding.until_offset - 1
-    return f"offset {number(last)}" if last == finding.from_offset else f"offsets {number(finding.from_offset)} to {number(last)}"
+    return (
+        f"offset {number(last)}"
+        if last == finding.from_offset
+        else f"offsets {number(finding.from_offset)} to {number(last)}"
+    )
 
 
 def _python(code: str) -> str:
@@ -158,8 +178,14 @@ def waits(waiting: Waiting) -> str:
     """What waits in Kafka, in words: "up to 500 more wait in Kafka, the oldest for 3 minutes"; empty if nothing does."""
     if not waiting.offsets:
         return ""
-    records = f"up to {plural(waiting.offsets, 'record')} {'waits' if waiting.offsets == 1 else 'wait'} in Kafka"
-    return records if waiting.oldest_seconds is None else f"{records}, the oldest for {lasting(waiting.oldest_seconds)}"
+    records = (
+        f"up to {plural(waiting.offsets, 'record')} {'waits' if waiting.offsets == 1 else 'wait'} in Kafka"
+    )
+    return (
+        records
+        if waiting.oldest_seconds is None
+        else f"{records}, the oldest for {lasting(waiting.oldest_seconds)}"
+    )
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -181,8 +207,14 @@ def accepted(report: Report) -> list[str]:
     said = []
     for each in reversed(report.accepted):
         parts = [f"{plural(each.lost, 'offset')} lost" if each.lost else ""]
-        parts += [f"{number(each.unproven) if each.lost else plural(each.unproven, 'offset')} unproven" if each.unproven else ""]
-        said.append(f"{', '.join(filter(None, parts))}, accepted on {clock(each.at)} by {each.by}: {each.reason}")
+        parts += [
+            f"{number(each.unproven) if each.lost else plural(each.unproven, 'offset')} unproven"
+            if each.unproven
+            else ""
+        ]
+        said.append(
+            f"{', '.join(filter(None, parts))}, accepted on {clock(each.at)} by {each.by}: {each.reason}"
+        )
     return said
 
 
@@ -219,7 +251,11 @@ def _green(report: Report) -> Outcome:
         return Outcome(green=True, headline=headline, detail=detail, is_proof=False)
     published = "published " if waits_too else ""
     if found:
-        headline = f"the one {published}record is accounted for" if found == 1 else f"all {found:,} {published}records are accounted for"
+        headline = (
+            f"the one {published}record is accounted for"
+            if found == 1
+            else f"all {found:,} {published}records are accounted for"
+        )
     elif gaps:
         headline = f"no new records; {plural(gaps, 'offset')} held none (confirmed by an independent read)"
     elif report.ever.micro_batches:
@@ -228,9 +264,7 @@ def _green(report: Report) -> Outcome:
         headline = "nothing was published yet"
     if new := [each for each in report.accepted if each.is_new]:
         lost, unproven = (sum(getattr(each, what) for each in new) for what in ("lost", "unproven"))
-        headline += (
-            f"; {' and '.join(f'{count:,} {what}' for count, what in ((lost, 'lost'), (unproven, 'unproven')) if count)}, as accepted"
-        )
+        headline += f"; {' and '.join(f'{count:,} {what}' for count, what in ((lost, 'lost'), (unproven, 'unproven')) if count)}, as accepted"
     if report.gaps_not_checked:
         headline += f"; {plural(report.gaps_not_checked, 'gap')} could not be checked"
     if waits_too:
@@ -282,8 +316,12 @@ def _short_of(number: str) -> str:
 
 
 def _red(report: Report) -> Outcome:
-    wrong = [_short(invariant) for invariant in report.broken if invariant.state is not InvariantState.UNVERIFIABLE]
-    unproven = [_short(invariant) for invariant in report.broken if invariant.state is InvariantState.UNVERIFIABLE]
+    wrong = [
+        _short(invariant) for invariant in report.broken if invariant.state is not InvariantState.UNVERIFIABLE
+    ]
+    unproven = [
+        _short(invariant) for invariant in report.broken if invariant.state is InvariantState.UNVERIFIABLE
+    ]
     parts = [
         f"{listed(wrong)} {'is' if len(wrong) == 1 else 'are'} broken" if wrong else "",
         f"{listed(unproven)} cannot be verified any more" if unproven else "",
@@ -296,12 +334,28 @@ def _red(report: Report) -> Outcome:
         return Outcome(green=False, headline=headline, detail="")
     if report.state is State.GREEN:
         headline = f"the report says green, but {headline or 'its balance does not add up'}"
-        return Outcome(green=False, headline=headline, detail="Do not rely on this report: it was altered, or it is a bug.")
-    if headline and not any(invariant.id in ABOUT_PUBLISHED for invariant in report.broken):
-        headline += f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
         return Outcome(
-            green=False, headline=headline, detail="The records that are published are accounted for. What was found, and what to do:"
+            green=False,
+            headline=headline,
+            detail="Do not rely on this report: it was altered, or it is a bug.",
+        )
+    if headline and not any(invariant.id in ABOUT_PUBLISHED for invariant in report.broken):
+        headline += (
+            f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
+        )
+        return Outcome(
+            green=False,
+            headline=headline,
+            detail="The records that are published are accounted for. What was found, and what to do:",
         )
     if headline:
-        return Outcome(green=False, headline=headline, detail="Do not rely on these records yet. What was found, and what to do:")
-    return Outcome(green=False, headline="the records are not accounted for", detail="The log of the verify run's tasks says why.")
+        return Outcome(
+            green=False,
+            headline=headline,
+            detail="Do not rely on these records yet. What was found, and what to do:",
+        )
+    return Outcome(
+        green=False,
+        headline="the records are not accounted for",
+        detail="The log of the verify run's tasks says why.",
+    )

@@ -19,7 +19,9 @@ def write_pipeline(dags: Path, name: str) -> list[Path]:
         )
     paths = [dags / f"{name}.toml", dags / f"{name}.py"]
     if taken := [str(path) for path in paths if path.exists()]:
-        raise UsageError(f"{' and '.join(taken)} exist{'s' * (len(taken) == 1)} already. Choose another name, or edit what is there.")
+        raise UsageError(
+            f"{' and '.join(taken)} exist{'s' * (len(taken) == 1)} already. Choose another name, or edit what is there."
+        )
     words = {"name": name, "title": name.replace("_", " ").capitalize(), "topic": name.replace("_", "-")}
     for path in paths:
         template = Template((HERE / f"pipeline{path.suffix}.template").read_text())

@@ -20,7 +20,9 @@ class Accepted:
         entries = (link.entry for _, link in sorted(links.items()))
         self._all = [(entry, entry.accepted) for entry in entries if entry.accepted is not None]
         self._lost = _by_place(each for _, accepted in self._all for each in accepted.lost)
-        self._any = _by_place(each for _, accepted in self._all for each in (*accepted.lost, *accepted.unproven))
+        self._any = _by_place(
+            each for _, accepted in self._all for each in (*accepted.lost, *accepted.unproven)
+        )
 
     def not_lost(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
         """What of some ranges was not accepted as lost."""

@@ -50,14 +50,19 @@ class Batches:
         findings: Takes what does not hold.
     """
 
-    def __init__(self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings) -> None:
+    def __init__(
+        self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings
+    ) -> None:
         self.snapshot = snapshot
         self.kafka = kafka
         self.there = there
         self.gaps = gaps
         self.findings = findings
         scope = frozenset(snapshot.scope.receipts)
-        self.tallies = {key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in scope) for receipt in snapshot.receipts}
+        self.tallies = {
+            key_prefix(receipt.pipeline, receipt.run): Tally(receipt, receipt.run in scope)
+            for receipt in snapshot.receipts
+        }
         # Bounded: foreign keys that look like those of batches may all differ.
         self._other = lru_cache(1 << 16)(partial(receipt_by_prefix, snapshot.folder))
         self._unreadable: set[str] = set()
@@ -97,7 +102,11 @@ class Batches:
             self.findings.checked[KEYS] += 1
             if sequence >= len(tally.seen) or tally.seen[sequence]:
                 run = tally.receipt.run
-                what = f"of run {run} twice" if sequence < len(tally.seen) else f"with a key that run {run} never made"
+                what = (
+                    f"of run {run} twice"
+                    if sequence < len(tally.seen)
+                    else f"with a key that run {run} never made"
+                )
                 self.findings.add_record(KEYS, what, place, offset, receipt=run)
             else:
                 tally.seen[sequence] = True
@@ -140,7 +149,9 @@ class Batches:
             for offset_range in without(hole, covered):
                 self._read(offset_range)
         for receipt in chosen:
-            if receipt.run in proven and any(claimed.overlaps(each) for claimed in claims(receipt) for each in self.gaps.removed_since):
+            if receipt.run in proven and any(
+                claimed.overlaps(each) for claimed in claims(receipt) for each in self.gaps.removed_since
+            ):
                 self._unreadable.add(receipt.run)
         self._settle_lost(chosen)
         for run in proven:
@@ -176,7 +187,9 @@ class Batches:
             if tally.in_scope and run in self._excused:
                 check_excused(tally.receipt, tally.count, self._excused[run], self.findings)
             if tally.in_scope and run not in self._unreadable:
-                check_read_back(tally.receipt, tally.digest, tally.landed, (start, self.snapshot.ends), self.findings)
+                check_read_back(
+                    tally.receipt, tally.digest, tally.landed, (start, self.snapshot.ends), self.findings
+                )
 
     def accounts(self) -> list[result.ReceiptAccount]:
         """The report's account of each batch in the scope, then of those that wait for a later one."""
@@ -212,7 +225,11 @@ class Batches:
         published = published_runs(self.snapshot.folder) | set(self.snapshot.scope.receipts)
         for receipt in (each for each in self.snapshot.receipts if each.run not in published):
             waits = result.ReceiptState.OPEN if receipt.digest is None else result.ReceiptState.PENDING
-            accounts.append(result.ReceiptAccount(run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]))
+            accounts.append(
+                result.ReceiptAccount(
+                    run=receipt.run, state=waits, wanted=receipt.records, landed=0, partitions=[]
+                )
+            )
         return accounts
 
 
@@ -223,5 +240,8 @@ def claims(receipt: Receipt) -> list[OffsetRange]:
 
 def _from_start(receipt: Receipt, claimed: OffsetRange, there: Readable) -> OffsetRange:
     """What a receipt claims, and what lies before it since its producer began: a try that was killed may have sent a record more."""
-    start, earliest = receipt.start.get(claimed.place, claimed.from_offset), there.topics.earliest[claimed.place]
+    start, earliest = (
+        receipt.start.get(claimed.place, claimed.from_offset),
+        there.topics.earliest[claimed.place],
+    )
     return OffsetRange(*claimed.place, min(max(start, earliest), claimed.from_offset), claimed.until_offset)

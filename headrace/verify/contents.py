@@ -48,20 +48,35 @@ class Contents:
 
     @classmethod
     def of(
-        cls, folder: Folder, chosen: Sequence[Entry], accepted: Accepted, database: duckdb.DuckDBPyConnection, *, damaged: bool
+        cls,
+        folder: Folder,
+        chosen: Sequence[Entry],
+        accepted: Accepted,
+        database: duckdb.DuckDBPyConnection,
+        *,
+        damaged: bool,
     ) -> "Contents":
         """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
         there = [_files(folder, entry, damaged=damaged) for entry in chosen]
         events = [path for kept, _ in there for path in kept.values()]
         unusable = [path for _, quarantined in there for path in quarantined.values()]
         ask = partial(_query, database, damaged=damaged)
-        reasons = ask("SELECT coalesce(reason, 'none') AS reason, field, count(*) FROM rows GROUP BY ALL ORDER BY ALL", unusable, [])
+        reasons = ask(
+            "SELECT coalesce(reason, 'none') AS reason, field, count(*) FROM rows GROUP BY ALL ORDER BY ALL",
+            unusable,
+            [],
+        )
         minutes = reversed(ask(_MINUTES, events, [MAX_MINUTES]))
         found = samples(chosen, [kept for kept, _ in there], ask)
         return cls(
             balance=balance(chosen, accepted),
-            quarantine=[result.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons],
-            kept_per_minute=[result.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count) for minute, count in minutes],
+            quarantine=[
+                result.Reason(reason=reason, field=field, count=count) for reason, field, count in reasons
+            ],
+            kept_per_minute=[
+                result.Minute(minute=datetime.fromtimestamp(minute * 60, UTC), kept=count)
+                for minute, count in minutes
+            ],
             samples=found,
             micro_batches=[_micro_batch(entry, accepted) for entry in chosen],
         )
@@ -71,7 +86,8 @@ def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[result.Balance]
     """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
     stretches: dict[TopicPartition, list[result.Balance]] = {}
     for row in sorted(
-        (row for entry in chosen for row in _rows(entry, accepted)), key=lambda row: (row.topic, row.partition, row.from_offset)
+        (row for entry in chosen for row in _rows(entry, accepted)),
+        key=lambda row: (row.topic, row.partition, row.from_offset),
     ):
         known = stretches.setdefault(TopicPartition(row.topic, row.partition), [])
         if known and known[-1].until_offset == row.from_offset:
@@ -88,11 +104,15 @@ def _rows(entry: Entry, accepted: Accepted) -> Iterator[result.Balance]:
         lost = accepted.lost_of(account.range)
         yield result.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
     for each in accepted.moved(entry):
-        yield result.Balance(**msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each))
+        yield result.Balance(
+            **msgspec.structs.asdict(each), kept=0, filtered=0, quarantined=0, gaps=0, lost=len(each)
+        )
 
 
 def samples(
-    chosen: Sequence[Entry], kept: Sequence[dict[str, Path]], ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]]
+    chosen: Sequence[Entry],
+    kept: Sequence[dict[str, Path]],
+    ask: Callable[[str, Sequence[Path], Sequence[object]], list[Any]],
 ) -> list[result.Sample]:
     """A few kept rows, shortened, from as many partitions as there are.
 
@@ -130,13 +150,19 @@ def _files(folder: Folder, entry: Entry, *, damaged: bool) -> tuple[dict[str, Pa
     kept, unusable = schemas(entry.contract)
     return (
         _readable(folder.published(folder.events, entry.number), entry.events, kept, damaged=damaged),
-        _readable(folder.published(folder.quarantine, entry.number), entry.quarantine, unusable, damaged=damaged),
+        _readable(
+            folder.published(folder.quarantine, entry.number), entry.quarantine, unusable, damaged=damaged
+        ),
     )
 
 
 def _readable(place: Path, files: Iterable[DataFile], schema: pa.Schema, *, damaged: bool) -> dict[str, Path]:
     paths = {file.name: place / file.name for file in files}
-    return {name: path for name, path in paths.items() if (has_columns(path, schema) if damaged else path.exists())}
+    return {
+        name: path
+        for name, path in paths.items()
+        if (has_columns(path, schema) if damaged else path.exists())
+    }
 
 
 def _micro_batch(entry: Entry, accepted: Accepted) -> result.MicroBatch:
@@ -155,7 +181,14 @@ def _micro_batch(entry: Entry, accepted: Accepted) -> result.MicroBatch:
     )
 
 
-def _query(database: duckdb.DuckDBPyConnection, query: str, files: Sequence[Path], values: Sequence[object], *, damaged: bool) -> list[Any]:
+def _query(
+    database: duckdb.DuckDBPyConnection,
+    query: str,
+    files: Sequence[Path],
+    values: Sequence[object],
+    *,
+    damaged: bool,
+) -> list[Any]:
     if not files:
         return []
     try:

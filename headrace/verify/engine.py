@@ -30,7 +30,9 @@ def connect() -> duckdb.DuckDBPyConnection:
     )
 
 
-def view(database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], schema: pa.Schema | None = None) -> None:
+def view(
+    database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], schema: pa.Schema | None = None
+) -> None:
     """Give the rows of some Parquet files a name; columns are those in the files, none from folder names.
 
     schema  what the columns are if there is no file
@@ -46,7 +48,11 @@ def view(database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], 
 
 @contextmanager
 def view_in_turn(
-    database: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], schema: pa.Schema, span: OffsetRange | None = None
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    files: Sequence[Path],
+    schema: pa.Schema,
+    span: OffsetRange | None = None,
 ) -> Iterator[None]:
     """Give the rows of some Parquet files a name, for one query: a few are read at a time, however large they are.
 
@@ -76,7 +82,9 @@ def _in_turn(files: Sequence[Path], schema: pa.Schema, span: OffsetRange | None)
                     and _may_hold(group, schema, "_offset", span.from_offset, span.until_offset - 1)
                 ):
                     continue
-                rows = min(max(BYTES_IN_TURN * group.num_rows // max(group.total_byte_size, 1), 1), ROWS_IN_TURN)
+                rows = min(
+                    max(BYTES_IN_TURN * group.num_rows // max(group.total_byte_size, 1), 1), ROWS_IN_TURN
+                )
                 for batch in file.iter_batches(rows, row_groups=[number], use_threads=False):
                     yield batch.cast(schema)
 

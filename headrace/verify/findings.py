@@ -64,7 +64,9 @@ class Findings:
     count: Counter[Invariant] = field(default_factory=Counter)
     broken: set[Invariant] = field(default_factory=set)
     unchecked: set[Invariant] = field(default_factory=set)
-    groups: dict[tuple[Invariant, str, TopicPartition, int | None, str | None], _Group] = field(default_factory=dict)
+    groups: dict[tuple[Invariant, str, TopicPartition, int | None, str | None], _Group] = field(
+        default_factory=dict
+    )
     micro_batches: set[int] = field(default_factory=set)
     """All that have a finding, also where only some of the findings are kept."""
     restorable: set[int] = field(default_factory=set)
@@ -75,7 +77,15 @@ class Findings:
     doubts_everything: bool = False
     """Whether something is wrong with what all micro-batches rest on, so that none is proven by this run."""
 
-    def add(self, invariant: Invariant, message: str, *, unverifiable: bool = False, doubts_everything: bool = False, **where: Any) -> None:
+    def add(
+        self,
+        invariant: Invariant,
+        message: str,
+        *,
+        unverifiable: bool = False,
+        doubts_everything: bool = False,
+        **where: Any,
+    ) -> None:
         """One finding; `where` as in `headrace.verify.result.Finding`."""
         self.count[invariant] += 1
         self.doubts_everything |= doubts_everything
@@ -86,9 +96,19 @@ class Findings:
         if len(known) < SHOWN:
             known.append(result.Finding(message=_encodable(message), **where))
 
-    def add_range(self, invariant: Invariant, message: str, offset_range: OffsetRange, *, unverifiable: bool = False, **where: Any) -> None:
+    def add_range(
+        self,
+        invariant: Invariant,
+        message: str,
+        offset_range: OffsetRange,
+        *,
+        unverifiable: bool = False,
+        **where: Any,
+    ) -> None:
         """One finding about an offset range."""
-        self.add(invariant, message, unverifiable=unverifiable, **msgspec.structs.asdict(offset_range), **where)
+        self.add(
+            invariant, message, unverifiable=unverifiable, **msgspec.structs.asdict(offset_range), **where
+        )
 
     def add_record(
         self,
@@ -102,7 +122,9 @@ class Findings:
     ) -> None:
         """Something wrong with one record."""
         self._remember(invariant, micro_batch, receipt)
-        group = self.groups.setdefault((invariant, what, place, micro_batch, receipt), _Group(lowest=offset, highest=offset))
+        group = self.groups.setdefault(
+            (invariant, what, place, micro_batch, receipt), _Group(lowest=offset, highest=offset)
+        )
         group.count += 1
         group.lowest, group.highest = min(group.lowest, offset), max(group.highest, offset)
         if len(group.offsets) < SHOWN:
@@ -115,7 +137,11 @@ class Findings:
 
     def has(self, invariant: Invariant, micro_batch: int | None = None) -> bool:
         """Whether anything was found against an invariant, of one micro-batch or at all."""
-        return self.count[invariant] > 0 if micro_batch is None else (invariant, micro_batch) in self.by_micro_batch
+        return (
+            self.count[invariant] > 0
+            if micro_batch is None
+            else (invariant, micro_batch) in self.by_micro_batch
+        )
 
     def take(self, other: "Findings") -> None:
         """Add what others hold, and leave them empty of groups."""
@@ -177,7 +203,9 @@ class Findings:
         """Make findings of what was found about records."""
         groups, self.groups = self.groups, {}
         for (invariant, what, place, micro_batch, receipt), group in groups.items():
-            offsets = ", ".join(map(str, group.offsets)) + (f", … {group.highest}" if group.count > len(group.offsets) else "")
+            offsets = ", ".join(map(str, group.offsets)) + (
+                f", … {group.highest}" if group.count > len(group.offsets) else ""
+            )
             records = "1 record" if group.count == 1 else f"{group.count:,} records"
             self.add_range(
                 invariant,

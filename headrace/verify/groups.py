@@ -152,7 +152,10 @@ class Group:
 
     def __init__(self, folder: Folder, entries: Sequence[Entry], there: Readable, judge: Judge) -> None:
         self.judge = judge
-        self.shares = {entry.number: [Share(entry, each, there.part(each.range)) for each in entry.accounts] for entry in entries}
+        self.shares = {
+            entry.number: [Share(entry, each, there.part(each.range)) for each in entry.accounts]
+            for entry in entries
+        }
         self._places: dict[TopicPartition, list[Share]] = defaultdict(list)
         for share in (share for shares in self.shares.values() for share in shares):
             self._places[share.account.place].append(share)
@@ -163,11 +166,15 @@ class Group:
         self._unreadable: set[int] = set()
         self._columns = _compared(judge.contract)
         rows = self._read_files(folder, entries)
-        self._rows = {place: {verdict: self._of_place(rows[verdict], verdict, place) for verdict in _PUBLISHED} for place in self._places}
+        self._rows = {
+            place: {verdict: self._of_place(rows[verdict], verdict, place) for verdict in _PUBLISHED}
+            for place in self._places
+        }
         for place, shares in self._places.items():
             for share in shares:
                 self._found[share.entry.number] += sum(
-                    self._rows[place][verdict].count_of(share.entry.number, share.account.range) for verdict in _PUBLISHED
+                    self._rows[place][verdict].count_of(share.entry.number, share.account.range)
+                    for verdict in _PUBLISHED
                 )
 
     @cached_property
@@ -177,20 +184,35 @@ class Group:
             number
             for number, shares in self.shares.items()
             if number in self._unreadable
-            or self._found[number] != self._read[number]  # a row without a position, or outside of its entry's ranges, is in no comparison
-            or any(share.equal != (len(share.part.readable) if share.part.readable else 0) for share in shares)
+            or self._found[number]
+            != self._read[
+                number
+            ]  # a row without a position, or outside of its entry's ranges, is in no comparison
+            or any(
+                share.equal != (len(share.part.readable) if share.part.readable else 0) for share in shares
+            )
         }
 
     @property
     def readable(self) -> list[OffsetRange]:
         """What of the ranges can be read, joined."""
-        return [each for shares in self._places.values() for each in merged(share.part.readable for share in shares if share.part.readable)]
+        return [
+            each
+            for shares in self._places.values()
+            for each in merged(share.part.readable for share in shares if share.part.readable)
+        ]
 
     def compare(self, block: Block, span: OffsetRange) -> None:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
-        shares = [(share, part) for share in self._places[span.place] if (part := overlap(share.part.readable, span))]
+        shares = [
+            (share, part)
+            for share in self._places[span.place]
+            if (part := overlap(share.part.readable, span))
+        ]
         for share, part in shares:
-            own = block.offsets[bisect_left(block.offsets, part.from_offset) : bisect_left(block.offsets, part.until_offset)]
+            own = block.offsets[
+                bisect_left(block.offsets, part.from_offset) : bisect_left(block.offsets, part.until_offset)
+            ]
             share.records += len(own)
             share.gaps += gaps_between(part, own)
         with suppress(*UNCOMPARABLE):
@@ -198,14 +220,22 @@ class Group:
 
     def _compare(self, block: Block, span: OffsetRange, shares: Sequence[tuple[Share, OffsetRange]]) -> None:
         records = expected(self.judge, block)
-        owners = [number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)]
+        owners = [
+            number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)
+        ]
         records = records.append_column(_MICRO_BATCH, pa.array(owners, pa.int64()))
         verdicts = records.column("_verdict")
         found = self._rows[span.place]
         wanted = {}
         for verdict, names in self._columns.items():
-            own = records.filter(pc.equal(verdicts, verdict.value)).select(list(names)).rename_columns(list(names.values()))
-            wanted[verdict] = _Rows.of(own.cast(found[verdict].table.schema))  # DuckDB calls the time zone of timestamps Etc/UTC
+            own = (
+                records.filter(pc.equal(verdicts, verdict.value))
+                .select(list(names))
+                .rename_columns(list(names.values()))
+            )
+            wanted[verdict] = _Rows.of(
+                own.cast(found[verdict].table.schema)
+            )  # DuckDB calls the time zone of timestamps Etc/UTC
 
         def is_equal(part: OffsetRange) -> bool:
             return all(wanted[verdict].part(part).equals(found[verdict].part(part)) for verdict in _PUBLISHED)
@@ -233,7 +263,11 @@ class Group:
     def gaps(self) -> dict[TopicPartition, dict[int, list[OffsetRange]]]:
         """Per topic-partition with any: the offsets without a record, by micro-batch. Doubted micro-batches are left out."""
         found = {
-            place: {share.entry.number: share.gaps for share in shares if share.gaps and share.entry.number not in self.doubted}
+            place: {
+                share.entry.number: share.gaps
+                for share in shares
+                if share.gaps and share.entry.number not in self.doubted
+            }
             for place, shares in self._places.items()
         }
         return {place: of_place for place, of_place in found.items() if of_place}
@@ -259,14 +293,21 @@ class Group:
             except WrongFileError:
                 self._unreadable.add(entry.number)
         return {
-            verdict: pa.concat_tables(each).combine_chunks().append_column(_MICRO_BATCH, pa.array(numbers[verdict], pa.int64()))
+            verdict: pa.concat_tables(each)
+            .combine_chunks()
+            .append_column(_MICRO_BATCH, pa.array(numbers[verdict], pa.int64()))
             for verdict, each in tables.items()
         }
 
     def _of_place(self, table: pa.Table, verdict: Verdict, place: TopicPartition) -> _Rows:
         """The rows of a topic-partition, with the columns that are compared."""
-        topic, partition = (pc.equal(table.column(name), value) for name, value in zip(("_topic", "_partition"), place, strict=True))
-        own = table.filter(pc.and_(pc.and_(topic, partition), pc.is_valid(table.column("_offset")))).sort_by("_offset")
+        topic, partition = (
+            pc.equal(table.column(name), value)
+            for name, value in zip(("_topic", "_partition"), place, strict=True)
+        )
+        own = table.filter(pc.and_(pc.and_(topic, partition), pc.is_valid(table.column("_offset")))).sort_by(
+            "_offset"
+        )
         if verdict is Verdict.QUARANTINED:
             own = own.append_column(_HEADERS_KNOWN, pa.repeat(True, own.num_rows))
         return _Rows.of(own.select(list(self._columns[verdict].values())))
@@ -282,5 +323,6 @@ def _compared(contract: Contract) -> dict[Verdict, dict[str, str]]:
     raw = ["_value", "_headers", _HEADERS_KNOWN]
     return {
         Verdict.KEPT: {name: name for name in [*both, *contract.columns]},
-        Verdict.QUARANTINED: {name: name for name in [*both, *raw]} | {"_reason": "reason", "_field": "field"},
+        Verdict.QUARANTINED: {name: name for name in [*both, *raw]}
+        | {"_reason": "reason", "_field": "field"},
     }

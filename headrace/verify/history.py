@@ -22,7 +22,9 @@ def account(verified: Verified, checked: list[int], scope: Scope, began: datetim
     """What the report says of it."""
     at = verified.history.next
     after = advanced(verified, scope, began, at)
-    return result.History(checked=[checked[0], checked[-1]] if checked else [], began=at, until=after.until, at=after.at)
+    return result.History(
+        checked=[checked[0], checked[-1]] if checked else [], began=at, until=after.until, at=after.at
+    )
 
 
 def advanced(verified: Verified, scope: Scope, began: datetime, looked_from: int) -> History:
@@ -32,11 +34,17 @@ def advanced(verified: Verified, scope: Scope, began: datetime, looked_from: int
     """
     known, last = verified.history, verified.until
     if scope.whole:
-        return known if known.at and known.at > began else History(until=max(scope.micro_batches, default=None), at=began)
+        return (
+            known
+            if known.at and known.at > began
+            else History(until=max(scope.micro_batches, default=None), at=began)
+        )
     if last < 0 or not scope.moves or looked_from != known.next:
         return known
     first = known.next if known.next <= last else 0
     round_began = began if first == 0 or known.began_at is None else known.began_at
     if first + SHARE > last:  # the round ends; what the share takes beyond it belongs to the next one
-        return History(next=max(first + min(SHARE, last + 1) - (last + 1), 0), began_at=began, until=last, at=round_began)
+        return History(
+            next=max(first + min(SHARE, last + 1) - (last + 1), 0), began_at=began, until=last, at=round_began
+        )
     return History(next=first + SHARE, began_at=round_began, until=known.until, at=known.at)

@@ -18,7 +18,9 @@ class Judge:
     sample  takes its share of the records
     """
 
-    def __init__(self, contract: Contract, database: duckdb.DuckDBPyConnection, sample: Undeclared | None = None) -> None:
+    def __init__(
+        self, contract: Contract, database: duckdb.DuckDBPyConnection, sample: Undeclared | None = None
+    ) -> None:
         self.contract = contract
         self.decoders = sample.decoders(contract) if sample else repeat(decoder(contract))
         self.database = database
@@ -31,7 +33,9 @@ class Judge:
         the order of the values.
         """
         decoded = [decode(value) for value, decode in zip(values, self.decoders, strict=False)]
-        columns = zip(*(row for *_, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
+        columns = (
+            zip(*(row for *_, row in decoded), strict=True) if decoded else [()] * len(self.contract.fields)
+        )
         arrays = {
             "_reason": pa.array([reason for reason, _, _ in decoded], pa.string()),
             "_field": pa.array([field for _, field, _ in decoded], pa.string()),

@@ -43,7 +43,13 @@ class Judging:
     """
 
     def __init__(
-        self, snapshot: Snapshot, kafka: Cluster, there: Readable, gaps: Gaps, findings: Findings, on_progress: Callable[[int], None]
+        self,
+        snapshot: Snapshot,
+        kafka: Cluster,
+        there: Readable,
+        gaps: Gaps,
+        findings: Findings,
+        on_progress: Callable[[int], None],
     ) -> None:
         self.snapshot = snapshot
         self.kafka = kafka
@@ -63,7 +69,11 @@ class Judging:
 
         batches  take the records
         """
-        return [offset_range for group in grouped(self.snapshot.chosen) for offset_range in self._judge_group(group, batches)]
+        return [
+            offset_range
+            for group in grouped(self.snapshot.chosen)
+            for offset_range in self._judge_group(group, batches)
+        ]
 
     def _judge_group(self, entries: list[Entry], batches: Batches) -> list[OffsetRange]:
         """Judge micro-batches' records again, all at once where they can be; returns the ranges that could be read.
@@ -72,7 +82,12 @@ class Judging:
         """
         try:
             group = (
-                Group(self.snapshot.folder, entries, self.there, Judge(entries[0].contract, self.judging, self.undeclared))
+                Group(
+                    self.snapshot.folder,
+                    entries,
+                    self.there,
+                    Judge(entries[0].contract, self.judging, self.undeclared),
+                )
                 if is_comparable(entries[0])
                 else None
             )
@@ -80,7 +95,14 @@ class Judging:
             group = None
         if group is None:
             return [offset_range for entry in entries for offset_range in self._judge_again(entry, batches)]
-        self._pass(sum(len(share.part.missing) for shares in group.shares.values() for share in shares if share.part.missing))
+        self._pass(
+            sum(
+                len(share.part.missing)
+                for shares in group.shares.values()
+                for share in shares
+                if share.part.missing
+            )
+        )
         for readable in group.readable:
             for block, span in self._blocks(readable, batches):
                 group.compare(block, span)
@@ -104,7 +126,10 @@ class Judging:
         for share in shares:
             self._report_missing(entry, share.part)
         gone = [
-            each for share in shares if share.part.readable for each in within(removed.get(share.account.place, []), share.account.range)
+            each
+            for share in shares
+            if share.part.readable
+            for each in within(removed.get(share.account.place, []), share.account.range)
         ]
         if self._is_removed(entry, gaps := [gap for share in shares for gap in share.gaps], gone):
             self._pass_over(entry, gaps)
@@ -139,8 +164,14 @@ class Judging:
         were_read, gaps = self._compare(entry, rows, batches)
         if not rows.readable:
             self.files = engine.connect()
-        removed = [each for of_place in gaps.values() for each in self.gaps.removed(of_place, _lengths({entry.number: of_place}))]
-        if self._is_removed(entry, all_gaps := [gap for of_place in gaps.values() for gap in of_place], removed):
+        removed = [
+            each
+            for of_place in gaps.values()
+            for each in self.gaps.removed(of_place, _lengths({entry.number: of_place}))
+        ]
+        if self._is_removed(
+            entry, all_gaps := [gap for of_place in gaps.values() for gap in of_place], removed
+        ):
             self._pass_over(entry, all_gaps)
             return were_read
         if was_explained:
@@ -161,7 +192,9 @@ class Judging:
                 if batches is not None:
                     self._pass(len(still.missing))
             if still.readable:
-                gaps[account.place] += self._judge_range(account, still.readable, still.missing, rows, batches)
+                gaps[account.place] += self._judge_range(
+                    account, still.readable, still.missing, rows, batches
+                )
                 were_read.append(still.readable)
         rows.check_outside()
         return were_read, gaps
@@ -177,7 +210,12 @@ class Judging:
         self.gaps.removed_since += gaps
 
     def _judge_range(
-        self, account: Account, readable: OffsetRange, missing: OffsetRange | None, rows: PublishedRows, batches: Batches | None
+        self,
+        account: Account,
+        readable: OffsetRange,
+        missing: OffsetRange | None,
+        rows: PublishedRows,
+        batches: Batches | None,
     ) -> list[OffsetRange]:
         """Compare the rows of a range with its records; returns the offsets that hold no record."""
         read = 0
@@ -247,7 +285,10 @@ class Judging:
         place = block.place
         if place not in self.last_records or self.last_records[place].offset < block.offsets[-1]:
             self.last_records[place] = LastRecord(
-                topic=block.topic, partition=block.partition, offset=block.offsets[-1], fingerprint=record_fingerprint(block, -1)
+                topic=block.topic,
+                partition=block.partition,
+                offset=block.offsets[-1],
+                fingerprint=record_fingerprint(block, -1),
             )
 
 

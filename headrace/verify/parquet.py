@@ -64,16 +64,27 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetFile, int
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a FIFO waits for a writer
-            raise WrongFileError("the file is a link" if stat.S_ISLNK(status.st_mode) else "this is not a regular file")
-        with pa.OSFile(os.fspath(path)) as source, pq.ParquetFile(source) as file:  # by its name it takes a third longer
+            raise WrongFileError(
+                "the file is a link" if stat.S_ISLNK(status.st_mode) else "this is not a regular file"
+            )
+        with (
+            pa.OSFile(os.fspath(path)) as source,
+            pq.ParquetFile(source) as file,
+        ):  # by its name it takes a third longer
             if wrong := _wrong_columns(file.schema_arrow, schema):
                 raise WrongFileError(f"the file's columns are not those of its contract: {wrong}")
             yield file, status.st_size
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WrongFileError("the file is missing") from error
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names of columns that are not UTF-8
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: names of columns that are not UTF-8
         raise_if_short(error)
-        raise WrongFileError(f"the file can't be read as Parquet ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+        raise WrongFileError(
+            f"the file can't be read as Parquet ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        ) from error
 
 
 def has_columns(path: Path, schema: pa.Schema) -> bool:
@@ -91,11 +102,17 @@ def _wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str | None:
         return None
     if found.names == wanted.names:
         differing = (f for f, w in zip(found, wanted, strict=True) if not _is_same_type(f.type, w.type))
-        parts = [f"{field.name} is {field.type} instead of {wanted.field(field.name).type}" for field in islice(differing, _SHOWN_COLUMNS)]
+        parts = [
+            f"{field.name} is {field.type} instead of {wanted.field(field.name).type}"
+            for field in islice(differing, _SHOWN_COLUMNS)
+        ]
         return "; ".join(parts) or None
     missing = [f"{name} is missing" for name in wanted.names if name not in found.names]
     more = [f"{name!r} is none of them" for name in found.names if name not in wanted.names]
-    return "; ".join([*missing[:_SHOWN_COLUMNS], *more[:_SHOWN_COLUMNS]]) or "another order, or one of them twice"
+    return (
+        "; ".join([*missing[:_SHOWN_COLUMNS], *more[:_SHOWN_COLUMNS]])
+        or "another order, or one of them twice"
+    )
 
 
 def _is_same_type(found: pa.DataType, wanted: pa.DataType) -> bool:

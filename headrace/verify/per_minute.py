@@ -43,14 +43,25 @@ def extend(folder: Folder, verified: Verified) -> None:
     if not new:
         return
     entries = [read_link(folder, number).entry for number in sorted(new)]
-    files = [folder.published(folder.events, entry.number) / file.name for entry in entries for file in entry.events]
+    files = [
+        folder.published(folder.events, entry.number) / file.name
+        for entry in entries
+        for file in entry.events
+    ]
     is_extended = new != proven
     if not files and not is_extended:
         return
     made = folder.kept_per_minute.with_suffix(f".{os.getpid()}")
-    states = {"until": verified.until, "entry": verified.mark.sha256 if verified.mark else None, "without": sorted(left_out)}
+    states = {
+        "until": verified.until,
+        "entry": verified.mark.sha256 if verified.mark else None,
+        "without": sorted(left_out),
+    }
     query = _COUNTED.format(
-        before=_BEFORE if is_extended else "", target=str(made).replace("'", "''"), key=COUNTED, counted=json.dumps(states)
+        before=_BEFORE if is_extended else "",
+        target=str(made).replace("'", "''"),
+        key=COUNTED,
+        counted=json.dumps(states),
     )
     try:
         with engine.connect() as database:
@@ -61,7 +72,9 @@ def extend(folder: Folder, verified: Verified) -> None:
     except duckdb.Error as error:
         made.unlink(missing_ok=True)
         if gone := [str(file.relative_to(folder.root)) for file in files if not file.is_file()]:
-            raise LedgerError(f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again.") from error
+            raise LedgerError(
+                f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again."
+            ) from error
         raise UnavailableError(f"{folder.kept_per_minute} could not be written: {error}") from error
     made.replace(folder.kept_per_minute)
 

@@ -52,12 +52,16 @@ def samples(folder: Folder, report: Report) -> list[Unusable]:
         for path in _files(folder, number):
             for row, about in enumerate(_abouts(path)):
                 places[about].append((path, row))
-    of_each_in_turn = filter(None, chain.from_iterable(zip_longest(*(of_one[:SAMPLES_OF_EACH] for of_one in places.values()))))
+    of_each_in_turn = filter(
+        None, chain.from_iterable(zip_longest(*(of_one[:SAMPLES_OF_EACH] for of_one in places.values())))
+    )
     chosen: dict[Path, list[int]] = defaultdict(list)
     for path, row in islice(of_each_in_turn, SAMPLES):
         chosen[path].append(row)
     found = [sample for path, rows in chosen.items() for sample in _read(path, rows)]
-    return sorted(found, key=lambda each: (each.reason, each.field or "", each.topic, each.partition, each.offset))
+    return sorted(
+        found, key=lambda each: (each.reason, each.field or "", each.topic, each.partition, each.offset)
+    )
 
 
 def _files(folder: Folder, number: int) -> list[Path]:

@@ -45,12 +45,16 @@ class Readable:
             return Part(None, offset_range, why)
         return Part(OffsetRange(*place, earliest, until), OffsetRange(*place, at, earliest), why)
 
-    def report_unproven(self, invariant: Invariant, ranges: Iterable[OffsetRange], why: str, **where: Any) -> None:
+    def report_unproven(
+        self, invariant: Invariant, ranges: Iterable[OffsetRange], why: str, **where: Any
+    ) -> None:
         """What an invariant can't be checked for any more."""
         for each in ranges:
             if self._has_aged_out(each):
                 self.unproven.append(each)
-            self.findings.add_range(invariant, f"never verified and can't be any more: {why}", each, unverifiable=True, **where)
+            self.findings.add_range(
+                invariant, f"never verified and can't be any more: {why}", each, unverifiable=True, **where
+            )
 
     def _has_aged_out(self, offset_range: OffsetRange) -> bool:
         """Whether a range is gone from a topic of the ledger by its age."""

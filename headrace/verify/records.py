@@ -60,7 +60,13 @@ class PublishedRows:
     """
 
     def __init__(
-        self, folder: Folder, entry: Entry, database: duckdb.DuckDBPyConnection, judge: Judge, findings: Findings, absent: Findings
+        self,
+        folder: Folder,
+        entry: Entry,
+        database: duckdb.DuckDBPyConnection,
+        judge: Judge,
+        findings: Findings,
+        absent: Findings,
     ) -> None:
         self.entry = entry
         self.findings = findings
@@ -70,12 +76,25 @@ class PublishedRows:
         self.database = database
         self.judge = judge
         events = [folder.published(folder.events, entry.number) / file.name for file in entry.events]
-        unusable = [folder.published(folder.quarantine, entry.number) / file.name for file in entry.quarantine]
+        unusable = [
+            folder.published(folder.quarantine, entry.number) / file.name for file in entry.quarantine
+        ]
         self.gone = {
-            verdict: [span for file, path in zip(files, paths, strict=True) if not path.exists() for span in file.spans]
-            for verdict, files, paths in ((Verdict.KEPT, entry.events, events), (Verdict.QUARANTINED, entry.quarantine, unusable))
+            verdict: [
+                span
+                for file, path in zip(files, paths, strict=True)
+                if not path.exists()
+                for span in file.spans
+            ]
+            for verdict, files, paths in (
+                (Verdict.KEPT, entry.events, events),
+                (Verdict.QUARANTINED, entry.quarantine, unusable),
+            )
         }
-        self._files = {"kept": [file for file in events if file.exists()], "unusable": [file for file in unusable if file.exists()]}
+        self._files = {
+            "kept": [file for file in events if file.exists()],
+            "unusable": [file for file in unusable if file.exists()],
+        }
         self._schemas = dict(zip(self._files, schemas(entry.contract), strict=True))
         self._in_turn = False
         """Whether rows do not fit into memory a few thousand at once."""
@@ -110,7 +129,9 @@ class PublishedRows:
         self.findings.checked[UNIQUENESS] += rows
         self.findings.checked[ROWS] += rows
         check_unique(self.database, span, self.entry.number, self.findings)
-        for offset, wanted, found, wanted_reason, found_reason, columns in self.database.execute(self._compared).fetchall():
+        for offset, wanted, found, wanted_reason, found_reason, columns in self.database.execute(
+            self._compared
+        ).fetchall():
             if wanted is None:
                 report_absent(found, span, offset, self.entry.number, self.absent)
                 continue
@@ -150,7 +171,11 @@ class PublishedRows:
         if missing and not self.readable:
             self.findings.checked[BALANCE] += 1
             return
-        rows = (self._count_rows("all_kept", missing), self._count_rows("all_unusable", missing)) if missing else (0, 0)
+        rows = (
+            (self._count_rows("all_kept", missing), self._count_rows("all_unusable", missing))
+            if missing
+            else (0, 0)
+        )
         check_account(account, judged, read, missing, rows, self.entry.number, self.absent)
 
     def _count_rows(self, name: str, span: OffsetRange) -> int:
@@ -170,7 +195,9 @@ class PublishedRows:
     def _is_gone(self, wanted: str, found: str, span: OffsetRange, offset: int) -> bool:
         """Whether a row that should be there was in a file that is gone."""
         return found == Verdict.FILTERED and any(
-            gone.topic == span.topic and gone.partition == span.partition and gone.lowest_offset <= offset <= gone.highest_offset
+            gone.topic == span.topic
+            and gone.partition == span.partition
+            and gone.lowest_offset <= offset <= gone.highest_offset
             for gone in self.gone.get(Verdict(wanted), [])
         )
 
@@ -181,7 +208,9 @@ class PublishedRows:
         except (duckdb.Error, WrongFileError) as error:
             raise_if_short(error)
             self.readable = False
-            message = f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
+            message = (
+                f"its files can't be read, so that its rows were not compared: {str(error).splitlines()[0]}"
+            )
             self.findings.add(FILES, message, micro_batch=self.entry.number)
 
     def _number(self, query: str, values: Sequence[object] = ()) -> int:
@@ -198,10 +227,14 @@ def expected(judge: Judge, block: Block) -> pa.Table:
     judged = judge.judge(block.values)
     position = {
         "_offset": pa.array(block.offsets, pa.int64()),
-        "_timestamp": pa.array([contract_timestamp(each) for each in block.timestamps], pa.timestamp("us", tz="UTC")),
+        "_timestamp": pa.array(
+            [contract_timestamp(each) for each in block.timestamps], pa.timestamp("us", tz="UTC")
+        ),
         "_key": pa.array(block.keys, pa.binary()),
         "_value": pa.array(block.values, pa.binary()),
-        "_headers": pa.array([[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS),
+        "_headers": pa.array(
+            [[{"key": k, "value": v} for k, v in each or []] or None for each in block.headers], _HEADERS
+        ),
         "_headers_known": pa.array([each is not None for each in block.headers], pa.bool_()),
     }
     return pa.table({**position, **dict(zip(judged.column_names, judged.columns, strict=True))})

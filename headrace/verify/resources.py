@@ -18,7 +18,9 @@ WORDS = re.compile(
 
 def raise_if_short(error: BaseException) -> None:
     """Raise `ResourceError` if memory, open files or room on a disk ran out; return if the error is about something else."""
-    is_short = isinstance(error, duckdb.OutOfMemoryException) or (isinstance(error, duckdb.Error) and WORDS.search(str(error)))
+    is_short = isinstance(error, duckdb.OutOfMemoryException) or (
+        isinstance(error, duckdb.Error) and WORDS.search(str(error))
+    )
     if is_short or (isinstance(error, OSError | MemoryError) and isinstance(of_system(error), ResourceError)):
         first = (str(error).splitlines() or [""])[0]
         raise ResourceError(

@@ -351,4 +351,6 @@ class Report(Document, frozen=True, kw_only=True):
     @property
     def is_green(self) -> bool:
         """Whether everything holds. A report whose own figures contradict a green state is not green."""
-        return self.state is State.GREEN and not self.broken and not any(row.difference for row in self.balance)
+        return (
+            self.state is State.GREEN and not self.broken and not any(row.difference for row in self.balance)
+        )

@@ -102,7 +102,14 @@ class Verification:
     """
 
     def __init__(
-        self, folder: Folder, pipeline: Pipeline, kafka: Cluster, scope: Scope, number: int, *, ingest_is_running: bool = False
+        self,
+        folder: Folder,
+        pipeline: Pipeline,
+        kafka: Cluster,
+        scope: Scope,
+        number: int,
+        *,
+        ingest_is_running: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.kafka = kafka
@@ -135,7 +142,10 @@ class Verification:
         topics = self._survey()
         check_topics(self.kafka, snapshot, topics, findings)
 
-        there, gaps = Readable(topics, snapshot.identity, findings), Gaps(self.kafka, snapshot.accepted, findings)
+        there, gaps = (
+            Readable(topics, snapshot.identity, findings),
+            Gaps(self.kafka, snapshot.accepted, findings),
+        )
         batches = Batches(snapshot, self.kafka, there, gaps, findings)
         judging = Judging(snapshot, self.kafka, there, gaps, findings, self.on_progress)
         batches.read_back(judging.judge(batches))
@@ -143,7 +153,9 @@ class Verification:
 
         frontier = FrontierCheck(self.pipeline, self.kafka, snapshot, topics, findings)
         waiting = frontier.check()
-        limits = check_limits(self.pipeline.limits, snapshot, waiting, began, findings, ingest_is_running=self.ingest_is_running)
+        limits = check_limits(
+            self.pipeline.limits, snapshot, waiting, began, findings, ingest_is_running=self.ingest_is_running
+        )
 
         self.lost, self.unproven = [*gaps.lost, *frontier.lost], there.unproven
         return self._report(run, began, batches, judging, gaps, waiting, limits)
@@ -151,7 +163,9 @@ class Verification:
     def _survey(self) -> TopicSnapshot:
         """The topics of the pipeline file, and those that ledger and receipts are about."""
         snapshot = self.snapshot
-        names = {topic.name for topic in self.pipeline.topics} | (snapshot.identity.topics.keys() if snapshot.identity else set())
+        names = {topic.name for topic in self.pipeline.topics} | (
+            snapshot.identity.topics.keys() if snapshot.identity else set()
+        )
         names |= {landing.topic for receipt in snapshot.receipts for landing in receipt.landings}
         return survey(self.kafka, sorted(names))
 
@@ -166,7 +180,9 @@ class Verification:
         limits: list[result.Limit],
     ) -> Report:
         snapshot, findings, folder = self.snapshot, self.findings, self.snapshot.folder
-        contents = Contents.of(folder, snapshot.chosen, snapshot.accepted, judging.files, damaged=findings.any)
+        contents = Contents.of(
+            folder, snapshot.chosen, snapshot.accepted, judging.files, damaged=findings.any
+        )
         newest = snapshot.links.get(snapshot.newest)
         totals = newest.entry.totals if newest else Totals()
         accepted = snapshot.accepted.account(snapshot.scope.micro_batches)
@@ -207,7 +223,8 @@ class Verification:
             settled={
                 entry.number: by
                 for entry in snapshot.chosen
-                if not judging.was_proven(entry) and (by := snapshot.accepted.settling(entry.ranges)) is not None
+                if not judging.was_proven(entry)
+                and (by := snapshot.accepted.settling(entry.ranges)) is not None
             },
             aged_out=sorted(judging.aged_out),
             ever=result.Totals(
@@ -223,10 +240,17 @@ class Verification:
     def _unchecked_gaps(self, judging: Judging, gaps: Gaps) -> int:
         """Gaps of all that is published that could not be checked: those of micro-batches that this run judged are what it found."""
         looked_at = self.snapshot.hashes.entries.keys() - judging.aged_out
-        known = sum(count for number, count in self.snapshot.verified.gaps_not_checked.items() if number not in looked_at)
+        known = sum(
+            count
+            for number, count in self.snapshot.verified.gaps_not_checked.items()
+            if number not in looked_at
+        )
         return known + gaps.not_checked.total()
 
 
 @cache
 def _versions() -> dict[str, str]:
-    return {package: version(package) for package in PACKAGES} | {"headrace": __version__, "python": platform.python_version()}
+    return {package: version(package) for package in PACKAGES} | {
+        "headrace": __version__,
+        "python": platform.python_version(),
+    }

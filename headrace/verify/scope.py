@@ -34,7 +34,11 @@ def since_verified(folder: Folder) -> Scope:
     return Scope(
         checkpoint=_checkpoint(folder),
         micro_batches=sorted({*new, *verified.recheck}),
-        receipts=sorted(run for run in published_runs(folder) if run in verified.recheck_receipts or not is_settled(folder, run)),
+        receipts=sorted(
+            run
+            for run in published_runs(folder)
+            if run in verified.recheck_receipts or not is_settled(folder, run)
+        ),
         moves=True,
     )
 
@@ -52,7 +56,11 @@ def with_new(scope: Scope, folder: Folder) -> Scope:
 
 def everything(folder: Folder) -> Scope:
     """All that was ever published or receipted."""
-    known = {*published_runs(folder), *journaled(folder), *(receipt.run for receipt in receipts(folder, verified=True))}
+    known = {
+        *published_runs(folder),
+        *journaled(folder),
+        *(receipt.run for receipt in receipts(folder, verified=True)),
+    }
     gone = expired(folder)
     return Scope(
         checkpoint=_checkpoint(folder),
@@ -74,9 +82,19 @@ def of_run(folder: Folder, run: str) -> Scope:
     chosen = [entry.number for entry in ledger if entry.run == run or (receipt and _holds(entry, receipt))]
     if receipt is None and not chosen:
         runs = sorted({entry.run for entry in ledger} | {each.run for each in receipts(folder)})
-        raise UsageError(f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}.")
-    if receipt and not folder.is_verified(run) and (receipt.state == ReceiptState.OPEN or run not in published_runs(folder)):
-        what = "is not complete yet" if receipt.state == ReceiptState.OPEN else "waits for a stream to publish it"
+        raise UsageError(
+            f"There is no run {run!r} in {folder.root}. Known runs: {', '.join(runs[-10:]) or 'none'}."
+        )
+    if (
+        receipt
+        and not folder.is_verified(run)
+        and (receipt.state == ReceiptState.OPEN or run not in published_runs(folder))
+    ):
+        what = (
+            "is not complete yet"
+            if receipt.state == ReceiptState.OPEN
+            else "waits for a stream to publish it"
+        )
         raise UsageError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
     if run in (verified := read_verified(folder)).recheck_receipts:
         chosen += verified.recheck  # a record of the batch may be in one of these a second time

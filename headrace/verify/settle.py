@@ -54,7 +54,9 @@ def draw_number(folder: Folder, purpose: str) -> int:
     return number
 
 
-def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]) -> int | None:
+def conclude(
+    folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]
+) -> int | None:
     """Remember what was proven. Then remove what is no longer kept.
 
     Args:
@@ -87,7 +89,10 @@ def tidy(folder: Folder, retention: Retention) -> None:
         with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
             reports = expire(folder, now - retention.reports, now - (1 + LOT) * retention.reports)
             receipts = verified_receipts.expire(
-                folder, now - retention.receipts, now - (1 + LOT) * retention.receipts, keep=published_runs(folder)
+                folder,
+                now - retention.receipts,
+                now - (1 + LOT) * retention.receipts,
+                keep=published_runs(folder),
             )
     except (HeadraceError, OSError) as error:
         log.warning("old reports and receipts were not removed: %s", error)
@@ -96,14 +101,18 @@ def tidy(folder: Folder, retention: Retention) -> None:
         log.info("removed what the pipeline keeps no longer: reports %d, receipts %d", reports, receipts)
 
 
-def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]) -> int | None:
+def _conclude(
+    folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, write_page: Callable[[], None]
+) -> int | None:
     if report.is_green:
         _require_whole(folder, scope, report)
     with folder.locked(f"verify run {report.run}", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         identity, known = read_identity(folder), read_verified(folder)
         is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
         if scope.checkpoint and is_another:
-            raise LedgerError(f"{folder.root} was reset while run {report.run} looked at it. Run verify again.")
+            raise LedgerError(
+                f"{folder.root} was reset while run {report.run} looked at it. Run verify again."
+            )
         if not report.is_green:
             # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
             if not (folder.report(report.run) / PAGE).exists() and not is_of_another_checkpoint(folder):
@@ -117,9 +126,15 @@ def _conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report, 
             )
         verified = _settle(folder, known, identity, scope, report, set())
     newer = [f"micro-batch {each}" for each in sorted(report.hashes.entries) if each in verified.recheck]
-    newer += [f"the batch of run {run}" for run in sorted(report.hashes.receipts) if run in verified.recheck_receipts]
+    newer += [
+        f"the batch of run {run}"
+        for run in sorted(report.hashes.receipts)
+        if run in verified.recheck_receipts
+    ]
     if newer:
-        raise BrokenInvariantError(f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.")
+        raise BrokenInvariantError(
+            f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again."
+        )
     write_page()
     if pipeline.kept_per_minute:
         per_minute.extend(folder, verified)
@@ -130,14 +145,19 @@ def announced(folder: Folder, number: int) -> None:
     """Remember that what was proven up to a report, by its number, was announced to the consumers of the data."""
     with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = stored_verified(folder)
-        documents.write(folder.verified, msgspec.structs.replace(known, announced=max(number, known.announced)))
+        documents.write(
+            folder.verified, msgspec.structs.replace(known, announced=max(number, known.announced))
+        )
 
 
 def _require_whole(folder: Folder, scope: Scope, report: Report) -> None:
     """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one. What came since may be in it, too."""
     covered = {receipt.run for receipt in report.receipts if receipt.state in HELD}
     wanted = {run for run in scope.receipts if not verified_receipts.has_expired(folder, run)}
-    if not (covered.issuperset(wanted) and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)):
+    if not (
+        covered.issuperset(wanted)
+        and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)
+    ):
         raise LedgerError(
             f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
         )
@@ -145,11 +165,14 @@ def _require_whole(folder: Folder, scope: Scope, report: Report) -> None:
 
 def _changed(folder: Folder, known: Verified, scope: Scope, report: Report) -> set[int | str]:
     """Entries (by number) and receipts (by run) that are not what was checked, or what was proven before."""
-    changed: set[int | str] = {number for number, sha256 in report.hashes.entries.items() if sha256 != entry_sha256(folder, number)}
+    changed: set[int | str] = {
+        number for number, sha256 in report.hashes.entries.items() if sha256 != entry_sha256(folder, number)
+    }
     changed |= {
         run
         for run in {*scope.receipts, *report.hashes.receipts}
-        if report.hashes.receipts.get(run) != receipt_sha256(folder, run) and not verified_receipts.has_expired(folder, run)
+        if report.hashes.receipts.get(run) != receipt_sha256(folder, run)
+        and not verified_receipts.has_expired(folder, run)
     }
     if known.mark and known.mark.sha256 != entry_sha256(folder, known.mark.number):
         changed.add(known.mark.number)
@@ -157,10 +180,19 @@ def _changed(folder: Folder, known: Verified, scope: Scope, report: Report) -> s
 
 
 def _name(changed: int | str) -> str:
-    return f"the entry of micro-batch {changed}" if isinstance(changed, int) else f"the receipt of run {changed}"
+    return (
+        f"the entry of micro-batch {changed}" if isinstance(changed, int) else f"the receipt of run {changed}"
+    )
 
 
-def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: Scope, report: Report, changed: set[int | str]) -> Verified:
+def _settle(
+    folder: Folder,
+    known: Verified,
+    identity: Identity | None,
+    scope: Scope,
+    report: Report,
+    changed: set[int | str],
+) -> Verified:
     """Remember what a run proved.
 
     Each micro-batch and receipt whose own checks held is proven, whatever else was red. A newer report's finding stays: an older one says
@@ -171,7 +203,11 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
     found = set(report.recheck.micro_batches)
     doubted = report.recheck.everything or (known.mark is not None and known.mark.number in changed)
     good = set() if doubted else {number for number in report.hashes.entries if number not in found | changed}
-    recheck = {number: before for number, before in known.recheck.items() if number not in good or before.found_by >= report.number}
+    recheck = {
+        number: before
+        for number, before in known.recheck.items()
+        if number not in good or before.found_by >= report.number
+    }
     for number in found - (found_good(folder, report.seen) if found else set()):
         before = recheck.get(number)
         recheck[number] = Recheck(
@@ -180,8 +216,12 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             proven=before.proven if before else number <= known.until,
         )
     runs = set() if doubted else set(report.hashes.receipts) - set(report.recheck.receipts) - changed
-    recheck_receipts = {run: by for run, by in known.recheck_receipts.items() if run not in runs or by >= report.number}
-    recheck_receipts |= {run: max(report.seen, recheck_receipts.get(run, 0)) for run in report.recheck.receipts}
+    recheck_receipts = {
+        run: by for run, by in known.recheck_receipts.items() if run not in runs or by >= report.number
+    }
+    recheck_receipts |= {
+        run: max(report.seen, recheck_receipts.get(run, 0)) for run in report.recheck.receipts
+    }
     has_proved = any(number not in recheck for number in known.recheck)
     settled = msgspec.structs.replace(
         known,
@@ -193,7 +233,9 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
         proven = {
             run: report.hashes.receipts[run]
             for run in sorted(runs - recheck_receipts.keys())
-            if not verified_receipts.has_expired(folder, run)  # another run verified it meanwhile, and it was old
+            if not verified_receipts.has_expired(
+                folder, run
+            )  # another run verified it meanwhile, and it was old
         }
         has_proved |= verified_receipts.add(folder, proven)
         mark = _mark(known, good, recheck, report)
@@ -202,14 +244,25 @@ def _settle(folder: Folder, known: Verified, identity: Identity | None, scope: S
             settled,
             checkpoint=identity.checkpoint if identity else scope.checkpoint,
             mark=mark,
-            earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark) if mark and has_moved else known.earlier,
+            earlier=advanced([*known.earlier, *filter(None, [known.mark])], mark)
+            if mark and has_moved
+            else known.earlier,
             last_records=_last_records(known, report),
             history=history.advanced(known, scope, report.checked_at, report.history.began),
         )
         has_proved |= has_moved
     settled = msgspec.structs.replace(
         settled,
-        accepted=sorted({*known.accepted, *(each.entry for each in report.accepted if each.entry in good and each.entry <= settled.until)}),
+        accepted=sorted(
+            {
+                *known.accepted,
+                *(
+                    each.entry
+                    for each in report.accepted
+                    if each.entry in good and each.entry <= settled.until
+                ),
+            }
+        ),
         settled={**known.settled, **{number: by for number, by in report.settled.items() if number in good}},
         proved_by=report.number if has_proved else known.proved_by,
     )
@@ -223,13 +276,19 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
     while reach + 1 in good or reach + 1 in recheck:
         reach += 1
         last = reach if reach in good else last
-    return Mark(number=last, sha256=report.hashes.entries[last], proven_by=report.number) if last > known.until else known.mark
+    return (
+        Mark(number=last, sha256=report.hashes.entries[last], proven_by=report.number)
+        if last > known.until
+        else known.mark
+    )
 
 
 def _gaps(known: Verified, report: Report) -> dict[int, int]:
     """The gaps that were not checked: those of a micro-batch that could be looked at are what this run says."""
     looked_at = report.hashes.entries.keys() - set(report.aged_out)
-    return {number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at} | report.gaps_not_checked_of
+    return {
+        number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at
+    } | report.gaps_not_checked_of
 
 
 def _last_records(known: Verified, report: Report) -> list[LastRecord]:

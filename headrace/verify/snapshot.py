@@ -53,17 +53,28 @@ class Snapshot:
             entries={each: digest for each in scope.micro_batches if (digest := entry_sha256(folder, each))},
             receipts={run: digest for run in scope.receipts if (digest := receipt_sha256(folder, run))},
         )
-        self.newest = newest_number(folder, near=max(self.verified.until, *scope.micro_batches, *logged(folder.checkpoint, "offsets"), -1))
+        self.newest = newest_number(
+            folder,
+            near=max(self.verified.until, *scope.micro_batches, *logged(folder.checkpoint, "offsets"), -1),
+        )
         self.again = [] if scope.whole else history.share(self.verified, set(scope.micro_batches))
         until = self.verified.until
-        wanted = {*scope.micro_batches, *self.again, until, *range(until + 1, self.newest + 1), *self.verified.accepted}
+        wanted = {
+            *scope.micro_batches,
+            *self.again,
+            until,
+            *range(until + 1, self.newest + 1),
+            *self.verified.accepted,
+        }
         self.links: dict[int, Link] = {}
         self.unreadable: dict[int, str] = {}
         self._read_links({each + step for each in wanted for step in (-1, 0, 1)})
         self.accepted = Accepted(self.links)
         self.identity = read_identity(folder)
         named = (receipt_of(folder, run) for run in scope.receipts)
-        self.receipts = list({receipt.run: receipt for receipt in (*receipts(folder), *named) if receipt}.values())
+        self.receipts = list(
+            {receipt.run: receipt for receipt in (*receipts(folder), *named) if receipt}.values()
+        )
 
     def _read_links(self, numbers: Collection[int]) -> None:
         for number in sorted(numbers):
@@ -139,4 +150,6 @@ class Snapshot:
 
     def published(self, numbers: Collection[int]) -> list[int]:
         """Those of some micro-batches that were published or looked at: what lies behind the ledger is found again as long as it is there."""
-        return sorted(number for number in numbers if number <= self.newest or number in self.scope.micro_batches)
+        return sorted(
+            number for number in numbers if number <= self.newest or number in self.scope.micro_batches
+        )

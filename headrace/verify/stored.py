@@ -82,7 +82,11 @@ class Cover(msgspec.Struct):
 
     def covers(self, item: int | str) -> bool:
         """Whether it looked at a micro-batch (by number) or a receipt (by run), names it, or is red and finds that the ledger ends before it."""
-        return self.names(item) or item in self.items or (isinstance(item, int) and self.doubts and item >= self.ever.micro_batches)
+        return (
+            self.names(item)
+            or item in self.items
+            or (isinstance(item, int) and self.doubts and item >= self.ever.micro_batches)
+        )
 
     def names(self, item: int | str) -> bool:
         """Whether it asks later runs to check a micro-batch or a receipt again."""
@@ -96,7 +100,10 @@ class Cover(msgspec.Struct):
     @property
     def items(self) -> set[int | str]:
         """The micro-batches and receipts that it looked at; a receipt that waits for a stream is none."""
-        return {*(each.id for each in self.micro_batches), *(each.run for each in self.receipts if each.state in LOOKED_AT)}
+        return {
+            *(each.id for each in self.micro_batches),
+            *(each.run for each in self.receipts if each.state in LOOKED_AT),
+        }
 
     @property
     def left_something_out(self) -> bool:
@@ -127,7 +134,9 @@ def highest_number(folder: Folder) -> int:
     try:
         return int(folder.report_number.read_text())
     except (OSError, ValueError):
-        return max((cover.number for path in _documents(folder) if (cover := _decoded(path, Cover))), default=0)
+        return max(
+            (cover.number for path in _documents(folder) if (cover := _decoded(path, Cover))), default=0
+        )
 
 
 class Of(StrEnum):
@@ -161,7 +170,9 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None
     items: set[int | str] = mine.items if mine else set()
     known = sorted(
-        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number, reverse=True
+        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))),
+        key=lambda each: each[0].number,
+        reverse=True,
     )
     if of is not Of.VERIFY:
         items |= {run, *_published_by(folder, run)}
@@ -173,29 +184,49 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
 
     def is_of_another(cover: Cover, item: int | str) -> bool:
         """After ledger and checkpoint were put back from a copy, another entry has the number."""
-        return isinstance(item, int) and None not in (entries[item], found := cover.hashes.entries.get(item)) and found != entries[item]
+        return (
+            isinstance(item, int)
+            and None not in (entries[item], found := cover.hashes.entries.get(item))
+            and found != entries[item]
+        )
 
     def decides(cover: Cover, item: int | str) -> bool:
-        return (cover.covers(item) and not is_of_another(cover, item)) or (cover.recheck.everything and cover.seen >= settled)
+        return (cover.covers(item) and not is_of_another(cover, item)) or (
+            cover.recheck.everything and cover.seen >= settled
+        )
 
     newest = {
-        item: max((each for each in known if decides(each[0], item)), key=lambda each: each[0].looked, default=None) for item in items
+        item: max(
+            (each for each in known if decides(each[0], item)), key=lambda each: each[0].looked, default=None
+        )
+        for item in items
     }
     red = [each for item, each in newest.items() if each and is_red(each[0], item)]
     if red:
         return max(red, key=lambda each: each[0].number)[1]
     if mine:
         return own
-    covers = [(cover, path) for cover, path in known if any(cover.covers(item) and not is_of_another(cover, item) for item in items)]
+    covers = [
+        (cover, path)
+        for cover, path in known
+        if any(cover.covers(item) and not is_of_another(cover, item) for item in items)
+    ]
     by_the_dag = (path for cover, path in covers if not cover.run.startswith(BY_HAND) and not cover.doubts)
     return next(by_the_dag, covers[0][1] if covers else None)
 
 
 def found_good(folder: Folder, after: int) -> set[int]:
     """The micro-batches that a run which began after this one judged, without finding anything wrong with them."""
-    newer = [cover for path in _documents(folder) if (cover := _decoded(path, Cover)) and cover.number > after]
+    newer = [
+        cover for path in _documents(folder) if (cover := _decoded(path, Cover)) and cover.number > after
+    ]
     judged = [cover for cover in newer if not cover.recheck.everything and not cover.left_something_out]
-    return {each.id for cover in judged for each in cover.micro_batches if not cover.names(each.id) and each.id not in cover.aged_out}
+    return {
+        each.id
+        for cover in judged
+        for each in cover.micro_batches
+        if not cover.names(each.id) and each.id not in cover.aged_out
+    }
 
 
 def discard(folder: Folder, run: str) -> None:
@@ -233,8 +264,12 @@ def expire(folder: Folder, before: float, at_once: float) -> int:
     earliest_first = sorted(covers, key=lambda path: covers[path].looked)
     kept = _unsettled({path: covers[path] for path in reversed(earliest_first)})
     kept |= set(sorted(covers, key=lambda path: covers[path].number)[-1:])
-    going = list(itertools.takewhile(lambda path: written_at[path] < before and path not in kept, earliest_first))
-    going += [path for path, at in written_at.items() if path not in covers and at < before]  # damaged: no read asks for it
+    going = list(
+        itertools.takewhile(lambda path: written_at[path] < before and path not in kept, earliest_first)
+    )
+    going += [
+        path for path, at in written_at.items() if path not in covers and at < before
+    ]  # damaged: no read asks for it
     for path in going:
         for name in (PAGE, DOCUMENT):
             path.with_name(name).unlink(missing_ok=True)
@@ -274,8 +309,14 @@ def _published_by(folder: Folder, run: str) -> set[int]:
     """The micro-batches that an ingest run published, and those that verify knows and whose entries can't be read: they may be this run's."""
     found = {micro_batch_of(path.parent): _decoded(path, Origin) for path in folder.events.glob(f"*/{ENTRY}")}
     verified = read_verified(folder)
-    unknown = {number for number in range(max(verified.until, *verified.recheck, -1) + 1) if found.get(number) is None}
-    return unknown | {number for number, origin in found.items() if number is not None and origin and origin.run == run}
+    unknown = {
+        number
+        for number in range(max(verified.until, *verified.recheck, -1) + 1)
+        if found.get(number) is None
+    }
+    return unknown | {
+        number for number, origin in found.items() if number is not None and origin and origin.run == run
+    }
 
 
 def _documents(folder: Folder) -> Iterator[Path]:
@@ -284,7 +325,10 @@ def _documents(folder: Folder) -> Iterator[Path]:
 
 def _newest(folder: Folder) -> Path | None:
     """The newest report; but a red that nothing has settled, if there is one."""
-    known = sorted(((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))), key=lambda each: each[0].number)
+    known = sorted(
+        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))),
+        key=lambda each: each[0].number,
+    )
     verified = read_verified(folder)
     named: set[int | str] = {*verified.recheck, *verified.recheck_receipts}
     unsettled = [path for cover, path in known if cover.doubts and any(map(cover.names, named))]

@@ -53,4 +53,8 @@ class Undeclared:
     def account(self) -> result.Undeclared | None:
         """What the report says; `None` if no JSON record was looked at."""
         names = sorted(self._names, key=lambda name: (-self._names[name], name))
-        return result.Undeclared(sample=self._records, fields=names[:MAX_NAMES], more=len(names) > MAX_NAMES) if self._records else None
+        return (
+            result.Undeclared(sample=self._records, fields=names[:MAX_NAMES], more=len(names) > MAX_NAMES)
+            if self._records
+            else None
+        )

@@ -40,7 +40,9 @@ def made(base: Path, micro_batches: int, rounds: int, size: int, *, with_receipt
         for number in range(micro_batches - KEPT):  # as Spark does
             (one.folder.checkpoint / log / str(number)).unlink()
     mark = Mark(number=micro_batches - 1, sha256=read_link(one.folder, micro_batches - 1).sha256, proven_by=1)
-    documents.write(one.folder.verified, Verified(checkpoint="c1", mark=mark))  # to verify each would take a quarter of an hour
+    documents.write(
+        one.folder.verified, Verified(checkpoint="c1", mark=mark)
+    )  # to verify each would take a quarter of an hour
     if with_receipts:
         add_verified_receipts(one, micro_batches, size)
     return one
@@ -74,7 +76,9 @@ def opened(one: Ledger) -> list[Receipt]:
     return completed_receipts(one.folder)
 
 
-def rounds(one: Ledger, count: int, size: int, *, whole: bool, with_receipts: bool) -> dict[str, list[tuple[float, float]]]:
+def rounds(
+    one: Ledger, count: int, size: int, *, whole: bool, with_receipts: bool
+) -> dict[str, list[tuple[float, float]]]:
     """Measure each kind of work."""
     found: dict[str, list[tuple[float, float]]] = {"stream start": [], "a run's verify": []}
     for _ in range(count):
@@ -93,7 +97,9 @@ def rounds(one: Ledger, count: int, size: int, *, whole: bool, with_receipts: bo
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("micro_batches", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--records", type=int, default=2, help="in each micro-batch")
@@ -102,11 +108,19 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         ledgers = {
-            count: made(Path(base) / str(count), count, options.rounds, options.records, with_receipts=options.receipts)
+            count: made(
+                Path(base) / str(count),
+                count,
+                options.rounds,
+                options.records,
+                with_receipts=options.receipts,
+            )
             for count in options.micro_batches
         }
         for count, one in ledgers.items():
-            for name, times in rounds(one, options.rounds, options.records, whole=options.whole, with_receipts=options.receipts).items():
+            for name, times in rounds(
+                one, options.rounds, options.records, whole=options.whole, with_receipts=options.receipts
+            ).items():
                 wall, cpu = (statistics.median(each) for each in zip(*times, strict=True))
                 print(f"{count:>7,} micro-batches  {name:<40} {wall:8.1f} ms wall {cpu:8.1f} ms CPU")  # noqa: T201
 

@@ -65,14 +65,22 @@ def table(one: Ledger, times: list[tuple[float, float]]) -> None:
 
 def main() -> None:
     """Run, and print at each of the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=int, nargs="+", help="after how many runs to print")
     parser.add_argument("--records", type=int, default=4, help="in each batch")
-    parser.add_argument("--keep", type=float, default=10.0, help="seconds for which reports and receipts are kept")
+    parser.add_argument(
+        "--keep", type=float, default=10.0, help="seconds for which reports and receipts are kept"
+    )
     options = parser.parse_args()
     setattr(os, "fsync", lambda _: None)  # noqa: B010  nothing here is to survive a power cut
     with tempfile.TemporaryDirectory() as base:
-        records = [record for number in range(max(options.runs)) for record in batch(f"scheduled__{number}", options.records)]
+        records = [
+            record
+            for number in range(max(options.runs))
+            for record in batch(f"scheduled__{number}", options.records)
+        ]
         one = Ledger.made(Path(base) / "ledger", records)
         object.__setattr__(one.pipeline, "retention", Retention(reports=options.keep, receipts=options.keep))
         times: list[tuple[float, float]] = []

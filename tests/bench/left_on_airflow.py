@@ -53,7 +53,9 @@ def green(run: Run) -> bool:
 def on_disk(path: Path) -> tuple[int, int]:
     """Bytes and files; what vanishes meanwhile is not counted."""
     size = count = 0
-    for folder, _, names in os.walk(path) if path.is_dir() else [(path.parent, (), [path.name] if path.exists() else [])]:
+    for folder, _, names in (
+        os.walk(path) if path.is_dir() else [(path.parent, (), [path.name] if path.exists() else [])]
+    ):
         for name in names:
             try:
                 size += (Path(folder) / name).lstat().st_size
@@ -76,7 +78,9 @@ def held(layout: Layout) -> float:
 
 def main() -> None:
     """Run, and print at each of the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pipeline")
     parser.add_argument("runs", type=int, nargs="+", help="after how many runs to print")
     parser.add_argument("--records", type=int, default=100, help="in each batch")
@@ -102,9 +106,16 @@ def main() -> None:
                 tidied = time.monotonic()
             if number in options.runs:
                 ended(lambda: all(green(each) for each in api.runs(verify)))
-                print(f"{number:,} runs: {statistics.median(times):.1f} s; services hold {held(layout):,.0f} MB", flush=True)  # noqa: T201
+                print(
+                    f"{number:,} runs: {statistics.median(times):.1f} s; services hold {held(layout):,.0f} MB",
+                    flush=True,
+                )  # noqa: T201
                 times.clear()
-                places = {each.name: each for each in sorted(settings.home.iterdir()) if each.name not in {"jars", "java"}}
+                places = {
+                    each.name: each
+                    for each in sorted(settings.home.iterdir())
+                    if each.name not in {"jars", "java"}
+                }
                 places |= {f"data, {each.name}": each for each in sorted(folder.root.iterdir())}
                 for name, place in places.items():
                     size, count = on_disk(place)

@@ -40,7 +40,9 @@ def engine() -> Iterator[None]:
     """A container engine with compose; official images are pulled where nothing else is said."""
     tools = os.environ.get(TOOLS)
     if tools is None:
-        assert answers(), f"No container engine answers (`docker info`), and {TOOLS} names no folder with tools to start one."
+        assert answers(), (
+            f"No container engine answers (`docker info`), and {TOOLS} names no folder with tools to start one."
+        )
         yield
         return
     with tempfile.TemporaryDirectory(prefix="hr-") as folder, pytest.MonkeyPatch.context() as patch:
@@ -99,7 +101,10 @@ def stack(checkout: Stack) -> Iterator[Stack]:
 def answers() -> bool:
     """Whether a container engine can be asked."""
     docker = shutil.which("docker")
-    return docker is not None and subprocess.run([docker, "info"], capture_output=True, check=False, timeout=60).returncode == 0
+    return (
+        docker is not None
+        and subprocess.run([docker, "info"], capture_output=True, check=False, timeout=60).returncode == 0
+    )
 
 
 def run(*command: str) -> str:

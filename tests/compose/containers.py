@@ -43,7 +43,11 @@ class Stack:
     def copied(cls, root: Path, ports: Mapping[str, int]) -> "Stack":
         """Copy what git knows or would add, for its owner only, as with umask 077, and without schedules: a tick would be one run more."""
         names = subprocess.run(
-            ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "-coz", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.split("\0")
         for name in filter(None, names):
             if (ROOT / name).is_file():
@@ -118,7 +122,14 @@ class Stack:
         """Start the copy's `headrace`."""
         command = [sys.executable, "-m", "headrace.cli", *arguments]
         environment = {**self.environment, **(more or {})}
-        return subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def ingesting(self, pipeline: str = "important_messages", **params: object) -> subprocess.Popen[str]:
         """Start a pipeline's run, and follow it to its report."""
@@ -138,7 +149,9 @@ class Stack:
     def user(self, service: str) -> tuple[str, str]:
         """A container's user: id and name, as the container itself knows them."""
         number, _, name = (
-            self.compose("exec", "-T", service, "sh", "-c", 'echo "$(id -u) $(getent passwd $(id -u))"').strip().partition(" ")
+            self.compose("exec", "-T", service, "sh", "-c", 'echo "$(id -u) $(getent passwd $(id -u))"')
+            .strip()
+            .partition(" ")
         )
         return number, name.partition(":")[0]
 
@@ -173,7 +186,9 @@ class Stack:
 
     def executors(self, application: str, workers: int = 1) -> list[int]:
         """How many executors of an application run on each worker now."""
-        told = [self.json("spark-worker", "http://localhost:8081/json/", index + 1) for index in range(workers)]
+        told = [
+            self.json("spark-worker", "http://localhost:8081/json/", index + 1) for index in range(workers)
+        ]
         return [sum(executor["appid"] == application for executor in worker["executors"]) for worker in told]
 
     def was_served(self, name: str) -> bool:
@@ -196,7 +211,9 @@ def run_in(said: str) -> str:
 def finished(process: subprocess.Popen[str], *, check: bool = True) -> str:
     """What a `headrace` says by its end."""
     said, _ = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0 or not check, f"{process.args!r} exits {process.returncode}:\n{said[-4000:]}"
+    assert process.returncode == 0 or not check, (
+        f"{process.args!r} exits {process.returncode}:\n{said[-4000:]}"
+    )
     return said
 
 

@@ -66,7 +66,9 @@ def batches(stack: Stack) -> dict[str, Report]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_a_demo_is_green_and_ran_on_the_workers(stack: Stack, batches: dict[str, Report], pipeline: str) -> None:
+def test_a_demo_is_green_and_ran_on_the_workers(
+    stack: Stack, batches: dict[str, Report], pipeline: str
+) -> None:
     """Both DAGs; the executors were the cluster's, not the driver's own."""
     report = batches[pipeline]
     assert sum(account.landed for account in report.receipts) == BATCH["records"]
@@ -107,9 +109,28 @@ def test_containers_know_whom_they_run_as(stack: Stack) -> None:
 def test_what_runs_in_a_container_can_not_become_more(stack: Stack) -> None:
     """No service has a capability, can gain one, or can write who there is."""
     look = "grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/self/status; test ! -w /etc/passwd && echo accounts are read-only"
-    for service in ("kafka", "spark-master", "spark-worker", "postgres", "api-server", "scheduler", "dag-processor", "triggerer"):
+    for service in (
+        "kafka",
+        "spark-master",
+        "spark-worker",
+        "postgres",
+        "api-server",
+        "scheduler",
+        "dag-processor",
+        "triggerer",
+    ):
         said = stack.compose("exec", "-T", service, "sh", "-c", look).split()
-        assert said == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "accounts", "are", "read-only"], service
+        assert said == [
+            "CapEff:",
+            "0" * 16,
+            "CapBnd:",
+            "0" * 16,
+            "NoNewPrivs:",
+            "1",
+            "accounts",
+            "are",
+            "read-only",
+        ], service
 
 
 @dataclass(frozen=True)
@@ -136,9 +157,16 @@ def meanwhile(stack: Stack, batches: dict[str, Report], layout: Layout) -> Itera
         for pipeline, run in runs.items():
             scheduler.switch_on(f"{pipeline}_verify", f"{pipeline}_ingest")
             scheduler.airflow.trigger(f"{pipeline}_ingest", run, BATCH)
-        return {pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run)) for pipeline, run in runs.items()}
+        return {
+            pipeline: (scheduler.folder(pipeline), scheduler.account_of(pipeline, run))
+            for pipeline, run in runs.items()
+        }
 
-    with tempfile.TemporaryDirectory(prefix="hr-") as base, ExitStack() as down, ThreadPoolExecutor(1) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-") as base,
+        ExitStack() as down,
+        ThreadPoolExecutor(1) as pool,
+    ):
         yield Meanwhile(pool.submit(make), down)
 
 
@@ -162,7 +190,9 @@ def end(stack: Stack, topic: str) -> int:
     """How many offsets a topic has, told by a client that shares nothing with Headrace."""
     consumer = Consumer({"bootstrap.servers": stack.external, "group.id": "tests"})
     partitions = consumer.list_topics(topic, 30).topics[topic].partitions
-    ends = [consumer.get_watermark_offsets(TopicPartition(topic, partition), 30)[1] for partition in partitions]
+    ends = [
+        consumer.get_watermark_offsets(TopicPartition(topic, partition), 30)[1] for partition in partitions
+    ]
     consumer.close()
     return sum(ends)
 
@@ -177,7 +207,9 @@ def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
     assert producer.flush(30) == 0
     said = stack.compose("exec", "-T", "scheduler", "timeout", "120", "bash", "-c", PRODUCE_SOME, check=False)
     landed = end(stack, "test-topic") - before
-    assert landed - 100 - said.count("test-topic-") in {0, 1}, f"one may have landed as the producer was stopped, and not been told: {said}"
+    assert landed - 100 - said.count("test-topic-") in {0, 1}, (
+        f"one may have landed as the producer was stopped, and not been told: {said}"
+    )
     assert landed >= 110
     assert f"{landed} read = " in as_written(stack, SUBMIT)
     newest = entries(stack.folder())[-1]
@@ -187,7 +219,9 @@ def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in DOCUMENTED if not ELSEWHERE.search(line)], ids=lambda line: line.partition(" #")[0].strip()
+    "line",
+    [line for line in DOCUMENTED if not ELSEWHERE.search(line)],
+    ids=lambda line: line.partition(" #")[0].strip(),
 )
 def test_a_documented_command_works_as_written(stack: Stack, line: str) -> None:
     """Whatever is in the docs to be copied ends without an error."""
@@ -205,7 +239,11 @@ def test_a_saved_connection_counts(stack: Stack) -> None:
     path, elsewhere = "/api/v2/connections/kafka_default", "kafka.invalid:9092"
     with stack.airflow() as airflow:
         before = airflow.connection("kafka_default")
-        body = {"connection_id": "kafka_default", "conn_type": "kafka", "extra": json.dumps({"bootstrap.servers": elsewhere})}
+        body = {
+            "connection_id": "kafka_default",
+            "conn_type": "kafka",
+            "extra": json.dumps({"bootstrap.servers": elsewhere}),
+        }
         airflow.ask("PATCH", path, body)
         stack.up()
         said = [
@@ -223,14 +261,18 @@ OVERRIDE = "docker-compose.override.yml"
 
 def test_an_override_changes_a_connection(stack: Stack) -> None:
     """The file that the docs show is one that compose reads by itself, and the tasks see the connection in it."""
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "growing.md").read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "growing.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     override = stack.root / OVERRIDE
     override.write_text(example)
     try:
         configured = json.loads(stack.docker("compose", "config", "--format", "json"))["services"]
     finally:
         override.unlink()
-    before = json.loads(stack.docker("compose", "config", "--format", "json"))["services"]["scheduler"]["environment"]
+    before = json.loads(stack.docker("compose", "config", "--format", "json"))["services"]["scheduler"][
+        "environment"
+    ]
     now = configured["scheduler"]["environment"]
     changed = {name for name in now if now[name] != before.get(name)}
     assert changed == {"AIRFLOW_CONN_SPARK_DEFAULT"}
@@ -240,7 +282,17 @@ def test_an_override_changes_a_connection(stack: Stack) -> None:
 def advertise(stack: Stack, internal: str, external: str) -> None:
     """Let the broker send its clients to these addresses."""
     (stack.root / OVERRIDE).write_text(
-        json.dumps({"services": {"kafka": {"environment": {"KAFKA_ADVERTISED_LISTENERS": f"INTERNAL://{internal},EXTERNAL://{external}"}}}})
+        json.dumps(
+            {
+                "services": {
+                    "kafka": {
+                        "environment": {
+                            "KAFKA_ADVERTISED_LISTENERS": f"INTERNAL://{internal},EXTERNAL://{external}"
+                        }
+                    }
+                }
+            }
+        )
     )
     stack.docker("compose", "up", "--detach", "--wait", "--no-deps", "kafka")
 
@@ -266,7 +318,9 @@ def test_doctor_tells_faults_apart(stack: Stack) -> None:
     assert "kafka.invalid:9092" in found["EXTERNAL"]
     env.chmod(0o600)
     stack.compose("rm", "--force", "triggerer")
-    advertise(stack, internal="localhost:29092", external=f"localhost:{stack.environment['HEADRACE_KAFKA_PORT']}")
+    advertise(
+        stack, internal="localhost:29092", external=f"localhost:{stack.environment['HEADRACE_KAFKA_PORT']}"
+    )
     found = amiss(stack)
     assert found.keys() == {"services", "INTERNAL"}
     assert "without a container: triggerer" in found["services"]
@@ -366,7 +420,9 @@ def test_a_kill_in_the_middle_of_a_run_loses_nothing(stack: Stack, victim: str) 
     records = landed(stack, "test-topic", batch)
     assert sorted(key for key, _ in records) == [f"{batch}{number:010}".encode() for number in range(LONG)]
     keys = f"SELECT _key, count(*) FROM '{folder.events}/**/*.parquet' WHERE starts_with(_key::varchar, '{batch}') GROUP BY ALL"
-    assert dict(duckdb.connect().execute(keys).fetchall()) == {key: 1 for key, value in records if b"important" in value}
+    assert dict(duckdb.connect().execute(keys).fetchall()) == {
+        key: 1 for key, value in records if b"important" in value
+    }
 
 
 def at_work(stack: Stack, name: str, cores: int) -> str:
@@ -374,7 +430,11 @@ def at_work(stack: Stack, name: str, cores: int) -> str:
     found: list[str] = []
 
     def look() -> bool:
-        found.extend(each["id"] for each in stack.cluster()["activeapps"] if each["name"].startswith(name) and each["cores"] == cores)
+        found.extend(
+            each["id"]
+            for each in stack.cluster()["activeapps"]
+            if each["name"].startswith(name) and each["cores"] == cores
+        )
         return bool(found)
 
     wait_until(f"{name} has {cores} cores", look)
@@ -406,7 +466,10 @@ def guarded(stack: Stack) -> Guarded:
     wait_until("three workers are alive", lambda: stack.cluster()["aliveworkers"] == 3)
     process = stack.ingesting(**BATCH)
     executors = stack.executors(at_work(stack, "important_messages", cores=6), workers=3)
-    arguments = "".join(each(stack, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '") for each in (in_scheduler, in_workers))
+    arguments = "".join(
+        each(stack, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        for each in (in_scheduler, in_workers)
+    )
     return Guarded(services, stack.ingested(process), executors, arguments)
 
 
@@ -417,7 +480,9 @@ def in_scheduler(stack: Stack, *command: str) -> str:
 
 def in_workers(stack: Stack, *command: str) -> str:
     """What a command prints in all workers."""
-    return "".join(stack.compose("exec", "-T", "--index", str(index + 1), "spark-worker", *command) for index in range(3))
+    return "".join(
+        stack.compose("exec", "-T", "--index", str(index + 1), "spark-worker", *command) for index in range(3)
+    )
 
 
 def test_three_workers_share_the_work(guarded: Guarded) -> None:
@@ -446,7 +511,10 @@ def test_the_login_s_file_is_in_memory(stack: Stack, guarded: Guarded) -> None:
     """It is made for each stream and goes with it; what a kill leaves goes with the container."""
     assert guarded
     assert in_scheduler(
-        stack, "sh", "-c", "stat -f -c %T /run/headrace; stat -c %a /run/headrace/private; find /run/headrace -type f"
+        stack,
+        "sh",
+        "-c",
+        "stat -f -c %T /run/headrace; stat -c %a /run/headrace/private; find /run/headrace -type f",
     ).split() == [
         "tmpfs",
         "700",
@@ -468,7 +536,9 @@ def test_a_wrong_password_is_told_at_once(stack: Stack, guarded: Guarded) -> Non
 
 def told(stack: Stack, *texts: str) -> list[str]:
     """The names of the secrets that stand in a text."""
-    secrets = {name: value for name, value in stack.secrets.items() if name != "HEADRACE_UID"} | {"WRONG": WRONG}
+    secrets = {name: value for name, value in stack.secrets.items() if name != "HEADRACE_UID"} | {
+        "WRONG": WRONG
+    }
     assert len(secrets) == 7
     return [name for name, value in secrets.items() if any(value in text for text in texts)]
 
@@ -478,7 +548,9 @@ def test_no_log_and_no_file_holds_a_secret(stack: Stack, guarded: Guarded) -> No
     services = guarded.services + stack.compose("logs", "--no-color")
     tasks = in_scheduler(stack, "sh", "-c", "cat $(find /opt/airflow/logs -type f)")
     executors = in_workers(stack, "sh", "-c", "cat /tmp/spark-work/*/*/std*")
-    data = "".join(path.read_text(errors="replace") for path in (stack.root / "data").rglob("*") if path.is_file())
+    data = "".join(
+        path.read_text(errors="replace") for path in (stack.root / "data").rglob("*") if path.is_file()
+    )
     with stack.airflow() as airflow:
         rendered = json.dumps(airflow.ask("GET", "/api/v2/dags/~/dagRuns/~/taskInstances?limit=1000"))
     assert "micro-batch" in tasks
@@ -492,7 +564,16 @@ def test_secrets_are_in_no_image_and_their_file_is_private(stack: Stack) -> None
     """They come by the environment, from a file that only its owner reads."""
     assert (stack.root / ".env").stat().st_mode & 0o777 == 0o600
     images = set(stack.compose("config", "--images").split())
-    assert told(stack, *(stack.docker("image", "inspect", image) + stack.docker("history", "--no-trunc", image) for image in images)) == []
+    assert (
+        told(
+            stack,
+            *(
+                stack.docker("image", "inspect", image) + stack.docker("history", "--no-trunc", image)
+                for image in images
+            ),
+        )
+        == []
+    )
 
 
 def test_only_this_machine_is_listened_to(stack: Stack) -> None:
@@ -505,12 +586,16 @@ def test_only_this_machine_is_listened_to(stack: Stack) -> None:
 def test_down_v_leaves_nothing(stack: Stack) -> None:
     """And the pipeline refuses to go on as if nothing had happened."""
     stack.overrides.clear()
-    assert {name for name in stack.volumes() if not name.startswith(f"{PROJECT}_")} == set(), "a volume without a name outlives down"
+    assert {name for name in stack.volumes() if not name.startswith(f"{PROJECT}_")} == set(), (
+        "a volume without a name outlives down"
+    )
     down_v(stack)
     stack.up("kafka", "spark-worker")
     create = ["headrace", "topics", "create", "important_messages", "--bootstrap-servers", compose.INTERNAL]
     for command in (create, shlex.split(SUBMIT, comments=True)[4:]):
-        said = stack.compose("run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", shlex.join(command), check=False)
+        said = stack.compose(
+            "run", "--rm", "--no-deps", "-T", "scheduler", "bash", "-c", shlex.join(command), check=False
+        )
         assert "is gone from Kafka" in said
         assert "headrace reset important_messages" in said
     down_v(stack)

@@ -27,8 +27,12 @@ def checkout(tmp_path: Path) -> Path:
 
 def up(checkout: Path, user: int, sudo: int | None = None) -> list[str]:
     """Run the script as that user; returns what was given to whom."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "SUDO_"))}
-    own = {"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "USER_ID": str(user)} | ({} if sudo is None else {"SUDO_UID": str(sudo)})
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "SUDO_"))
+    }
+    own = {"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "USER_ID": str(user)} | (
+        {} if sudo is None else {"SUDO_UID": str(sudo)}
+    )
     subprocess.run([checkout / "docker" / "up"], env=inherited | own, capture_output=True, check=True)
     chowned = checkout / "chowned"
     return chowned.read_text().splitlines() if chowned.exists() else []
@@ -36,7 +40,9 @@ def up(checkout: Path, user: int, sudo: int | None = None) -> list[str]:
 
 def user_in(env: Path) -> str:
     """As whom containers run."""
-    return next(line.partition("=")[2] for line in env.read_text().splitlines() if line.startswith("HEADRACE_UID="))
+    return next(
+        line.partition("=")[2] for line in env.read_text().splitlines() if line.startswith("HEADRACE_UID=")
+    )
 
 
 def test_secrets_are_made_once_and_for_their_owner(checkout: Path) -> None:

@@ -40,14 +40,20 @@ def code_of(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> object:
     ],
 )
 def test_known_failures_are_one_message_and_a_code(
-    raised: BaseException, code: Exit, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raised: BaseException,
+    code: Exit,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No traceback is shown."""
     assert code_of(raised, monkeypatch) == code
     assert said in capsys.readouterr().err
 
 
-def test_an_interrupt_is_a_code_and_nothing_more(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_a_code_and_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Who presses Ctrl-C knows what happened."""
     assert code_of(KeyboardInterrupt(), monkeypatch) == Exit.INTERRUPTED
     assert capsys.readouterr().err == ""

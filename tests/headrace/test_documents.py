@@ -17,7 +17,9 @@ def test_a_document_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["verified.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 3, "number": 1}', '{"schema": 2, "number": "1"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": 3, "number": 1}', '{"schema": 2, "number": "1"}']
+)
 def test_a_damaged_document_is_named(tmp_path: Path, text: str) -> None:
     """The error says which file and why, also for another schema version."""
     path = tmp_path / "verified.json"
@@ -43,7 +45,9 @@ def test_an_invalid_document_is_not_written(tmp_path: Path) -> None:
     assert documents.read(path, Verified).number == 1
 
 
-def test_the_names_of_new_folders_survive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_new_folders_survive_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A document in a folder that is not on disk is not on disk either; folders that were there before cost nothing."""
     synced: list[Path] = []
     monkeypatch.setattr(documents, "sync_directory", synced.append)

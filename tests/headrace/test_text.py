@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.text import beginning, checked, clock, duration, in_lines, paragraphs, plural, shortened, size, visible
+from headrace.text import (
+    beginning,
+    checked,
+    clock,
+    duration,
+    in_lines,
+    paragraphs,
+    plural,
+    shortened,
+    size,
+    visible,
+)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="")))
@@ -18,7 +29,13 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seen"),
-    [("a\nb", "a⟨LF⟩b"), ("\x1b[31m", "⟨ESC⟩[31m"), ("\x7f", "⟨U+007F⟩"), ("\u202eabc", "⟨U+202E⟩abc"), ("\ud800", "⟨U+D800⟩")],
+    [
+        ("a\nb", "a⟨LF⟩b"),
+        ("\x1b[31m", "⟨ESC⟩[31m"),
+        ("\x7f", "⟨U+007F⟩"),
+        ("\u202eabc", "⟨U+202E⟩abc"),
+        ("\ud800", "⟨U+D800⟩"),
+    ],
 )
 def test_invisible_characters_are_named(text: str, seen: str) -> None:
     """What has no look of its own gets a name."""
@@ -26,14 +43,17 @@ def test_invisible_characters_are_named(text: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "seen"), [(0.04, "0.0 s"), (119.94, "119.9 s"), (120, "2 min 0 s"), (7_199.6, "2 h 0 min"), (math.nan, "nan s")]
+    ("seconds", "seen"),
+    [(0.04, "0.0 s"), (119.94, "119.9 s"), (120, "2 min 0 s"), (7_199.6, "2 h 0 min"), (math.nan, "nan s")],
 )
 def test_durations_lose_tenths_when_they_stop_mattering(seconds: float, seen: str) -> None:
     """Seconds, minutes or hours, whichever says most."""
     assert duration(seconds) == seen
 
 
-@pytest.mark.parametrize(("count", "seen"), [(1, "1 byte"), (999, "999 bytes"), (48_212, "48.2 kB"), (10**16, "10,000.0 TB")])
+@pytest.mark.parametrize(
+    ("count", "seen"), [(1, "1 byte"), (999, "999 bytes"), (48_212, "48.2 kB"), (10**16, "10,000.0 TB")]
+)
 def test_sizes_are_decimal(count: int, seen: str) -> None:
     """A kilobyte is a thousand bytes."""
     assert size(count) == seen
@@ -47,13 +67,18 @@ def test_moments_are_shown_in_utc() -> None:
 
 def test_plural_and_shortened() -> None:
     """Counts agree with their noun; shortened text says how long it was."""
-    assert [plural(count, "batch/batches") for count in (0, 1, 2_000)] == ["0 batches", "1 batch", "2,000 batches"]
+    assert [plural(count, "batch/batches") for count in (0, 1, 2_000)] == [
+        "0 batches",
+        "1 batch",
+        "2,000 batches",
+    ]
     assert shortened("x" * 10, 10) == "x" * 10
     assert shortened("x" * 11, 10) == "x" * 10 + "… (11 characters)"
 
 
 @pytest.mark.parametrize(
-    ("count", "unit", "seen"), [(1, "entries", "1 entry"), (1, "files", "1 file"), (0, "rows", "0 rows"), (1, "", "1 ")]
+    ("count", "unit", "seen"),
+    [(1, "entries", "1 entry"), (1, "files", "1 file"), (0, "rows", "0 rows"), (1, "", "1 ")],
 )
 def test_units_agree_with_their_count(count: int, unit: str, seen: str) -> None:
     """One thing has no plural."""
@@ -78,6 +103,9 @@ def test_bytes_are_shown_as_far_as_they_are_text(content: bytes, seen: str) -> N
 
 def test_lines_that_were_broken_to_fit_an_alert_are_joined_where_a_page_breaks_them() -> None:
     """Only those: a line that ended by itself, and an indented one, stay lines of their own."""
-    long = "Records left Kafka before a stream published them, or the first stream never published anything. " * 3
+    long = (
+        "Records left Kafka before a stream published them, or the first stream never published anything. "
+        * 3
+    )
     text = f"Red\n{long.strip()}\n  Do: {long.strip()}\nThe whole account: /data/report.html"
     assert paragraphs(in_lines(text)) == text.splitlines()

@@ -38,10 +38,18 @@ def broker(
     ports.require_free(listened_ports(port))
     one.prepare()
     with (home / "server.properties").open("a") as properties:
-        properties.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())  # of two lines the later one counts
+        properties.writelines(
+            f"{name}={value}\n" for name, value in (settings or {}).items()
+        )  # of two lines the later one counts
     log = home / "broker.log"
     with log.open("ab") as out:
-        process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            one.command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         deadline = time.monotonic() + READY_TIMEOUT
         while not ports.answers(port):

@@ -25,7 +25,9 @@ from slices import TEXT, Slice
 def broker(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker's bootstrap address."""
     port = free_port()
-    with brokers.broker(tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home, brokers.CLEANER):
+    with brokers.broker(
+        tmp_path_factory.mktemp("broker"), port, layout.jars, layout.java_home, brokers.CLEANER
+    ):
         yield f"127.0.0.1:{port}"
 
 
@@ -44,7 +46,9 @@ def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFacto
     base = tmp_path_factory.mktemp("archive")
     one = Slice.make(base, broker, "archived", TEXT, "")
     one.produce("run", records=100, malformed=0.1)
-    settings = Settings.from_environment({"HEADRACE_HOME": str(base / "home"), "HEADRACE_KAFKA_PORT": broker.rpartition(":")[2]})
+    settings = Settings.from_environment(
+        {"HEADRACE_HOME": str(base / "home"), "HEADRACE_KAFKA_PORT": broker.rpartition(":")[2]}
+    )
     furnish(settings, layout)
     archive.use(settings)
     with patch.dict(os.environ, {**QUICK_START, "HEADRACE_DATA": str(one.folder.root.parent)}):
@@ -61,7 +65,14 @@ def random_runs(
     assert spark_environment
     folder = tmp_path_factory.mktemp("random_runs")
     log = folder / "log"
-    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("random_runs.py")), str(folder), broker]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        str(Path(__file__).with_name("random_runs.py")),
+        str(folder),
+        broker,
+    ]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     yield process, log
@@ -71,7 +82,9 @@ def random_runs(
 
 
 @pytest.fixture
-def new_slice(broker: str, spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Slice]:
+def new_slice(
+    broker: str, spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., Slice]:
     """Make a slice of the flow with topics and a folder of its own."""
     assert spark
 

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -78,7 +83,9 @@ def running(folder: Path, layout: Layout) -> Iterator[Guarded]:
     with brokers.broker(folder / "home", port, layout.jars, layout.java_home, settings):
         admin = AdminClient({"bootstrap.servers": addresses[0], "log_level": 0})
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
-            credential = UserScramCredentialUpsertion(OWN, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode())
+            credential = UserScramCredentialUpsertion(
+                OWN, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode()
+            )
             admin.alter_user_scram_credentials([credential])[OWN].result(30)
         yield Guarded(folder, *addresses)
 
@@ -102,6 +109,8 @@ def certificates(folder: Path) -> None:
             .add_extension(address, critical=False)
             .sign(keys["ca"], hashes.SHA256())
         )
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         public = certificate.public_bytes(serialization.Encoding.PEM)
         (folder / f"{name}.pem").write_bytes(public if name == "ca" else private + public)

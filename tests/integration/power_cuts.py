@@ -111,7 +111,11 @@ def recorded() -> dict[str, list[Operation]]:
     return streams
 
 
-RECORDS: list[tuple[bytes | None, bytes | None]] = [(b"kept", b"important"), (b"filtered", b"other"), (b"unusable", None)] * 5
+RECORDS: list[tuple[bytes | None, bytes | None]] = [
+    (b"kept", b"important"),
+    (b"filtered", b"other"),
+    (b"unusable", None),
+] * 5
 
 
 def two_streams(one: Slice) -> Iterator[str]:
@@ -246,15 +250,21 @@ class History:
         found: dict[Any, State] = {}
         for cut in range(len(self.operations) + 1):
             for text, tree in self._after(cut):
-                state = State(f"cut {cut}, behind {self.operations[cut - 1] if cut else 'nothing'}: {text}", tree)
+                state = State(
+                    f"cut {cut}, behind {self.operations[cut - 1] if cut else 'nothing'}: {text}", tree
+                )
                 if state.key not in found or len(found[state.key].tree) < len(tree):
                     found[state.key] = state
         return list(found.values())
 
     def _after(self, cut: int) -> Iterator[tuple[str, Tree]]:
         never = len(self.operations)
-        pending = [each for each in self.namings if each.moment < cut <= self.named_since.get(each.moment, never)]
-        files = [inode for inode, made in self.made.items() if made < cut <= self.written_since.get(inode, never)]
+        pending = [
+            each for each in self.namings if each.moment < cut <= self.named_since.get(each.moment, never)
+        ]
+        files = [
+            inode for inode, made in self.made.items() if made < cut <= self.written_since.get(inode, never)
+        ]
         names = {each.moment for each in pending}
         yield "all is there", self.tree(cut)
         yield "no name that was not synced", self.tree(cut, names)
@@ -276,9 +286,14 @@ class History:
             yield f"undone: {what}", self.tree(cut, [each.moment])
             yield f"nothing that was not synced but {what}", self.tree(cut, names - {each.moment})
             for loss in Loss:
-                yield f"nothing that was not synced but {what}, files {loss}", self.tree(cut, names - {each.moment}, files, loss)
+                yield (
+                    f"nothing that was not synced but {what}, files {loss}",
+                    self.tree(cut, names - {each.moment}, files, loss),
+                )
 
-    def tree(self, cut: int, lost: Iterable[int] = (), torn: Iterable[int] = (), loss: Loss | None = None) -> Tree:
+    def tree(
+        self, cut: int, lost: Iterable[int] = (), torn: Iterable[int] = (), loss: Loss | None = None
+    ) -> Tree:
         """What is there after so many operations, without some names (by moment) and with some files torn (by number)."""
         lost, torn = frozenset(lost), frozenset(torn)
         folders: dict[int, dict[str, int]] = {inode: {} for inode in self.folders}
@@ -301,7 +316,11 @@ class History:
 
     def renamed(self) -> list[int]:
         """Numbers of what Headrace renamed, in order."""
-        return [each.inode for each in self.namings if self.operations[each.moment].kind == "rename" and self._is_ours(each)]
+        return [
+            each.inode
+            for each in self.namings
+            if self.operations[each.moment].kind == "rename" and self._is_ours(each)
+        ]
 
     def _is_ours(self, naming: Naming) -> bool:
         return self.operations[naming.moment].who == Who.HEADRACE
@@ -340,7 +359,9 @@ class History:
                 self._sync_folder(here[name], moment)
             case "sync":
                 self.written_since.setdefault(here[name], moment)
-            case other:  # also a write to a file that was synced: which of its contents a cut leaves is not worked out here
+            case (
+                other
+            ):  # also a write to a file that was synced: which of its contents a cut leaves is not worked out here
                 raise AssertionError(other)
 
     def _sync_folder(self, inode: int, moment: int) -> None:
@@ -358,9 +379,15 @@ class Contents:
         there = {normal(path, finished): path for path in finished.rglob("*") if path.is_file()}
         last = history.tree(len(history.operations))
         paths = {what[0]: there[path.removeprefix(f"{NAME}/")] for path, what in last.items() if what}
-        self._names = {inode: (PurePosixPath(normal(path, finished)).name, path.name) for inode, path in paths.items()}
+        self._names = {
+            inode: (PurePosixPath(normal(path, finished)).name, path.name) for inode, path in paths.items()
+        }
         self._contents = {inode: path.read_bytes() for inode, path in paths.items()}
-        self._contents |= {inode: data for inode, data in zip(history.renamed(), seen.renamed, strict=True) if data is not None}
+        self._contents |= {
+            inode: data
+            for inode, data in zip(history.renamed(), seen.renamed, strict=True)
+            if data is not None
+        }
 
     def build(self, state: State, base: Path) -> None:
         """Put what is on disk in a state below a folder."""

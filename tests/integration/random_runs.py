@@ -20,7 +20,11 @@ def clean_runs(one: Slice, runs: int) -> int:
     chance = random.Random(one.pipeline.name)
     for number in range(runs):
         others = [
-            (chance.choice([None, b"", b"\xff\xfe", b"k"]), chance.choice([b"", b"important", b"{}", b"\xff", None])) for _ in range(3)
+            (
+                chance.choice([None, b"", b"\xff\xfe", b"k"]),
+                chance.choice([b"", b"important", b"{}", b"\xff", None]),
+            )
+            for _ in range(3)
         ]
         one.write(others[: chance.randrange(4)])
         records, share = chance.choice([0, 1, 2, 7, 50, 333]), chance.choice([0.0, 0.02, 0.5, 1.0])
@@ -34,7 +38,9 @@ def main(folder: Path, servers: str) -> None:
     """Text and JSON side by side, two of each; whatever else runs goes first."""
     os.nice(10)
     made = [
-        Slice.make(folder, servers, f"random_{name}_{one}", text, "") for name, text in (("text", TEXT), ("json", JSON)) for one in "ab"
+        Slice.make(folder, servers, f"random_{name}_{one}", text, "")
+        for name, text in (("text", TEXT), ("json", JSON))
+        for one in "ab"
     ]
     with ThreadPoolExecutor(len(made)) as pool:
         print(f"{sum(pool.map(partial(clean_runs, runs=RUNS // len(made)), made))} runs were green")  # noqa: T201

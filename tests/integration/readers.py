@@ -15,7 +15,11 @@ COLUMNS = ["_topic", "_partition", "_offset"]
 
 def with_duckdb(events: Path) -> list[Position]:
     """The glob, in DuckDB."""
-    return duckdb.connect().execute(f"SELECT _topic, _partition, _offset FROM '{events}/**/*.parquet'").fetchall()
+    return (
+        duckdb.connect()
+        .execute(f"SELECT _topic, _partition, _offset FROM '{events}/**/*.parquet'")
+        .fetchall()
+    )
 
 
 def with_polars(events: Path) -> list[Position]:
@@ -36,7 +40,10 @@ def with_pyarrow(events: Path) -> list[Position]:
 
 def with_spark(events: Path) -> list[Position]:
     """The folder, in Spark."""
-    return [tuple(row) for row in SparkSession.builder.getOrCreate().read.parquet(str(events)).select(*COLUMNS).collect()]
+    return [
+        tuple(row)
+        for row in SparkSession.builder.getOrCreate().read.parquet(str(events)).select(*COLUMNS).collect()
+    ]
 
 
 READERS: dict[str, Callable[[Path], list[Position]]] = {

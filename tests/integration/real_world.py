@@ -7,7 +7,15 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Cluster
@@ -20,7 +28,12 @@ WITHIN = 30.0
 
 SEGMENT = 0.1
 """Seconds after which a record begins a new segment, while a topic is compacted; the cleaner does not touch the last one."""
-CLEANED = {"segment.ms": "100", "max.compaction.lag.ms": "100", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.01"}
+CLEANED = {
+    "segment.ms": "100",
+    "max.compaction.lag.ms": "100",
+    "min.compaction.lag.ms": "0",
+    "min.cleanable.dirty.ratio": "0.01",
+}
 LEFT_ALONE = {"min.compaction.lag.ms": str(86_400_000), "max.compaction.lag.ms": str(2 * 86_400_000)}
 ROLL = (b"roll", b"other")
 CONFIGURED = 0.3
@@ -49,9 +62,13 @@ class RealWorld:
         for topic in self.topics:
             self.create(topic)
 
-    def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None) -> None:
+    def write(
+        self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None
+    ) -> None:
         """Send records and wait until the broker has them."""
-        producer = self.plain if transactional_id is None else self._begun(transactional_id, (topic, partition))
+        producer = (
+            self.plain if transactional_id is None else self._begun(transactional_id, (topic, partition))
+        )
         for key, value in records:
             _send(producer, topic, partition, key, value)
         assert producer.flush(WITHIN) == 0
@@ -85,13 +102,21 @@ class RealWorld:
         and removes the batches of aborted records.
         """
         ids = {name: facts.id for name, facts in self.kafka.describe(self.topics).items()}
-        first, stable, last = self.kafka.earliest(ids), self.kafka.end(ids), self.kafka.end(ids, committed=False)
+        first, stable, last = (
+            self.kafka.earliest(ids),
+            self.kafka.end(ids),
+            self.kafka.end(ids, committed=False),
+        )
         records = self._read(first, stable)
         logs: dict[tuple[str, int], Log] = {}
         for place, found in records.items():
             there = range(first[place], stable[place])
             held = {offset: record for offset, record in found.items() if offset in there}
-            explained = {offset for offset in set(there) - held.keys() if offset >= self.cleaned[place] or (*place, offset) in self.markers}
+            explained = {
+                offset
+                for offset in set(there) - held.keys()
+                if offset >= self.cleaned[place] or (*place, offset) in self.markers
+            }
             logs[place] = Log(there.start, there.stop, last[place], held, frozenset(explained))
         return Broker(ids, logs, frozenset(self.compacted))
 
@@ -124,7 +149,9 @@ class RealWorld:
         time.sleep(2 * SEGMENT)
         for place in places:
             self.write(*place, [ROLL], None)
-        self._until(lambda: not any(self.cleaned[place] - 2 in self.look().logs[place].records for place in places))
+        self._until(
+            lambda: not any(self.cleaned[place] - 2 in self.look().logs[place].records for place in places)
+        )
         self._alter(topic, LEFT_ALONE)
 
     def keep(self, topic: str) -> None:
@@ -150,13 +177,23 @@ class RealWorld:
         partitions = PARTITIONS[topic.removeprefix(self.prefix)]
         self.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(WITHIN)
         self.plain = Producer({"bootstrap.servers": self.servers, "log_level": 0})
-        self._until(lambda: topic in self.kafka.describe([topic]) and len(self.kafka.end([topic]).by_topic()[topic]) == partitions)
+        self._until(
+            lambda: (
+                topic in self.kafka.describe([topic])
+                and len(self.kafka.end([topic]).by_topic()[topic]) == partitions
+            )
+        )
 
     def _begun(self, transactional_id: str, place: tuple[str, int]) -> Producer:
         if transactional_id not in self.transactional:
             name = f"{self.prefix}{transactional_id}"
             self.transactional[transactional_id] = Producer(
-                {"bootstrap.servers": self.servers, "transactional.id": name, "transaction.timeout.ms": 600_000, "log_level": 0}
+                {
+                    "bootstrap.servers": self.servers,
+                    "transactional.id": name,
+                    "transaction.timeout.ms": 600_000,
+                    "log_level": 0,
+                }
             )
             self.transactional[transactional_id].init_transactions(WITHIN)
         if transactional_id not in self.is_open:
@@ -168,7 +205,8 @@ class RealWorld:
         """Until the broker holds as many offsets as were taken."""
         self._until(
             lambda: all(
-                self.offsets[place] == offset for place, offset in self.kafka.end(self.kafka.describe(self.topics), committed=False).items()
+                self.offsets[place] == offset
+                for place, offset in self.kafka.end(self.kafka.describe(self.topics), committed=False).items()
             )
         )
 
@@ -180,7 +218,10 @@ class RealWorld:
 
     def _alter(self, topic: str, config: Mapping[str, str]) -> None:
         """Set settings of a topic, and wait until the broker has taken them on."""
-        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         self.admin.incremental_alter_configs([resource])[resource].result(WITHIN)
         time.sleep(CONFIGURED)

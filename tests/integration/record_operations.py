@@ -62,7 +62,11 @@ def operations(trace: Path, base: Path) -> Iterator[Operation | str]:
             yield paths[0].name.removeprefix(MARK)
         elif paths and all(path.is_relative_to(root.parent) for path in paths):
             places = paths if KINDS[call] == "rename" else paths[-1:]
-            yield Operation(Who.HEADRACE if name.startswith("python") else Who.SPARK, KINDS[call], *(normal(path, root) for path in places))
+            yield Operation(
+                Who.HEADRACE if name.startswith("python") else Who.SPARK,
+                KINDS[call],
+                *(normal(path, root) for path in places),
+            )
 
 
 def _calls(trace: Path) -> Iterator[tuple[str, str, str]]:
@@ -77,7 +81,9 @@ def _calls(trace: Path) -> Iterator[tuple[str, str, str]]:
             whole = begun.pop(found["thread"]) + found["rest"]
         if (found := LINE.match(whole)) and int(found["result"]) >= 0:
             arguments = found["arguments"]
-            if found["call"] == "unlinkat" and (relative := re.match(r'\d+<([^>]*)>, "([^"/][^"]*)"', arguments)):
+            if found["call"] == "unlinkat" and (
+                relative := re.match(r'\d+<([^>]*)>, "([^"/][^"]*)"', arguments)
+            ):
                 arguments = f'"{relative[1]}/{relative[2]}"'
             yield found["call"], found["name"], arguments
 
@@ -93,11 +99,28 @@ def main() -> None:
         port = free_port()
         with brokers.broker(base / "broker", port, layout.jars, layout.java_home):
             environment = {**os.environ, **local_spark.environment(layout.spark_conf, layout.java_home)}
-            environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], str(Path(__file__).parent)])
+            environment["PYTHONPATH"] = os.pathsep.join(
+                [environment["PYTHONPATH"], str(Path(__file__).parent)]
+            )
             work = base / "work"
             work.mkdir()
-            command = ["strace", "--follow-forks", "--seccomp-bpf", "--decode-pids=comm", "--decode-fds=path", "--output", str(trace)]
-            command += ["--string-limit=4096", f"--trace={','.join(KINDS)}", sys.executable, __file__, str(work), f"127.0.0.1:{port}"]
+            command = [
+                "strace",
+                "--follow-forks",
+                "--seccomp-bpf",
+                "--decode-pids=comm",
+                "--decode-fds=path",
+                "--output",
+                str(trace),
+            ]
+            command += [
+                "--string-limit=4096",
+                f"--trace={','.join(KINDS)}",
+                sys.executable,
+                __file__,
+                str(work),
+                f"127.0.0.1:{port}",
+            ]
             subprocess.run(command, env=environment, check=True)
         write_recorded(pyspark.__version__, operations(trace, work))
 

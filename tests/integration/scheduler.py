@@ -106,7 +106,9 @@ class Scheduler:
 
     def slots(self, number: int) -> None:
         """Let this many tasks run at a time; those that run go on."""
-        self.airflow.ask("PATCH", "/api/v2/pools/default_pool?update_mask=slots", {"name": "default_pool", "slots": number})
+        self.airflow.ask(
+            "PATCH", "/api/v2/pools/default_pool?update_mask=slots", {"name": "default_pool", "slots": number}
+        )
 
     def newest_files(self, pipeline: str) -> list[Path]:
         """Files of kept records of the newest micro-batch."""
@@ -135,20 +137,33 @@ def furnish(settings: Settings, ready: Layout) -> None:
 
 
 @contextmanager
-def running(base: Path, ready: Layout, kafka_port: int, ui_port: int, edit: Callable[[Path], None] = lambda _: None) -> Iterator[Scheduler]:
+def running(
+    base: Path, ready: Layout, kafka_port: int, ui_port: int, edit: Callable[[Path], None] = lambda _: None
+) -> Iterator[Scheduler]:
     """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; what takes long to get is that of `ready`.
 
     edit  changes the folder's files before Airflow reads them
     """
     java_home = Settings.from_environment().java_home
-    settings = Settings(base / "home", base / "data", base / "dags", kafka_port, ui_port, java_home, kafka=None, connection=None)
+    settings = Settings(
+        base / "home",
+        base / "data",
+        base / "dags",
+        kafka_port,
+        ui_port,
+        java_home,
+        kafka=None,
+        connection=None,
+    )
     furnish(settings, ready)
     settings.dags.mkdir()
     for path in (ROOT / "dags").iterdir():
         if path.suffix in {".py", ".toml"}:
             shutil.copy(path, settings.dags)
     for path in settings.dags.glob("*.toml"):
-        path.write_text(re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE))
+        path.write_text(
+            re.sub(r'^schedule( *= *)".*"', rf'schedule\1"{NEW_YEAR}"', path.read_text(), flags=re.MULTILINE)
+        )
     edit(settings.dags)
     with patch.dict(os.environ, QUICK_START):
         stack.up(settings, Say())

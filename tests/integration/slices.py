@@ -106,12 +106,27 @@ class Slice:
     @property
     def arguments(self) -> list[str]:
         """The Spark app's arguments but for the run."""
-        return ["--pipeline", str(self.pipeline.path), "--bootstrap-servers", self.servers, "--data", str(self.folder.root.parent)]
+        return [
+            "--pipeline",
+            str(self.pipeline.path),
+            "--bootstrap-servers",
+            self.servers,
+            "--data",
+            str(self.folder.root.parent),
+        ]
 
-    def produce(self, run: str, records: int | None = None, malformed: float = 0.0, seed: int | None = 1) -> Receipt:
+    def produce(
+        self, run: str, records: int | None = None, malformed: float = 0.0, seed: int | None = 1
+    ) -> Receipt:
         """Produce a batch."""
         receipt = produce_batch(
-            self.pipeline, self.folder, {"bootstrap.servers": self.servers}, run, records=records, malformed=malformed, seed=seed
+            self.pipeline,
+            self.folder,
+            {"bootstrap.servers": self.servers},
+            run,
+            records=records,
+            malformed=malformed,
+            seed=seed,
         )
         assert receipt is not None
         return receipt
@@ -120,7 +135,9 @@ class Slice:
         """Run the Spark app to its end, in this process's Spark session."""
         filter_stream.main([*self.arguments, "--run", run])
 
-    def ingest(self, run: str, records: int | None = None, malformed: float = 0.0, seed: int | None = 1) -> Receipt:
+    def ingest(
+        self, run: str, records: int | None = None, malformed: float = 0.0, seed: int | None = 1
+    ) -> Receipt:
         """Produce a batch and stream it."""
         receipt = self.produce(run, records, malformed, seed)
         self.stream(run)
@@ -150,4 +167,8 @@ class Slice:
 
 def broken(report: Report) -> dict[str, list[str]]:
     """Invariants that do not hold, with their findings' texts."""
-    return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}
+    return {
+        each.id: [finding.message for finding in each.findings]
+        for each in report.invariants
+        if each.state in RED
+    }

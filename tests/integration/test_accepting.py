@@ -23,7 +23,9 @@ def listed(one: Slice) -> Unprovable:
 
 def accept(one: Slice) -> Entry:
     """Accept that."""
-    return accepting.accept(one.folder, one.pipeline, one.kafka, listed(one), by="ada", reason="a test", run="accept")
+    return accepting.accept(
+        one.folder, one.pipeline, one.kafka, listed(one), by="ada", reason="a test", run="accept"
+    )
 
 
 def important(one: Slice, partition: int, count: int) -> None:
@@ -66,7 +68,9 @@ def test_lost_and_unproven_offsets_are_accepted_and_the_flow_goes_on(new_slice: 
         one.stream("refused")
     assert set(broken(one.verify())) == {"I7", "I9"}
     found = listed(one)
-    assert [(each.partition, each.from_offset, each.until_offset) for each in found.lost] == [(0, ends[0], ends[0] + 5)]
+    assert [(each.partition, each.from_offset, each.until_offset) for each in found.lost] == [
+        (0, ends[0], ends[0] + 5)
+    ]
     assert [(each.partition, each.from_offset, each.until_offset) for each in found.unproven] == [
         (0, ends[0] - 20, ends[0]),
         (1, ends[1] - 20, ends[1] - 8),
@@ -79,7 +83,9 @@ def test_lost_and_unproven_offsets_are_accepted_and_the_flow_goes_on(new_slice: 
     assert (broken(report), report.waiting.offsets, report.ever.lost, report.ever.unproven) == ({}, 0, 5, 32)
 
 
-def test_a_plan_over_lost_offsets_is_replaced(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_over_lost_offsets_is_replaced(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stream had planned them, and was stopped before it published."""
     one = new_slice()
     one.ingest("first", records=60)
@@ -114,7 +120,11 @@ def test_what_is_lost_before_the_first_micro_batch_is_accepted(
     assert set(broken(one.verify())) == {"I9"}
     assert accept(one).kind is Kind.ACCEPTED
     one.stream("second")
-    assert (one.ledger[0].kind, one.ledger[0].starts, kept(one)) == (Kind.ACCEPTED, Offsets.nested({one.topic: {0: 0, 1: 0, 2: 0}}), 48)
+    assert (one.ledger[0].kind, one.ledger[0].starts, kept(one)) == (
+        Kind.ACCEPTED,
+        Offsets.nested({one.topic: {0: 0, 1: 0, 2: 0}}),
+        48,
+    )
     report = one.verify(all_of_it=True)
     assert (broken(report), report.ever.lost, report.waiting.offsets) == ({}, 12, 0)
     important(one, 2, 5)

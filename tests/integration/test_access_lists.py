@@ -74,7 +74,15 @@ class Ruled:
 
     def grant(self, rights: list[Right]) -> None:
         """Grant these, and take all others away; returns when the broker has heard of it."""
-        everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            None,
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
         wanted = [
             AclBinding(
                 ResourceType.TOPIC,
@@ -121,12 +129,27 @@ class Ruled:
     def stream(self) -> None:
         """Run the Spark app."""
         data, kafka = self.folder.root.parent, self.folder.root.parent.parent / "kafka.json"
-        filter_stream.main(["--pipeline", str(self.pipeline.path), "--kafka", str(kafka), "--data", str(data), "--run", "run"])
+        filter_stream.main(
+            [
+                "--pipeline",
+                str(self.pipeline.path),
+                "--kafka",
+                str(kafka),
+                "--data",
+                str(data),
+                "--run",
+                "run",
+            ]
+        )
 
     def verify(self) -> None:
         """Verify everything, and find nothing broken, nor unchecked."""
-        report = Verification(self.folder, self.pipeline, Kafka(self.config), everything(self.folder), 1).run("verify")
-        assert {each.id: each.state for each in report.invariants} == dict.fromkeys((f"I{number}" for number in range(1, 11)), "held")
+        report = Verification(self.folder, self.pipeline, Kafka(self.config), everything(self.folder), 1).run(
+            "verify"
+        )
+        assert {each.id: each.state for each in report.invariants} == dict.fromkeys(
+            (f"I{number}" for number in range(1, 11)), "held"
+        )
 
 
 @pytest.fixture
@@ -137,7 +160,12 @@ def ruled(guarded: Guarded, spark: SparkSession, tmp_path: Path, monkeypatch: py
     name = f"ruled_{tmp_path.name}"[:60]
     path = tmp_path / "dags" / f"{name}.toml"
     path.write_text(TEXT.format(name=name, topic=name).replace("partitions = 3", "partitions = 1"))
-    one = Ruled(guarded, Pipeline.load(path), Folder(tmp_path / "data" / name), AdminClient({"bootstrap.servers": guarded.open}))
+    one = Ruled(
+        guarded,
+        Pipeline.load(path),
+        Folder(tmp_path / "data" / name),
+        AdminClient({"bootstrap.servers": guarded.open}),
+    )
     (tmp_path / "kafka.json").write_text(json.dumps(one.config))
     for variable, place in {"DAGS": "dags", "DATA": "data", "HOME": "home", "KAFKA": "kafka.json"}.items():
         monkeypatch.setenv(f"HEADRACE_{variable}", str(tmp_path / place))

@@ -41,7 +41,9 @@ NEW = "cold_rooms"
 QUICK = ("first", "second", ":" * 120)
 """Runs that are triggered one after the other. In the name of a file, a colon is three characters."""
 
-EVERY_30_S = re.compile(r"starting Spark$|checking the |waiting for |micro-batch \d+: reading [\d,]+ offsets \(")
+EVERY_30_S = re.compile(
+    r"starting Spark$|checking the |waiting for |micro-batch \d+: reading [\d,]+ offsets \("
+)
 """What a stream adds to its log on a machine where it takes longer than that."""
 
 PREFLIGHT = '''
@@ -66,8 +68,12 @@ def add_a_task(file: Path, last: str) -> None:
     """Hang a task behind the last one of a DAG, which runs after a red one, too: as a user would who has never heard of `outcome`."""
     text = file.read_text().replace("from airflow.sdk import dag\n", "from airflow.sdk import dag, task\n")
     assert text.count(f">> {last}\n") == 1
-    before, decorator, after = text.replace(f">> {last}\n", f">> {last} >> tell_everyone()\n").partition("\n@dag(")
-    file.write_text(f'{before}\n@task(trigger_rule="all_done")\ndef tell_everyone() -> None: ...\n\n{decorator}{after}')
+    before, decorator, after = text.replace(f">> {last}\n", f">> {last} >> tell_everyone()\n").partition(
+        "\n@dag("
+    )
+    file.write_text(
+        f'{before}\n@task(trigger_rule="all_done")\ndef tell_everyone() -> None: ...\n\n{decorator}{after}'
+    )
 
 
 def edit(dags: Path) -> None:
@@ -98,7 +104,9 @@ class Begun:
 @pytest.fixture(scope="module", autouse=True)
 def begun(scheduler: Scheduler) -> Begun:
     """Begin them; the first driver of one is killed."""
-    scheduler.airflow.trigger("shop_orders_ingest", "malformed", {"records": 300, "malformed": 0.3, "seed": 7})
+    scheduler.airflow.trigger(
+        "shop_orders_ingest", "malformed", {"records": 300, "malformed": 0.3, "seed": 7}
+    )
     scheduler.airflow.trigger("important_messages_ingest", QUICK[0], {})
     for run in QUICK[1:]:
         scheduler.airflow.trigger("important_messages_ingest", run, {"records": 100})
@@ -125,12 +133,21 @@ def drivers(scheduler: Scheduler, pipeline: str) -> list[psutil.Process] | None:
         with suppress(psutil.NoSuchProcess):
             if {str(scheduler.settings.dags / f"{pipeline}.toml"), "--kafka"} <= set(process.cmdline()):
                 found.append(process)
-    return found if {"java", "python"} <= {process.name().lower().rstrip("0123456789.") for process in found} else None
+    return (
+        found
+        if {"java", "python"} <= {process.name().lower().rstrip("0123456789.") for process in found}
+        else None
+    )
 
 
 def events(scheduler: Scheduler, dag: str, run: str) -> list[str]:
     """Names of the assets for which a run emitted an event."""
-    return [event["name"] for event in scheduler.details(f"assets/events?source_dag_id={dag}&source_run_id={quote(run)}")["asset_events"]]
+    return [
+        event["name"]
+        for event in scheduler.details(f"assets/events?source_dag_id={dag}&source_run_id={quote(run)}")[
+            "asset_events"
+        ]
+    ]
 
 
 def ends(scheduler: Scheduler, run: Run, task: str, lines: int) -> str:
@@ -189,10 +206,15 @@ def test_the_form_has_limits_and_help_and_folds_nothing(scheduler: Scheduler, da
         "malformed": (0, 1),
         "seed": (0, None),
     }
-    assert all(schema["title"] and params[name]["description"] and "section" not in schema for name, schema in schemas.items())
+    assert all(
+        schema["title"] and params[name]["description"] and "section" not in schema
+        for name, schema in schemas.items()
+    )
 
 
-@pytest.mark.parametrize("conf", [{"records": -1}, {"records": 10_000_001}, {"malformed": 1.1}, {"seed": -1}, {"records": "many"}])
+@pytest.mark.parametrize(
+    "conf", [{"records": -1}, {"records": 10_000_001}, {"malformed": 1.1}, {"seed": -1}, {"records": "many"}]
+)
 def test_params_outside_of_their_limits_are_refused(scheduler: Scheduler, conf: dict[str, Any]) -> None:
     """No run is made of them."""
     with pytest.raises(UnavailableError, match="refuses POST"):
@@ -202,16 +224,22 @@ def test_params_outside_of_their_limits_are_refused(scheduler: Scheduler, conf: 
 @pytest.mark.parametrize("dag", INGEST)
 def test_switched_on_a_schedule_waits_for_its_next_tick(scheduler: Scheduler, dag: str) -> None:
     """The tick before it is not made up for."""
-    assert [run for run in scheduler.details(f"dags/{dag}/dagRuns")["dag_runs"] if run["run_type"] == "scheduled"] == []
+    assert [
+        run for run in scheduler.details(f"dags/{dag}/dagRuns")["dag_runs"] if run["run_type"] == "scheduled"
+    ] == []
 
 
 def test_a_broken_pipeline_file_is_one_error_that_reads_well(scheduler: Scheduler) -> None:
     """It names file, key, what was found and what is expected, for every mistake; all other DAGs go on."""
     shipped, broken = (scheduler.settings.dags / name for name in ("important_messages", "broken"))
     text = shipped.with_suffix(".toml").read_text().replace("important_messages", "broken")
-    text = re.sub(r"^partitions .*", 'partitions = "three"', text, flags=re.MULTILINE).replace("\nrecords ", "\nrecods ")
+    text = re.sub(r"^partitions .*", 'partitions = "three"', text, flags=re.MULTILINE).replace(
+        "\nrecords ", "\nrecods "
+    )
     broken.with_suffix(".toml").write_text(text)
-    broken.with_suffix(".py").write_text(shipped.with_suffix(".py").read_text().replace("important_messages", "broken"))
+    broken.with_suffix(".py").write_text(
+        shipped.with_suffix(".py").read_text().replace("important_messages", "broken")
+    )
     try:
         errors = until("Airflow has read the broken file", scheduler.airflow.import_errors)
         stale = [dag for dag in DAGS if (scheduler.airflow.dag(dag) or {"is_stale": True})["is_stale"]]
@@ -233,13 +261,19 @@ def test_preflight_is_red_without_a_connection(scheduler: Scheduler) -> None:
     run = preflight_with(scheduler, "SPARK", "spark_missing")
     assert scheduler.ended(run.dag, run.id).state == "failed"
     assert scheduler.task(run, "preflight").tries == 1
-    assert "There is no connection spark_missing. Add it under Admin → Connections" in ends(scheduler, run, "preflight", 1)
+    assert "There is no connection spark_missing. Add it under Admin → Connections" in ends(
+        scheduler, run, "preflight", 1
+    )
 
 
 def test_preflight_is_red_if_the_broker_is_elsewhere(scheduler: Scheduler) -> None:
     """A wrong port is named, with whose it is; the broker may come back, so it is tried again."""
     servers = f"127.0.0.1:{free_port()}"
-    connection = {"connection_id": "kafka_elsewhere", "conn_type": "kafka", "extra": json.dumps({"bootstrap.servers": servers})}
+    connection = {
+        "connection_id": "kafka_elsewhere",
+        "conn_type": "kafka",
+        "extra": json.dumps({"bootstrap.servers": servers}),
+    }
     scheduler.airflow.ask("POST", "/api/v2/connections", connection)
     run = preflight_with(scheduler, "KAFKA", "kafka_elsewhere")
     until("preflight was tried", lambda: scheduler.task(run, "preflight").state == "up_for_retry")
@@ -284,7 +318,12 @@ def test_both_dags_of_a_pipeline_run_green(scheduler: Scheduler, pipeline: str, 
 def test_a_green_run_skips_its_last_task(scheduler: Scheduler) -> None:
     """The scheduler does, without starting a process; a task behind `report` runs."""
     ingest = scheduler.ended("important_messages_ingest", QUICK[0])
-    for run in (ingest, scheduler.ended("important_messages_verify", scheduler.account_of("important_messages", QUICK[0]).run)):
+    for run in (
+        ingest,
+        scheduler.ended(
+            "important_messages_verify", scheduler.account_of("important_messages", QUICK[0]).run
+        ),
+    ):
         outcome = scheduler.task(run, "outcome")
         assert (run.state, outcome.state, outcome.tries) == ("success", "skipped", 0)
 
@@ -292,14 +331,19 @@ def test_a_green_run_skips_its_last_task(scheduler: Scheduler) -> None:
 def test_verify_is_started_by_what_was_published(scheduler: Scheduler) -> None:
     """Nobody triggers it, and it has no schedule but the asset."""
     report = scheduler.account_of("shop_orders", "malformed")
-    assert scheduler.details(f"dags/shop_orders_verify/dagRuns/{quote(report.run)}")["run_type"] == "asset_triggered"
+    assert (
+        scheduler.details(f"dags/shop_orders_verify/dagRuns/{quote(report.run)}")["run_type"]
+        == "asset_triggered"
+    )
 
 
 def test_green_is_announced(scheduler: Scheduler) -> None:
     """Consumers that schedule on the asset `verified` are told."""
     report = scheduler.account_of("shop_orders", "malformed")
     assert events(scheduler, "shop_orders_verify", report.run) == ["shop_orders_verified"]
-    found = scheduler.details(f"assets/events?source_dag_id=shop_orders_verify&source_run_id={quote(report.run)}")["asset_events"]
+    found = scheduler.details(
+        f"assets/events?source_dag_id=shop_orders_verify&source_run_id={quote(report.run)}"
+    )["asset_events"]
     extra = found[0]["extra"]
     assert extra["headline"].startswith("Green: all 300 ")
     assert extra["waiting"].keys() == {"records", "partitions", "oldest_seconds"}
@@ -320,7 +364,10 @@ def test_a_task_log_tells_the_story_in_a_screen(scheduler: Scheduler) -> None:
     command, begun, micro_batch = [line for line in lines if not EVERY_30_S.match(line)]
     assert command.startswith("Spark-Submit cmd: spark-submit")
     assert begun == "micro-batch 0: reading 1,000 offsets of 3 partitions"
-    assert re.fullmatch(r"micro-batch 0: 1,000 read = \d+ kept \+ \d+ filtered \+ 0 quarantined, 3 partitions, [\d.]+ s", micro_batch)
+    assert re.fullmatch(
+        r"micro-batch 0: 1,000 read = \d+ kept \+ \d+ filtered \+ 0 quarantined, 3 partitions, [\d.]+ s",
+        micro_batch,
+    )
 
 
 def test_three_quick_ingests_lose_no_verification(scheduler: Scheduler) -> None:
@@ -346,7 +393,13 @@ def test_clearing_a_batch_that_was_produced_sends_nothing(scheduler: Scheduler) 
     scheduler.airflow.ask(
         "POST",
         "/api/v2/dags/shop_orders_ingest/clearTaskInstances",
-        {"dry_run": False, "dag_run_id": "malformed", "task_ids": ["produce_batch"], "only_failed": False, "reset_dag_runs": True},
+        {
+            "dry_run": False,
+            "dag_run_id": "malformed",
+            "task_ids": ["produce_batch"],
+            "only_failed": False,
+            "reset_dag_runs": True,
+        },
     )
     run = scheduler.ended("shop_orders_ingest", "malformed")
     assert (run.state, scheduler.task(run, "produce_batch").tries) == ("success", 2)
@@ -374,20 +427,44 @@ def corrupted(scheduler: Scheduler) -> Corrupted:
     for quick in QUICK:
         scheduler.account_of("important_messages", quick)
     known = {run.id for run in scheduler.airflow.runs("important_messages_ingest")}
-    command = [sys.executable, "-m", "headrace.cli", "run", "important_messages", "--records", "100", "--wait"]
-    with subprocess.Popen(command, env=scheduler.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as following:
+    command = [
+        sys.executable,
+        "-m",
+        "headrace.cli",
+        "run",
+        "important_messages",
+        "--records",
+        "100",
+        "--wait",
+    ]
+    with subprocess.Popen(
+        command, env=scheduler.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as following:
         try:
             run = until(
                 "the command has triggered a run",
-                lambda: next((run for run in scheduler.airflow.runs("important_messages_ingest") if run.id not in known), None),
+                lambda: next(
+                    (
+                        run
+                        for run in scheduler.airflow.runs("important_messages_ingest")
+                        if run.id not in known
+                    ),
+                    None,
+                ),
             )
             until(
                 "the stream runs",
-                lambda: any(task.name == "stream_to_parquet" and task.state == "running" for task in scheduler.airflow.tasks(run)),
+                lambda: any(
+                    task.name == "stream_to_parquet" and task.state == "running"
+                    for task in scheduler.airflow.tasks(run)
+                ),
             )
             scheduler.slots(0)
             where = f"dags/{run.dag}/dagRuns/{quote(run.id)}/taskInstances/stream_to_parquet/logs/1?full_content=true"
-            log = [message if isinstance(message, str) else message["event"] for message in scheduler.details(where)["content"]]
+            log = [
+                message if isinstance(message, str) else message["event"]
+                for message in scheduler.details(where)["content"]
+            ]
             assert scheduler.ended(run.dag, run.id).state == "success"
             (path,) = scheduler.newest_files("important_messages")
             content = path.read_bytes()
@@ -397,7 +474,14 @@ def corrupted(scheduler: Scheduler) -> Corrupted:
         finally:
             following.kill()
             scheduler.slots(16)
-    return Corrupted(following.returncode, said, scheduler.airflow.runs("important_messages_verify")[-1], log, path, content)
+    return Corrupted(
+        following.returncode,
+        said,
+        scheduler.airflow.runs("important_messages_verify")[-1],
+        log,
+        path,
+        content,
+    )
 
 
 def test_verify_is_red_if_a_file_was_corrupted(scheduler: Scheduler, corrupted: Corrupted) -> None:
@@ -463,14 +547,20 @@ def test_limits_are_looked_at_by_the_clock_too(scheduler: Scheduler, begun: Begu
     """At the pipeline's own ticks, beside the runs that follow what is published; what proves nothing new is not announced."""
 
     def by_clock() -> Run | None:
-        return next((run for run in scheduler.airflow.runs(f"{NEW}_verify") if run.id.startswith("scheduled__")), None)
+        return next(
+            (run for run in scheduler.airflow.runs(f"{NEW}_verify") if run.id.startswith("scheduled__")), None
+        )
 
     run = scheduler.ended(f"{NEW}_verify", until("the clock has started a verify run", by_clock).id)
     assert run.state == "success"
     assert run.id.startswith(f"scheduled__{begun.tick:%Y-%m-%dT%H:%M}")
     first = next(run for run in scheduler.airflow.runs(f"{NEW}_ingest"))
     scheduler.account_of(NEW, first.id)
-    announced = [each.id for each in scheduler.airflow.runs(f"{NEW}_verify") if events(scheduler, f"{NEW}_verify", each.id)]
+    announced = [
+        each.id
+        for each in scheduler.airflow.runs(f"{NEW}_verify")
+        if events(scheduler, f"{NEW}_verify", each.id)
+    ]
     assert len(announced) == 1
 
 
@@ -490,7 +580,9 @@ def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
     assert scheduler.task(ended, "create_topics").state == "upstream_failed"
     assert scheduler.task(ended, "tell_everyone").state == "success"
     assert f"preflight failed: Topic {topics[0]} is gone from Kafka" in ends(scheduler, ended, "outcome", 1)
-    assert f"Topic {topics[0]} is gone from Kafka" in scheduler.tab(ended), "what the listener kept in the task's process"
+    assert f"Topic {topics[0]} is gone from Kafka" in scheduler.tab(ended), (
+        "what the listener kept in the task's process"
+    )
     assert topics[0] not in scheduler.kafka.topics()
 
 
@@ -513,7 +605,11 @@ def test_a_saved_connection_counts(scheduler: Scheduler) -> None:
         said = [ends(scheduler, run, "preflight", 1)]
         scheduler.airflow.ask("PATCH", "/api/v2/dags/kafka_default/dagRuns/run", {"state": "failed"})
         command = [sys.executable, "-m", "headrace.cli", "topics", "list"]
-        said.append(subprocess.run(command, env=scheduler.environment, capture_output=True, text=True, check=False).stderr)
+        said.append(
+            subprocess.run(
+                command, env=scheduler.environment, capture_output=True, text=True, check=False
+            ).stderr
+        )
         stack.up(scheduler.settings, Say())
         assert connections.kafka_config(scheduler.settings) == extra
     finally:
@@ -521,20 +617,31 @@ def test_a_saved_connection_counts(scheduler: Scheduler) -> None:
         stack.up(scheduler.settings, Say())
     assert [f"Kafka can't be reached at {servers}" in each for each in said] == [True, True], said
     assert scheduler.airflow.connection("kafka_default") == before
-    assert connections.kafka_config(scheduler.settings) == {"bootstrap.servers": scheduler.settings.bootstrap_servers}
+    assert connections.kafka_config(scheduler.settings) == {
+        "bootstrap.servers": scheduler.settings.bootstrap_servers
+    }
 
 
 def test_a_dag_that_was_switched_off_stays_off(scheduler: Scheduler) -> None:
     """The command does not switch it on again, unless it is told to."""
     dags = {dag: scheduler.airflow.was_switched_off(dag) for dag in (*VERIFY, *INGEST)}
     assert not any(dags.values()), dags
-    scheduler.airflow.ask("PATCH", "/api/v2/dags/shop_orders_ingest?update_mask=is_paused", {"is_paused": True})
+    scheduler.airflow.ask(
+        "PATCH", "/api/v2/dags/shop_orders_ingest?update_mask=is_paused", {"is_paused": True}
+    )
     command = [sys.executable, "-m", "headrace.cli", "run", "shop_orders", "--records", "10"]
     found = subprocess.run(command, env=scheduler.environment, capture_output=True, text=True, check=False)
-    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (Exit.USAGE, True), found.stderr
+    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (
+        Exit.USAGE,
+        True,
+    ), found.stderr
     assert "`headrace run shop_orders --unpause`" in found.stderr
-    found = subprocess.run([*command, "--unpause"], env=scheduler.environment, capture_output=True, text=True, check=False)
-    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (0, False), found.stderr
+    found = subprocess.run(
+        [*command, "--unpause"], env=scheduler.environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, scheduler.details("dags/shop_orders_ingest")["is_paused"]) == (0, False), (
+        found.stderr
+    )
 
 
 def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
@@ -573,10 +680,16 @@ def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
 
 def test_a_repair_without_anything_to_accept_asks_nothing(scheduler: Scheduler) -> None:
     """The run ends with the survey."""
-    scheduler.airflow.trigger("headrace_repair", "nothing", {"pipeline": "important_messages", "reason": "to be sure"})
+    scheduler.airflow.trigger(
+        "headrace_repair", "nothing", {"pipeline": "important_messages", "reason": "to be sure"}
+    )
     run = scheduler.ended("headrace_repair", "nothing")
     assert run.state == "success"
-    assert [scheduler.task(run, task).state for task in ("survey", "ask", "write")] == ["success", "skipped", "skipped"]
+    assert [scheduler.task(run, task).state for task in ("survey", "ask", "write")] == [
+        "success",
+        "skipped",
+        "skipped",
+    ]
 
 
 def leave_unread(scheduler: Scheduler, topic: str, count: int, until_offset: int) -> None:

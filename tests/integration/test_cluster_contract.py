@@ -38,17 +38,26 @@ def places(world: World) -> list[TopicPartition]:
     return [TopicPartition(first, 0), TopicPartition(first, 1), TopicPartition(second, 0)]
 
 
-def records(kafka: Cluster, place: TopicPartition, from_offset: int, until_offset: int) -> list[tuple[int, Any, Any]]:
+def records(
+    kafka: Cluster, place: TopicPartition, from_offset: int, until_offset: int
+) -> list[tuple[int, Any, Any]]:
     """Offset, key and value of what a committed reader gets of a range."""
     blocks = list(kafka.read(OffsetRange(*place, from_offset, until_offset)))
     assert {block.place for block in blocks} <= {place}
     return [each for block in blocks for each in zip(block.offsets, block.keys, block.values, strict=True)]
 
 
-def test_offsets_of_empty_topics_and_of_those_that_do_not_exist(kafka: Cluster, places: list[TopicPartition]) -> None:
+def test_offsets_of_empty_topics_and_of_those_that_do_not_exist(
+    kafka: Cluster, places: list[TopicPartition]
+) -> None:
     """A topic that does not exist is absent from every answer."""
     topics = [*{place.topic: None for place in places}, "nowhere"]
-    assert kafka.earliest(topics) == kafka.end(topics) == kafka.end(topics, committed=False) == Offsets(dict.fromkeys(places, 0))
+    assert (
+        kafka.earliest(topics)
+        == kafka.end(topics)
+        == kafka.end(topics, committed=False)
+        == Offsets(dict.fromkeys(places, 0))
+    )
     assert kafka.at(topics, 0) == Offsets(dict.fromkeys(places, 0))
     assert kafka.first_timestamps(kafka.earliest(topics)) == {}
     facts = kafka.describe(topics)
@@ -59,7 +68,9 @@ def test_offsets_of_empty_topics_and_of_those_that_do_not_exist(kafka: Cluster, 
     assert len({each.id for each in facts.values()}) == 2
 
 
-def test_records_are_read_as_they_were_written(world: World, kafka: Cluster, places: list[TopicPartition]) -> None:
+def test_records_are_read_as_they_were_written(
+    world: World, kafka: Cluster, places: list[TopicPartition]
+) -> None:
     """Null and empty bytes, too, and only those of the range."""
     place = places[1]
     written = [(b"a", b"1"), (None, b"2"), (b"c", None), (b"", b""), (b"\xff\0", b"\xff" * 1000)]
@@ -102,7 +113,10 @@ def test_what_aged_out_is_gone(world: World, kafka: Cluster, places: list[TopicP
     place = places[2]
     world.write(*place, [(b"%d" % number, b"v") for number in range(6)], None)
     world.age_out(*place, 4)
-    assert (kafka.earliest([place.topic]), kafka.end([place.topic])) == (Offsets({place: 4}), Offsets({place: 6}))
+    assert (kafka.earliest([place.topic]), kafka.end([place.topic])) == (
+        Offsets({place: 4}),
+        Offsets({place: 6}),
+    )
     assert [offset for offset, _, _ in records(kafka, place, 4, 6)] == [4, 5]
     with pytest.raises(BrokerError):
         records(kafka, place, 3, 6)

@@ -25,7 +25,9 @@ def test_a_batch_is_accounted_for(new_slice: Callable[..., Slice]) -> None:
     report = one.verify()
     assert broken(report) == {}
     assert sum(balance.until_offset - balance.from_offset for balance in report.balance) == 300
-    assert [(account.run, account.state, account.landed) for account in report.receipts] == [("first", "verified", 300)]
+    assert [(account.run, account.state, account.landed) for account in report.receipts] == [
+        ("first", "verified", 300)
+    ]
     assert sum(reason.count for reason in report.quarantine) == one.ledger[0].total("quarantined") > 0
     assert receipt.digest
 
@@ -109,7 +111,9 @@ def test_readers_agree(new_slice: Callable[..., Slice]) -> None:
     assert all(those == rows["duckdb"] for those in rows.values())
 
 
-def test_producers_from_outside_write_before_during_and_after(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_producers_from_outside_write_before_during_and_after(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Foreign offsets lie inside the receipt's range; what comes after planning is in the next run."""
     one = new_slice()
     one.write([(b"before", b"important")] * 5)
@@ -119,7 +123,10 @@ def test_producers_from_outside_write_before_during_and_after(new_slice: Callabl
     def interrupted(*arguments: Any, **named: Any) -> bytes | None:
         if arguments[3] == 150:
             deadline = time.monotonic() + 30
-            while any(end <= before[partition] for partition, end in one.kafka.end([one.topic]).by_topic()[one.topic].items()):
+            while any(
+                end <= before[partition]
+                for partition, end in one.kafka.end([one.topic]).by_topic()[one.topic].items()
+            ):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             for partition in before:
@@ -128,7 +135,9 @@ def test_producers_from_outside_write_before_during_and_after(new_slice: Callabl
 
     monkeypatch.setattr("producers.batch.payload", interrupted)
     receipt = one.produce("run", records=300)
-    inside = [landing.highest_offset - landing.lowest_offset + 1 - landing.count for landing in receipt.landings]
+    inside = [
+        landing.highest_offset - landing.lowest_offset + 1 - landing.count for landing in receipt.landings
+    ]
     assert inside == [3, 3, 3]
 
     def late(*arguments: Any) -> Any:
@@ -150,7 +159,10 @@ def test_the_quarantine_holds_exactly_the_malformed_records(new_slice: Callable[
     records, share, seed = 500, 0.25, 77
     one.ingest("run", records=records, malformed=share, seed=seed)
     prefix = hashlib.sha256(b"slice\0run").hexdigest()[:12]
-    drawn = {number: hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=24).digest()[:8] for number in range(records)}
+    drawn = {
+        number: hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=24).digest()[:8]
+        for number in range(records)
+    }
     malformed = {
         f"{prefix}-{number:010}".encode()
         for number, draw in drawn.items()
@@ -164,7 +176,11 @@ def test_the_quarantine_holds_exactly_the_malformed_records(new_slice: Callable[
 def one_large(one: Slice) -> bytes:
     """The value of the topic's largest record."""
     end = one.kafka.end([one.topic]).by_topic()[one.topic]
-    blocks = (block for partition, until in end.items() for block in one.kafka.read(OffsetRange(one.topic, partition, 0, until)))
+    blocks = (
+        block
+        for partition, until in end.items()
+        for block in one.kafka.read(OffsetRange(one.topic, partition, 0, until))
+    )
     return max((value for block in blocks for value in block.values if value), key=len)
 
 
@@ -176,7 +192,11 @@ def test_a_moment_before_1970_is_null_for_both_engines(new_slice: Callable[..., 
     one.stream("run")
     report = one.verify()
     assert broken(report) == {}
-    found = duckdb.connect().execute(f"SELECT epoch_ms(_timestamp) FROM '{one.folder.events}/**/*.parquet' ORDER BY 1").fetchall()
+    found = (
+        duckdb.connect()
+        .execute(f"SELECT epoch_ms(_timestamp) FROM '{one.folder.events}/**/*.parquet' ORDER BY 1")
+        .fetchall()
+    )
     assert found == [(1,), (None,)]
     assert len(report.samples) == 2
 
@@ -189,8 +209,17 @@ def test_an_unusable_record_is_kept_whole(new_slice: Callable[..., Slice]) -> No
     one.write([(b"bare", b"\xff")])
     one.stream("run")
     assert broken(one.verify()) == {}
-    rows = duckdb.connect().execute(f"SELECT _key, _value, _headers, reason FROM '{one.folder.quarantine}/**/*.parquet'").fetchall()
+    rows = (
+        duckdb.connect()
+        .execute(f"SELECT _key, _value, _headers, reason FROM '{one.folder.quarantine}/**/*.parquet'")
+        .fetchall()
+    )
     told = [{"key": key, "value": value} for key, value in headers]
     assert sorted(rows, key=str) == sorted(
-        [(b"\x00key", b"\xff\xfe", told, "not_utf8"), (None, None, told, "null_value"), (b"bare", b"\xff", None, "not_utf8")], key=str
+        [
+            (b"\x00key", b"\xff\xfe", told, "not_utf8"),
+            (None, None, told, "null_value"),
+            (b"bare", b"\xff", None, "not_utf8"),
+        ],
+        key=str,
     )

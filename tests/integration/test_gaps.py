@@ -51,7 +51,14 @@ class Topic:
     def begin(self, name: str, *values: bytes, **settings: str) -> Producer:
         """A producer with a transaction begun and records sent in one batch, neither committed nor aborted."""
         tuning = {key.replace("_", "."): value for key, value in settings.items()}
-        producer = Producer({"bootstrap.servers": self.servers, "transactional.id": f"{self.name}-{name}", "log_level": 0, **tuning})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.servers,
+                "transactional.id": f"{self.name}-{name}",
+                "log_level": 0,
+                **tuning,
+            }
+        )
         producer.init_transactions(30)
         producer.begin_transaction()
         self.send(producer, *values)
@@ -67,10 +74,14 @@ class Topic:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def send(self, producer: Producer, *values: bytes, key: bytes = b"key", timestamp: int | None = None) -> None:
+    def send(
+        self, producer: Producer, *values: bytes, key: bytes = b"key", timestamp: int | None = None
+    ) -> None:
         """Send records and wait for the answer, whatever it is."""
         for value in values:
-            producer.produce(self.name, value, key, partition=0, **({} if timestamp is None else {"timestamp": timestamp}))
+            producer.produce(
+                self.name, value, key, partition=0, **({} if timestamp is None else {"timestamp": timestamp})
+            )
         producer.flush(30)
 
     def write(self, *values: bytes, key: bytes = b"key") -> None:
@@ -95,7 +106,10 @@ class Topic:
 
     def alter(self, **config: str) -> None:
         """Change its settings."""
-        entries = [ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+        entries = [
+            ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
         resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=entries)
         admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
         admin.incremental_alter_configs([resource])[resource].result(30)
@@ -241,7 +255,9 @@ def look(config: Mapping[str, Any], topic: Topic) -> list[OffsetRange]:
     topic.write(b"2")
     kafka = Kafka(config)
     assert [block.offsets for block in kafka.read(topic.range(0, 3))] == [[2]]
-    return explain([topic.range(0, 3)], lambda offset: kafka.record_batches(TopicPartition(topic.name, 0), offset)).removed
+    return explain(
+        [topic.range(0, 3)], lambda offset: kafka.record_batches(TopicPartition(topic.name, 0), offset)
+    ).removed
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
@@ -252,7 +268,11 @@ def test_gaps_are_explained_with_a_password(guarded: Guarded, behind: Topic, mec
 
 def test_gaps_are_explained_over_tls_with_a_password(guarded: Guarded, behind: Topic) -> None:
     """The authority as a file, or as text in the settings."""
-    config = {**guarded.login("SCRAM-SHA-512"), "bootstrap.servers": guarded.sasl_tls, "security.protocol": "sasl_ssl"}
+    config = {
+        **guarded.login("SCRAM-SHA-512"),
+        "bootstrap.servers": guarded.sasl_tls,
+        "security.protocol": "sasl_ssl",
+    }
     assert look({**config, "ssl.ca.location": str(guarded.folder / "ca.pem")}, behind) == [behind.range(2, 3)]
     kafka = Kafka({**config, "ssl.ca.pem": (guarded.folder / "ca.pem").read_text()})
     assert len(list(kafka.record_batches(TopicPartition(behind.name, 0), 0))) == 3
@@ -276,7 +296,11 @@ def test_a_refused_login_is_said_at_once(guarded: Guarded, behind: Topic) -> Non
     for mechanism in ("PLAIN", "SCRAM-SHA-256"):
         with pytest.raises(UnsupportedLoginError, match=r"(?i)authentication"):
             next(Kafka(guarded.login(mechanism, "wrong")).record_batches(TopicPartition(behind.name, 0), 0))
-    untrusted = {**guarded.login("PLAIN"), "bootstrap.servers": guarded.sasl_tls, "security.protocol": "SASL_SSL"}
+    untrusted = {
+        **guarded.login("PLAIN"),
+        "bootstrap.servers": guarded.sasl_tls,
+        "security.protocol": "SASL_SSL",
+    }
     with pytest.raises(UnsupportedLoginError, match="CERTIFICATE_VERIFY_FAILED"):
         next(Kafka(untrusted).record_batches(TopicPartition(behind.name, 0), 0))
     unchecked = {**untrusted, "enable.ssl.certificate.verification": "false"}
@@ -286,7 +310,12 @@ def test_a_refused_login_is_said_at_once(guarded: Guarded, behind: Topic) -> Non
 
 def test_records_that_compaction_removed_are_not_explained(behind: Topic) -> None:
     """Not even if they were in transactions, and not if the policy is another one by now. Markers still are."""
-    behind.alter(cleanup_policy="compact", segment_ms="100", max_compaction_lag_ms="100", min_cleanable_dirty_ratio="0.01")
+    behind.alter(
+        cleanup_policy="compact",
+        segment_ms="100",
+        max_compaction_lag_ms="100",
+        min_cleanable_dirty_ratio="0.01",
+    )
     behind.write(b"1", b"2", b"3")
     behind.end(behind.begin("committed", b"4", b"5"))
     behind.end(behind.begin("aborted", b"6"), abort=True)

@@ -11,12 +11,17 @@ from slices import JSON, TEXT, Slice, broken
 
 
 @pytest.mark.parametrize("text", [TEXT, JSON])
-def test_what_spark_wrote_is_read_once(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_what_spark_wrote_is_read_once(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     """One read for each topic-partition, with unusable records and headers among them; no micro-batch is judged again alone."""
     one = new_slice(text)
     for number in range(3):
         one.produce(f"run-{number}", records=60, malformed=0.3, seed=number)
-        one.write([(b"key", b"\xff"), (None, None)], headers=[("trace", b"\xff\x00"), ("trace", b""), ("empty", None)])
+        one.write(
+            [(b"key", b"\xff"), (None, None)],
+            headers=[("trace", b"\xff\x00"), ("trace", b""), ("empty", None)],
+        )
         one.stream(f"run-{number}")
     assert broken(one.verify()) == {}
     read: list[OffsetRange] = []

@@ -25,15 +25,30 @@ HERE = Path(__file__).parent
 
 def submit_killed(one: Slice, moment: str, archived: Layout) -> None:
     """Submit the app as Airflow does, and let it be killed."""
-    command = ["spark-submit", "--master", "local[2]", str(HERE / "killed_stream.py"), moment, *one.arguments, "--run", "killed"]
+    command = [
+        "spark-submit",
+        "--master",
+        "local[2]",
+        str(HERE / "killed_stream.py"),
+        moment,
+        *one.arguments,
+        "--run",
+        "killed",
+    ]
     environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home), **QUICK_START}
-    ended = subprocess.run(command, env=environment, start_new_session=True, timeout=180, capture_output=True, check=False)
+    ended = subprocess.run(
+        command, env=environment, start_new_session=True, timeout=180, capture_output=True, check=False
+    )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert any(spark.scratch(archived.spark_conf).iterdir()), "what it left is not where `make down` looks for it"
+    assert any(spark.scratch(archived.spark_conf).iterdir()), (
+        "what it left is not where `make down` looks for it"
+    )
 
 
 @pytest.mark.parametrize("moment", ["staging", "between_renames", "published"])
-def test_a_killed_driver_loses_and_doubles_nothing(new_slice: Callable[..., Slice], moment: str, archived: Layout) -> None:
+def test_a_killed_driver_loses_and_doubles_nothing(
+    new_slice: Callable[..., Slice], moment: str, archived: Layout
+) -> None:
     """After the retry the five readers see each record once, and verify is green."""
     one = new_slice()
     one.ingest("before", records=100, malformed=0.1)

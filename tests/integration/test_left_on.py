@@ -25,7 +25,9 @@ def ages_out(one: Slice) -> None:
     """Everything that is in the topic now leaves Kafka, as it does while a machine sleeps."""
     client = AdminClient({"bootstrap.servers": one.servers})
     ends = one.kafka.end([one.topic]).by_topic()[one.topic]
-    for future in client.delete_records([TopicPartition(one.topic, partition, end) for partition, end in ends.items()]).values():
+    for future in client.delete_records(
+        [TopicPartition(one.topic, partition, end) for partition, end in ends.items()]
+    ).values():
         future.result(30)
 
 
@@ -67,7 +69,9 @@ def test_old_rows_leave_airflows_database(tmp_path: Path) -> None:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db?timeout=30",
         "PYTHONPATH": str(ROOT),
     }
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True
+    )
     with closing(sqlite3.connect(tmp_path / "airflow.db")) as database, database:
         database.execute("INSERT INTO dag_bundle (name) VALUES ('dags')")
         database.execute(
@@ -75,7 +79,9 @@ def test_old_rows_leave_airflows_database(tmp_path: Path) -> None:
             "has_task_concurrency_limits, partition_mapper_info, last_parsed_time) VALUES ('p', 1, 0, 'dags', '', 4, 0, 0, '{}', ?)",
             (OLD,),
         )
-        for number, (run, kind, at) in enumerate([("by_hand", "manual", OLD), ("last", "scheduled", LAST), ("new", "manual", NEW)]):
+        for number, (run, kind, at) in enumerate(
+            [("by_hand", "manual", OLD), ("last", "scheduled", LAST), ("new", "manual", NEW)]
+        ):
             database.execute(
                 "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, start_date, state) VALUES ('p', ?, ?, ?, ?, 'success')",
                 (run, kind, at, at),
@@ -88,11 +94,17 @@ def test_old_rows_leave_airflows_database(tmp_path: Path) -> None:
             database.execute("INSERT INTO job (latest_heartbeat, dag_id) VALUES (?, ?)", (at, run))
         for event, at in (("running", OLD), ("patch_dag", OLD), ("success", NEW)):
             database.execute("INSERT INTO log (dttm, event, dag_id) VALUES (?, ?, 'p')", (at, event))
-    subprocess.run([sys.executable, "-m", "headrace.airflow.old_rows", str(BEFORE)], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "headrace.airflow.old_rows", str(BEFORE)], env=environment, check=True
+    )
     with closing(sqlite3.connect(tmp_path / "airflow.db")) as database:
         assert rows(database, "SELECT run_id FROM dag_run") == ["last", "new"]
         assert rows(database, "SELECT run_id FROM task_instance") == ["new"]
         assert rows(database, "SELECT dag_id FROM job") == ["new"]
         assert rows(database, "SELECT event FROM log WHERE dag_id = 'p'") == ["patch_dag", "success"]
         assert rows(database, "SELECT dag_id FROM dag WHERE is_paused") == ["p"]
-        assert not [name for name in rows(database, "SELECT name FROM sqlite_master") if name.startswith("_airflow_deleted")]
+        assert not [
+            name
+            for name in rows(database, "SELECT name FROM sqlite_master")
+            if name.startswith("_airflow_deleted")
+        ]

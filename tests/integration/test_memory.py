@@ -14,28 +14,48 @@ from slices import TEXT, Slice, broken
 
 LARGE = 2_500_000
 SETTINGS = '[topics.config]\n"max.message.bytes" = "20971520"\n'
-ONE_PARTITION = TEXT.replace("partitions = 3\nreplication_factor = 1\n", f"partitions = 1\nreplication_factor = 1\n{SETTINGS}")
+ONE_PARTITION = TEXT.replace(
+    "partitions = 3\nreplication_factor = 1\n", f"partitions = 1\nreplication_factor = 1\n{SETTINGS}"
+)
 MANY = 300
 MANY_PARTITIONS = TEXT.replace("partitions = 3\n", f"partitions = {MANY}\n")
 
 
 def write(one: Slice, count: int, size: int) -> None:
     """Write records that are kept."""
-    producer = Producer({"bootstrap.servers": one.servers, "message.max.bytes": 20_000_000, "queue.buffering.max.kbytes": 1 << 20})
+    producer = Producer(
+        {
+            "bootstrap.servers": one.servers,
+            "message.max.bytes": 20_000_000,
+            "queue.buffering.max.kbytes": 1 << 20,
+        }
+    )
     for number in range(count):
-        producer.produce(one.topic, b"important " + os.urandom(size // 2).hex().encode(), str(number).encode())
+        producer.produce(
+            one.topic, b"important " + os.urandom(size // 2).hex().encode(), str(number).encode()
+        )
         producer.poll(0)
     assert producer.flush(60) == 0
 
 
 def submit(one: Slice, archived: Layout, memory: str) -> "subprocess.CompletedProcess[str]":
     """Submit the app as Airflow does, with so much memory for the driver."""
-    command = ["spark-submit", "--master", "local[2]", "--driver-memory", memory, "spark_apps/filter_stream.py", *one.arguments]
+    command = [
+        "spark-submit",
+        "--master",
+        "local[2]",
+        "--driver-memory",
+        memory,
+        "spark_apps/filter_stream.py",
+        *one.arguments,
+    ]
     environment = {**os.environ, **spark.environment(archived.spark_conf, archived.java_home), **QUICK_START}
     return subprocess.run(command, env=environment, timeout=240, capture_output=True, text=True, check=False)
 
 
-def test_small_records_and_large_ones_fit_into_little_memory(new_slice: Callable[..., Slice], archived: Layout) -> None:
+def test_small_records_and_large_ones_fit_into_little_memory(
+    new_slice: Callable[..., Slice], archived: Layout
+) -> None:
     """What the writer of Parquet holds does not grow with the size of a record, whatever came before it."""
     one = new_slice(ONE_PARTITION)
     write(one, 30_000, 100)
@@ -66,7 +86,9 @@ def test_a_driver_that_runs_out_of_memory_says_what_helps_and_a_smaller_plan_doe
     assert broken(one.verify()) == {}
 
 
-def test_three_hundred_partitions_leave_a_log_of_a_few_lines(new_slice: Callable[..., Slice], archived: Layout) -> None:
+def test_three_hundred_partitions_leave_a_log_of_a_few_lines(
+    new_slice: Callable[..., Slice], archived: Layout
+) -> None:
     """Spark keeps a consumer for each of them; for more than it expects, it would warn once for each."""
     one = new_slice(MANY_PARTITIONS)
     producer = Producer({"bootstrap.servers": one.servers})

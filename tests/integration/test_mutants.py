@@ -14,7 +14,11 @@ Wrong = Callable[[DataFrame], DataFrame]
 
 def negated(judged: DataFrame) -> DataFrame:
     """The filter the other way round."""
-    swapped = F.when(F.col("_verdict") == "kept", "filtered").when(F.col("_verdict") == "filtered", "kept").otherwise(F.col("_verdict"))
+    swapped = (
+        F.when(F.col("_verdict") == "kept", "filtered")
+        .when(F.col("_verdict") == "filtered", "kept")
+        .otherwise(F.col("_verdict"))
+    )
     return judged.withColumn("_verdict", swapped)
 
 
@@ -42,13 +46,22 @@ def swapped(judged: DataFrame) -> DataFrame:
 def lenient(judged: DataFrame) -> DataFrame:
     """Unusable records are passed over silently."""
     verdict = F.when(F.col("_verdict") == "quarantined", "filtered").otherwise(F.col("_verdict"))
-    return judged.withColumns({"_verdict": verdict, "_reason": F.lit(None).cast("string"), "_field": F.lit(None).cast("string")})
+    return judged.withColumns(
+        {"_verdict": verdict, "_reason": F.lit(None).cast("string"), "_field": F.lit(None).cast("string")}
+    )
 
 
-@pytest.mark.parametrize(("wrong", "invariant"), [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")])
-def test_a_mutant_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, wrong: Wrong, invariant: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "invariant"),
+    [(negated, "I7"), (one_dropped, "I6"), (nulled, "I4"), (swapped, "I7"), (lenient, "I7")],
+)
+def test_a_mutant_is_red(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, wrong: Wrong, invariant: str
+) -> None:
     """Each mistake breaks the invariant that is there for it."""
-    monkeypatch.setattr("spark_apps.publisher.judge", lambda records, contract: wrong(judge(records, contract)))
+    monkeypatch.setattr(
+        "spark_apps.publisher.judge", lambda records, contract: wrong(judge(records, contract))
+    )
     one = new_slice(TEXT)
     one.ingest("run", records=400, malformed=0.1)
     assert invariant in broken(one.verify())
@@ -57,7 +70,8 @@ def test_a_mutant_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.Mo
 def test_a_json_field_nulled_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoded field that is not what the broker's bytes say."""
     monkeypatch.setattr(
-        "spark_apps.publisher.judge", lambda records, contract: judge(records, contract).withColumn("country", F.lit(None).cast("string"))
+        "spark_apps.publisher.judge",
+        lambda records, contract: judge(records, contract).withColumn("country", F.lit(None).cast("string")),
     )
     one = new_slice(JSON)
     one.ingest("run", records=200)

@@ -146,12 +146,25 @@ RED: dict[str, tuple[str | None, Placement]] = {
                 ),
                 *("micro_batch=1/PART-1.parquet", "other/more.parquet", EMPTY),
                 # Another key: DuckDB, Polars and Spark raise, pandas and pyarrow show a column more.
-                *("other=1/more.parquet", "micro_batch=1/deeper=1/more.parquet", "MICRO_BATCH=1/more.parquet"),
+                *(
+                    "other=1/more.parquet",
+                    "micro_batch=1/deeper=1/more.parquet",
+                    "MICRO_BATCH=1/more.parquet",
+                ),
                 # The same key: rows of a micro-batch that there is not. pandas raises on 01.
-                *("micro_batch=01/more.parquet", "micro_batch=1x/more.parquet", "micro_batch=-2/more.parquet"),
+                *(
+                    "micro_batch=01/more.parquet",
+                    "micro_batch=1x/more.parquet",
+                    "micro_batch=-2/more.parquet",
+                ),
             ],
             PATTERN: [
-                *(".parquet", "micro_batch=1/.parquet", "micro_batch=-1/.parquet", "micro_batch=1/deeper/.parquet"),
+                *(
+                    ".parquet",
+                    "micro_batch=1/.parquet",
+                    "micro_batch=-1/.parquet",
+                    "micro_batch=1/deeper/.parquet",
+                ),
                 *(".more.parquet", "micro_batch=1/.more.parquet", "micro_batch=1/_more.parquet"),
                 *(".hidden/more.parquet", "micro_batch=1/.hidden/more.parquet", "_hidden/more.parquet"),
             ],
@@ -163,24 +176,40 @@ RED: dict[str, tuple[str | None, Placement]] = {
             ],
             NOT_SPARK: ["more.parquet"],
             "pandas pyarrow": ["more.txt"],
-            "duckdb polars spark": ["_micro_batch=1/more.parquet"],  # an underscore hides nothing from Spark where the name has a key
+            "duckdb polars spark": [
+                "_micro_batch=1/more.parquet"
+            ],  # an underscore hides nothing from Spark where the name has a key
             # No reader shows them today, since they match case: but neither are they what file managers leave.
-            NONE: ["micro_batch=1/.more.PARQUET", "micro_batch=1/.hidden/more.txt", "_metadata", "micro_batch=1/_common_metadata"],
+            NONE: [
+                "micro_batch=1/.more.PARQUET",
+                "micro_batch=1/.hidden/more.txt",
+                "_metadata",
+                "micro_batch=1/_common_metadata",
+            ],
         }.items()
         for name in names
     },
     # What is no Parquet file. Polars and Spark pass over zero bytes.
     "nothing as .parquet": ("duckdb", nothing(".parquet")),
     "nothing as more.parquet": ("duckdb pandas pyarrow", nothing("micro_batch=1/more.parquet")),
-    "nothing as _metadata": ("pandas spark", nothing("_metadata")),  # Spark reads a footer there first, pandas takes it for a data set's
+    "nothing as _metadata": (
+        "pandas spark",
+        nothing("_metadata"),
+    ),  # Spark reads a footer there first, pandas takes it for a data set's
     "nothing as _metadata of a micro-batch": ("spark", nothing("micro_batch=1/_metadata")),
     "nothing as _SUCCESS": (NONE, nothing("_SUCCESS")),
     "nothing as the empty file": ("duckdb pandas pyarrow spark", lambda place: place.empty.write_bytes(b"")),
     "Thumbs.db": (FOLDER, text("Thumbs.db")),
     "Thumbs.db in a micro-batch": (FOLDER, text("micro_batch=1/Thumbs.db")),
     "what macOS leaves on a network drive": (PATTERN, text("micro_batch=1/._part-1.parquet")),
-    "another checksum": ("spark", text("micro_batch=1/.part-1.parquet.crc")),  # Spark's file system compares, and raises
-    "a sink's log": ("spark", text("_spark_metadata/0")),  # Spark then reads what the log names, and nothing else
+    "another checksum": (
+        "spark",
+        text("micro_batch=1/.part-1.parquet.crc"),
+    ),  # Spark's file system compares, and raises
+    "a sink's log": (
+        "spark",
+        text("_spark_metadata/0"),
+    ),  # Spark then reads what the log names, and nothing else
     "another table's log": (NONE, text("_delta_log/0.json")),
     "an entry beside the folders": (NONE, text("_entry.json")),
     "an entry beside the empty file": (NONE, text("micro_batch=-1/_entry.json")),
@@ -208,16 +237,31 @@ RED: dict[str, tuple[str | None, Placement]] = {
     # What was published, under another name.
     "file's name in capitals": (PATTERN, lambda place: place.file.rename(place.folder / "part-1.PARQUET")),
     "file hidden": (ALL, lambda place: place.file.rename(place.folder / ".part-1.parquet.1")),
-    "file in another micro-batch": (ALL, lambda place: place.file.rename(place.root / "micro_batch=2" / "part-1.parquet")),
-    "folder's number padded": ("duckdb", lambda place: place.folder.rename(place.root / "micro_batch=01")),  # its column is text then
+    "file in another micro-batch": (
+        ALL,
+        lambda place: place.file.rename(place.root / "micro_batch=2" / "part-1.parquet"),
+    ),
+    "folder's number padded": (
+        "duckdb",
+        lambda place: place.folder.rename(place.root / "micro_batch=01"),
+    ),  # its column is text then
     # Columns: pandas, pyarrow, Spark and DuckDB take those of the first file, which is the empty one, for all; Polars raises.
     "a column fewer": (ALL, columns(lambda table: table.drop_columns(table.column_names[-1:]))),
     "a column more": (ALL, columns(lambda table: table.append_column("more", pa.array([], pa.string())))),
     "another type": (ALL, columns(lambda table: table.set_column(2, "_offset", pa.array([], pa.string())))),
-    "a smaller type": ("polars spark", columns(lambda table: table.set_column(2, "_offset", pa.array([], pa.int32())))),
+    "a smaller type": (
+        "polars spark",
+        columns(lambda table: table.set_column(2, "_offset", pa.array([], pa.int32()))),
+    ),
     "another order": (ALL, columns(lambda table: table.select(table.column_names[::-1]))),
-    "columns in capitals": (ALL, columns(lambda table: table.rename_columns([name.upper() for name in table.column_names]))),
-    "the folders' column": ("pandas pyarrow", columns(lambda table: table.append_column("micro_batch", pa.array([], pa.int64())))),
+    "columns in capitals": (
+        ALL,
+        columns(lambda table: table.rename_columns([name.upper() for name in table.column_names])),
+    ),
+    "the folders' column": (
+        "pandas pyarrow",
+        columns(lambda table: table.append_column("micro_batch", pa.array([], pa.int64()))),
+    ),
     # Names that are no text: DuckDB raises; Polars and Spark pass over the file, or raise.
     "name of other bytes": ("duckdb pandas pyarrow", undecodable(b"micro_batch=1/\xff.parquet")),
     "name of other bytes beside the folders": ("duckdb pandas pyarrow", undecodable(b"\xff.parquet")),
@@ -231,7 +275,12 @@ RED: dict[str, tuple[str | None, Placement]] = {
 GREEN: dict[str, Placement] = {
     **{
         f"text as {name}": text(name)
-        for name in (".DS_Store", "micro_batch=1/.DS_Store", "micro_batch=-1/.DS_Store", "micro_batch=1/.nfs0001")
+        for name in (
+            ".DS_Store",
+            "micro_batch=1/.DS_Store",
+            "micro_batch=-1/.DS_Store",
+            "micro_batch=1/.nfs0001",
+        )
     },
     "an editor's copy": records("micro_batch=1/.part-1.parquet.swp"),
     "a copy under way": records("micro_batch=1/.part-1.parquet.aB3xYz"),
@@ -239,7 +288,9 @@ GREEN: dict[str, Placement] = {
     "all of it behind a link": moved(lambda place: place.root),
     "no empty file": lambda place: place.empty.unlink(),
     "no folder for the empty file": lambda place: shutil.rmtree(place.empty.parent),
-    "a hard link elsewhere": lambda place: (place.root.parent / f"{place.root.name}.parquet").hardlink_to(place.file),
+    "a hard link elsewhere": lambda place: (place.root.parent / f"{place.root.name}.parquet").hardlink_to(
+        place.file
+    ),
 }
 
 
@@ -256,7 +307,11 @@ def expected(published: Ledger, spark: SparkSession) -> dict[str, dict[str, Seen
     """What each reader sees where nothing was placed; all of them the positions in the files that the entries name."""
     everything = {kind: see(published.folder, kind, spark) for kind in KINDS}
     for kind, by_reader in everything.items():
-        files = [file for number in range(3) for file in (published.folder.root / kind / f"micro_batch={number}").glob("part-*.parquet")]
+        files = [
+            file
+            for number in range(3)
+            for file in (published.folder.root / kind / f"micro_batch={number}").glob("part-*.parquet")
+        ]
         rows = sum(pq.ParquetFile(file).metadata.num_rows for file in files)
         names = [*pq.read_schema(files[0]).names, "micro_batch"]
         assert [(each[0], len(each[1])) for each in by_reader.values()] == [(names, rows)] * 5
@@ -267,7 +322,10 @@ def see(folder: Folder, kind: str, spark: SparkSession) -> dict[str, Seen]:
     """What each reader sees, by its name."""
     with duckdb.connect() as database:
         modules = {"duckdb": database, "polars": pl, "pandas": pd, "pyarrow": pa, "spark": spark}
-        return {reader.name.lower(): seen(partial(eval, reader.code, modules)) for reader in readers(str(folder.root / kind))}
+        return {
+            reader.name.lower(): seen(partial(eval, reader.code, modules))
+            for reader in readers(str(folder.root / kind))
+        }
 
 
 def seen(read: Callable[[], Any]) -> Seen:
@@ -314,9 +372,10 @@ def test_what_readers_see_otherwise_is_red(
     assert {(finding.file or "").partition("/")[0] for finding in files.findings} >= set(KINDS)
     if differing is not None:
         found = {kind: see(ledger.folder, kind, spark) for kind in KINDS}
-        assert {kind: [each for each in found[kind] if found[kind][each] != expected[kind][each]] for kind in KINDS} == dict.fromkeys(
-            KINDS, differing.split()
-        )
+        assert {
+            kind: [each for each in found[kind] if found[kind][each] != expected[kind][each]]
+            for kind in KINDS
+        } == dict.fromkeys(KINDS, differing.split())
 
 
 @pytest.mark.parametrize("name", GREEN)

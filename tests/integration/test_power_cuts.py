@@ -77,7 +77,9 @@ class Finished:
     def _wrong(self, one: Slice) -> str | None:
         if red := broken(one.verify(all_of_it=True)):
             return f"verify is red: {red}"
-        kept, quarantined = (Counter(with_duckdb(kind)) for kind in (one.folder.events, one.folder.quarantine))
+        kept, quarantined = (
+            Counter(with_duckdb(kind)) for kind in (one.folder.events, one.folder.quarantine)
+        )
         return None if (kept, quarantined) == (self.kept, self.quarantined) else "a reader sees other records"
 
 
@@ -147,8 +149,12 @@ CONTENTS = pytest.mark.parametrize("content", [b"", bytes(29), None], ids=["empt
 
 
 @CONTENTS
-@pytest.mark.parametrize("names", [["commits/0", "sources/0/0"], ["commits/0"], ["sources/0/0"], ["metadata"]], ids=" and ".join)
-def test_the_power_fails_after_the_first_stream(finished: Finished, names: list[str], content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "names", [["commits/0", "sources/0/0"], ["commits/0"], ["sources/0/0"], ["metadata"]], ids=" and ".join
+)
+def test_the_power_fails_after_the_first_stream(
+    finished: Finished, names: list[str], content: bytes | None
+) -> None:
     """Its note that the micro-batch is done and the start of its source were never synced; its id was, once identity.json named it."""
     one = finished.copied(finished.after_first)
     damaged(one, content, *names)
@@ -157,7 +163,9 @@ def test_the_power_fails_after_the_first_stream(finished: Finished, names: list[
 
 @CONTENTS
 @pytest.mark.parametrize("names", [["commits/1"], ["commits/0", "commits/1"]], ids=" and ".join)
-def test_the_power_fails_after_a_later_stream(finished: Finished, names: list[str], content: bytes | None) -> None:
+def test_the_power_fails_after_a_later_stream(
+    finished: Finished, names: list[str], content: bytes | None
+) -> None:
     """Notes of several micro-batches may be lost."""
     one = finished.copied(finished.one.folder.root)
     damaged(one, content, *names)
@@ -167,7 +175,9 @@ def test_the_power_fails_after_a_later_stream(finished: Finished, names: list[st
 @pytest.mark.parametrize("identified", [True, False])
 @pytest.mark.parametrize("content", [b"", bytes(29)], ids=["empty", "NULs"])
 @pytest.mark.parametrize("name", ["metadata", "offsets/0", "sources/0/0"])
-def test_the_power_fails_before_anything_is_published(finished: Finished, name: str, content: bytes, *, identified: bool) -> None:
+def test_the_power_fails_before_anything_is_published(
+    finished: Finished, name: str, content: bytes, *, identified: bool
+) -> None:
     """Whether or not identity.json names the checkpoint already."""
     one = finished.copied(finished.after_first)
     unpublished(one, identified=identified)
@@ -184,7 +194,9 @@ def test_a_driver_dies_while_spark_writes_its_first_plan(finished: Finished) -> 
     assert finished.wrong(one) is None
 
 
-def test_a_partition_joins_after_a_cut_that_lost_the_start_of_the_source(new_slice: Callable[..., Slice]) -> None:
+def test_a_partition_joins_after_a_cut_that_lost_the_start_of_the_source(
+    new_slice: Callable[..., Slice],
+) -> None:
     """The start that is made again names the new partition, too, which the plan of the first micro-batch does not: Spark takes it for deleted."""
     one = new_slice()
     one.write(RECORDS)

@@ -26,4 +26,6 @@ def test_random_runs_are_never_red(random_runs: Process) -> None:
     process, log = random_runs
     process.wait()
     assert process.returncode == 0, log.read_text()
-    assert f"{RUNS} runs were green" in log.read_text().splitlines(), "Spark may say goodbye after it, but it must be there"
+    assert f"{RUNS} runs were green" in log.read_text().splitlines(), (
+        "Spark may say goodbye after it, but it must be there"
+    )

@@ -20,7 +20,9 @@ SLICE = 75.0
 
 
 @pytest.mark.timeout(300 + 30 * HISTORIES)
-def test_verify_agrees_with_the_oracle_on_a_real_broker(broker: str, spark: SparkSession, tmp_path: Path) -> None:
+def test_verify_agrees_with_the_oracle_on_a_real_broker(
+    broker: str, spark: SparkSession, tmp_path: Path
+) -> None:
     """Colour, waiting, lost and unproven offsets and gaps, on a broker that ends transactions, deletes, compacts, and plans of Spark's.
 
     As many histories as fit into a slice of time, from seed 0 on. HEADRACE_HISTORIES says how many instead:
@@ -29,7 +31,11 @@ def test_verify_agrees_with_the_oracle_on_a_real_broker(broker: str, spark: Spar
     assert spark
     began = time.monotonic()
     total: Counter[str] = Counter()
-    seeds = range(HISTORIES) if HISTORIES else itertools.takewhile(lambda _: time.monotonic() - began < SLICE, itertools.count())
+    seeds = (
+        range(HISTORIES)
+        if HISTORIES
+        else itertools.takewhile(lambda _: time.monotonic() - began < SLICE, itertools.count())
+    )
     for seed in seeds:
         settings, operations = drawn(random.Random(seed))
         world = RealWorld(broker, f"history-{seed}-")
@@ -37,8 +43,14 @@ def test_verify_agrees_with_the_oracle_on_a_real_broker(broker: str, spark: Spar
             seen = replay(tmp_path / "history", world, settings, operations).seen
             total += seen
         except Exception as error:
-            raise DisagreementError(f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}") from error
+            raise DisagreementError(
+                f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}"
+            ) from error
         finally:
             world.close()
-        print(f"history {seed} after {time.monotonic() - began:.0f} s: {dict(sorted(seen.items()))}", flush=True)  # noqa: T201
-    assert [what for what in HAPPENS if not total[what]] == [], f"histories in which this never happens prove little: {total}"
+        print(
+            f"history {seed} after {time.monotonic() - began:.0f} s: {dict(sorted(seen.items()))}", flush=True
+        )  # noqa: T201
+    assert [what for what in HAPPENS if not total[what]] == [], (
+        f"histories in which this never happens prove little: {total}"
+    )

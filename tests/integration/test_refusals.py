@@ -32,7 +32,11 @@ def settled(futures: dict[Any, Any]) -> None:
 def remove_before(one: Slice, positions: dict[int, int]) -> None:
     """Remove a topic's records before some offsets, as retention does."""
     client = admin(one)
-    settled(client.delete_records([TopicPartition(one.topic, partition, offset) for partition, offset in positions.items()]))
+    settled(
+        client.delete_records(
+            [TopicPartition(one.topic, partition, offset) for partition, offset in positions.items()]
+        )
+    )
 
 
 def delete(one: Slice, topic: str) -> None:
@@ -45,7 +49,11 @@ def delete(one: Slice, topic: str) -> None:
 
 def state(one: Slice) -> dict[str, bytes]:
     """Every file of the pipeline's folder but the lock, and its content."""
-    return {str(path): path.read_bytes() for path in sorted(one.folder.root.rglob("*")) if path.is_file() and path.name != ".lock"}
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(one.folder.root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def refused(one: Slice, match: str) -> None:
@@ -93,12 +101,20 @@ def test_offsets_that_aged_out_are_refused_and_red(one: Slice) -> None:
         one.write([(b"k", b"important")] * 30, partition=partition)
     remove_before(one, {0: before[0] + 25, 1: before[1] + 10})
     places = [(0, before[0], before[0] + 25), (1, before[1], before[1] + 10)]
-    refused(one, "; ".join(f"{one.topic}-{partition} offsets {low} to {until - 1}" for partition, low, until in places))
+    refused(
+        one,
+        "; ".join(
+            f"{one.topic}-{partition} offsets {low} to {until - 1}" for partition, low, until in places
+        ),
+    )
     report = one.verify()
     lost = next(each.findings for each in report.invariants if each.id == "I9")
     assert [(each.partition, each.from_offset, each.until_offset) for each in lost] == places
     assert set(broken(report)) == {"I9"}
-    assert {row.partition: row.until_offset - row.from_offset for row in report.waiting.partitions} == {0: 5, 1: 20}
+    assert {row.partition: row.until_offset - row.from_offset for row in report.waiting.partitions} == {
+        0: 5,
+        1: 20,
+    }
 
 
 def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
@@ -111,7 +127,9 @@ def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
     assert broken(one.verify()) == {}
 
 
-def test_a_partition_added_while_the_stream_starts_is_read_by_the_next_try(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_added_while_the_stream_starts_is_read_by_the_next_try(
+    one: Slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Spark plans it, and the ledger does not know it yet. Nothing is published, and another try goes on with that very plan."""
 
     def late(*arguments: Any) -> DataFrame:
@@ -231,7 +249,9 @@ def test_changed_fields_are_refused_and_a_changed_filter_is_not(new_slice: Calla
         Slice(Pipeline.load(path), one.folder, one.servers).stream("third")
 
 
-def test_two_streams_at_once_are_refused(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_streams_at_once_are_refused(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second says who holds the lock."""
     one = new_slice()
     monkeypatch.setattr(filter_stream, "LOCK_TIMEOUT", 0.0)
@@ -259,4 +279,6 @@ def test_verify_of_what_aged_out_before_it_was_verified_is_red(new_slice: Callab
     report = one.verify("second")
     states = {each.id: each.state for each in report.invariants}
     assert states["I7"] == states["I1"] == "unverifiable"
-    assert all(finding.micro_batch == 1 for each in report.invariants if each.id == "I7" for finding in each.findings)
+    assert all(
+        finding.micro_batch == 1 for each in report.invariants if each.id == "I7" for finding in each.findings
+    )

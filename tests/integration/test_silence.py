@@ -48,7 +48,9 @@ def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch)
         lambda: next(cluster.record_batches(TopicPartition("t", 0), 0)),
     ):
         began = time.monotonic()
-        with pytest.raises(BrokerError, match=rf"^Kafka at {silent} did not answer within (\d+) s, though its port accepts") as raised:
+        with pytest.raises(
+            BrokerError, match=rf"^Kafka at {silent} did not answer within (\d+) s, though its port accepts"
+        ) as raised:
             question()
         assert abs(time.monotonic() - began - int(str(raised.value).split(" within ")[1].split()[0])) < 2
 
@@ -57,7 +59,9 @@ def test_while_it_is_silent_that_is_said_once(silent: str, caplog: pytest.LogCap
     """Half a minute without a word looks like a command that hangs."""
     with pytest.raises(BrokerError):
         Kafka({"bootstrap.servers": silent}, 3 * TIMEOUT).topics()
-    assert [record.getMessage() for record in caplog.records] == [f"Kafka at {silent} does not answer yet; retrying for up to 9 s."]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Kafka at {silent} does not answer yet; retrying for up to 9 s."
+    ]
 
 
 @pytest.fixture
@@ -80,7 +84,9 @@ def test_a_broker_that_freezes_and_one_that_dies(
     """While it is read, while a batch is sent to it, and when `status` asks."""
     address, process = own
     config = {"bootstrap.servers": address}
-    settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": address.rpartition(":")[2]})
+    settings = Settings.from_environment(
+        {"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": address.rpartition(":")[2]}
+    )
     monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
     monkeypatch.setitem(batch.SETTINGS, "message.timeout.ms", 3000)
     assert stack._broker_answers(settings)  # noqa: SLF001
@@ -95,7 +101,9 @@ def test_a_broker_that_freezes_and_one_that_dies(
     pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
     Kafka(config).create(pipeline.topics)
     monkeypatch.setattr(batch, "Producer", stop(signal.SIGSTOP))
-    with pytest.raises(BrokerError, match=rf"^Kafka at {address} did not answer within [34] s\. .*Another try sends the rest"):
+    with pytest.raises(
+        BrokerError, match=rf"^Kafka at {address} did not answer within [34] s\. .*Another try sends the rest"
+    ):
         batch.produce_batch(pipeline, Folder(tmp_path / "data"), config, "run", records=10)
     assert not stack._broker_answers(settings)  # noqa: SLF001
     os.kill(process.pid, signal.SIGCONT)
@@ -104,7 +112,9 @@ def test_a_broker_that_freezes_and_one_that_dies(
     read = cluster.read(OffsetRange("t", 0, 0, 5))
     assert next(read).offsets == [0]
     os.kill(process.pid, signal.SIGSTOP)
-    with pytest.raises(BrokerError, match=rf"can't be read at offset 1: Kafka at {address} did not answer within 1\d s"):
+    with pytest.raises(
+        BrokerError, match=rf"can't be read at offset 1: Kafka at {address} did not answer within 1\d s"
+    ):
         next(read)
     os.kill(process.pid, signal.SIGCONT)
 
@@ -112,7 +122,8 @@ def test_a_broker_that_freezes_and_one_that_dies(
     assert next(read).offsets == [0]
     process.kill()
     with pytest.raises(
-        BrokerError, match=rf"can't be read at offset 1: Kafka at {address} is gone: it was reached \d+ s ago, .*connection refused"
+        BrokerError,
+        match=rf"can't be read at offset 1: Kafka at {address} is gone: it was reached \d+ s ago, .*connection refused",
     ):
         next(read)
     with pytest.raises(BrokerError, match=rf"^Kafka can't be reached at {address} \(connection refused"):

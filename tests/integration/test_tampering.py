@@ -27,7 +27,9 @@ from slices import TEXT, Slice, broken
 def published(broker: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Slice:
     """Three micro-batches, verified green."""
     assert spark
-    one = Slice.make(tmp_path_factory.mktemp("published"), broker, "tampered", TEXT, topic_prefix="tampering-")
+    one = Slice.make(
+        tmp_path_factory.mktemp("published"), broker, "tampered", TEXT, topic_prefix="tampering-"
+    )
     for number in range(3):
         one.ingest(f"run-{number}", records=120, malformed=0.2, seed=number)
     assert broken(one.verify(all_of_it=True)) == {}
@@ -107,7 +109,9 @@ def found(one: Slice, invariant: str) -> list[Finding]:
 def names(findings: list[Finding], partition: int, offset: int) -> bool:
     """Whether a finding names a position."""
     return any(
-        finding.partition == partition and finding.from_offset is not None and finding.from_offset <= offset < (finding.until_offset or 0)
+        finding.partition == partition
+        and finding.from_offset is not None
+        and finding.from_offset <= offset < (finding.until_offset or 0)
         for finding in findings
     )
 
@@ -116,7 +120,11 @@ def changed(table: pa.Table, row: int, column: str, value: Any) -> pa.Table:
     """The table with one value changed."""
     values = table.column(column).to_pylist()
     values[row] = value
-    return table.set_column(table.column_names.index(column), table.schema.field(column), pa.array(values, table.schema.field(column).type))
+    return table.set_column(
+        table.column_names.index(column),
+        table.schema.field(column),
+        pa.array(values, table.schema.field(column).type),
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -135,7 +143,9 @@ def test_a_row_added_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT001
     file = File.of(copy)
     table = file.table
     highest = pc.max(table.column("_offset")).as_py() + 1_000
-    file.replace(pa.concat_tables([table, changed(table.slice(0, 1), 0, "_offset", highest)]), copy, signed=signed)
+    file.replace(
+        pa.concat_tables([table, changed(table.slice(0, 1), 0, "_offset", highest)]), copy, signed=signed
+    )
     assert any(str(highest) in finding.message for finding in found(copy, "I4"))
 
 
@@ -165,7 +175,9 @@ def test_two_values_swapped_are_red(copy: Slice) -> None:
     table = file.table
     values = table.column("value").to_pylist()
     other = next(row for row, value in enumerate(values) if value != values[0])
-    file.replace(changed(changed(table, 0, "value", values[other]), other, "value", values[0]), copy, signed=True)
+    file.replace(
+        changed(changed(table, 0, "value", values[other]), other, "value", values[0]), copy, signed=True
+    )
     findings = found(copy, "I4")
     assert names(findings, *offset_of(table, 0))
     assert names(findings, *offset_of(table, other))
@@ -185,7 +197,10 @@ def test_a_file_truncated_is_red(copy: Slice) -> None:
     """A file that can't be read is named, with the offsets that its entry says it holds."""
     path = File.of(copy).path
     path.write_bytes(path.read_bytes()[:-20])
-    assert any(finding.file and path.name in finding.file and "offsets" in finding.message for finding in found(copy, "I8"))
+    assert any(
+        finding.file and path.name in finding.file and "offsets" in finding.message
+        for finding in found(copy, "I8")
+    )
 
 
 @pytest.mark.parametrize("kind", ["events", "quarantine"])
@@ -194,7 +209,10 @@ def test_a_file_removed_is_red_and_put_back_is_green(copy: Slice, kind: str) -> 
     path = File.of(copy, kind).path
     content = path.read_bytes()
     path.unlink()
-    assert any(finding.file and path.name in finding.file and "offsets" in finding.message for finding in found(copy, "I8"))
+    assert any(
+        finding.file and path.name in finding.file and "offsets" in finding.message
+        for finding in found(copy, "I8")
+    )
     assert set(broken(copy.verify("alone", all_of_it=True))) == {"I8"}, "one cause is told once"
     path.write_bytes(content)
     assert broken(copy.verify("again", all_of_it=True)) == {}
@@ -215,7 +233,9 @@ def test_a_foreign_file_is_red(copy: Slice) -> None:
     assert any("part-more" in (finding.file or "") for finding in found(copy, "I8"))
 
 
-@pytest.mark.parametrize("place", ["events/copy", "events/micro_batch=-1", "quarantine/copy", "events/micro_batch=1/deeper"])
+@pytest.mark.parametrize(
+    "place", ["events/copy", "events/micro_batch=-1", "quarantine/copy", "events/micro_batch=1/deeper"]
+)
 def test_a_copy_in_another_place_is_red(copy: Slice, place: str) -> None:
     """A published file once more where globbing readers find it, under its own name."""
     path = File.of(copy, place.split("/", maxsplit=1)[0], micro_batch=0).path
@@ -252,7 +272,9 @@ def test_a_count_changed_is_red(copy: Slice, column: str) -> None:
     document = json.loads(entry.read_text())
     document["accounts"][0][column] += 1
     entry.write_text(json.dumps(document))
-    assert names(found(copy, "I6"), document["accounts"][0]["partition"], document["accounts"][0]["from_offset"])
+    assert names(
+        found(copy, "I6"), document["accounts"][0]["partition"], document["accounts"][0]["from_offset"]
+    )
 
 
 def test_a_count_hidden_in_another_is_red(copy: Slice) -> None:
@@ -262,7 +284,9 @@ def test_a_count_hidden_in_another_is_red(copy: Slice) -> None:
     document["accounts"][0]["filtered"] -= 1
     document["accounts"][0]["gaps"] += 1
     entry.write_text(json.dumps(document))
-    assert names(found(copy, "I6"), document["accounts"][0]["partition"], document["accounts"][0]["from_offset"])
+    assert names(
+        found(copy, "I6"), document["accounts"][0]["partition"], document["accounts"][0]["from_offset"]
+    )
 
 
 def test_a_quarantined_record_dropped_is_red(copy: Slice) -> None:

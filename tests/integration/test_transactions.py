@@ -95,7 +95,9 @@ def test_a_transaction_of_replayed_records_does_not_hang(new_slice: Callable[...
     assert one.kafka.transaction_start(TopicPartition(one.topic, 0), 10) is None, "it has ended"
 
 
-def test_a_long_aborted_transaction_is_passed_over(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_aborted_transaction_is_passed_over(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client passes over its records in silence, for longer than a broker has time to answer."""
     one = new_slice()
     transaction(one, "long", [bytes(200_000)] * 300).abort_transaction(30)
@@ -117,7 +119,12 @@ def test_a_batch_is_resumed_behind_an_open_transaction(new_slice: Callable[..., 
     other = transaction(one, "in-front", [b"important"])
     receipt = one.produce("run", records=100)
     path = one.folder.receipt("run")
-    documents.write(path, msgspec.structs.replace(receipt, landings=[], state=ReceiptState.OPEN, digest=None, completed_at=None))
+    documents.write(
+        path,
+        msgspec.structs.replace(
+            receipt, landings=[], state=ReceiptState.OPEN, digest=None, completed_at=None
+        ),
+    )
     assert one.produce("run", records=100).landings == receipt.landings
     other.abort_transaction(30)
     one.stream("run")

@@ -12,14 +12,18 @@ from headrace.settings import ROOT
 from slices import Slice
 
 
-def test_it_shows_what_arrives_and_a_little_of_what_was_there(new_slice: Callable[..., Slice], layout: Layout) -> None:
+def test_it_shows_what_arrives_and_a_little_of_what_was_there(
+    new_slice: Callable[..., Slice], layout: Layout
+) -> None:
     """A topic of any size is taken up near its end: the console sink holds a whole micro-batch."""
     one = new_slice()
     one.write([(b"old", b"important")] * 1_500, partition=0)
     command = ["spark-submit", "--master", "local[2]", str(ROOT / "spark_apps" / "console_stream.py")]
     command += ["--pipeline", str(one.pipeline.path), "--bootstrap-servers", one.servers]
     environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watching:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as watching:
         lines: queue.Queue[str] = queue.Queue()
         reader = threading.Thread(target=read, args=(watching.stdout, lines))
         reader.start()

@@ -67,7 +67,9 @@ class FakeBroker:
         self.sent = 0
         self._reports: list[Callable[[], None]] = []
 
-    def produce(self, topic: str, value: bytes | None, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None:
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes, on_delivery: Callable[[Any, Any], None]
+    ) -> None:
         """Take a record, or refuse it; the report comes with the next poll or flush."""
         self.sent += 1
         sequence = int(key[-10:])
@@ -182,7 +184,10 @@ def test_a_batch_gets_a_complete_receipt(play: Callable[..., Receipt], tmp_path:
     records = [record for partition in broker.partitions for record in partition]
     assert receipt.state == ReceiptState.COMPLETE
     assert sum(landing.count for landing in receipt.landings) == len(records) == 100
-    assert int(receipt.digest or "", 16) == sum(fingerprint(key, value) for key, value in records) % DIGEST_MODULUS
+    assert (
+        int(receipt.digest or "", 16)
+        == sum(fingerprint(key, value) for key, value in records) % DIGEST_MODULUS
+    )
     assert documents.read(Folder(tmp_path).receipt(RUN), Receipt) == receipt
 
 
@@ -226,7 +231,9 @@ def test_a_batch_that_broke_off_is_completed_by_the_next_try(play: Callable[...,
     assert broker.sent == 20
     assert len(keys) == len(set(keys)) == 100
     whole = FakeBroker()
-    assert sorted(record for partition in broker.partitions for record in partition) == sorted(_in_one_piece(whole, receipt))
+    assert sorted(record for partition in broker.partitions for record in partition) == sorted(
+        _in_one_piece(whole, receipt)
+    )
 
 
 def test_a_record_that_the_broker_will_never_take_is_red(play: Callable[..., Receipt]) -> None:
@@ -242,7 +249,10 @@ def test_two_producers_of_a_pipeline_do_not_send_at_once(
     """A try that Airflow gave up on may live on: what it still sends, the next one would send again."""
     monkeypatch.setattr(batch, "LOCK_TIMEOUT", 0.0)
     broker = FakeBroker()
-    with Folder(tmp_path).locked("an earlier try", lock=Folder.PRODUCER_LOCK), pytest.raises(BusyError, match="in use by an earlier try"):
+    with (
+        Folder(tmp_path).locked("an earlier try", lock=Folder.PRODUCER_LOCK),
+        pytest.raises(BusyError, match="in use by an earlier try"),
+    ):
         play(broker, records=10)
     assert broker.sent == 0
     assert play(broker, records=10).records == 10
@@ -259,7 +269,9 @@ def test_foreign_records_are_no_part_of_a_resumed_batch(play: Callable[..., Rece
     assert sum(landing.count for landing in receipt.landings) == 10
 
 
-def test_a_topic_that_the_broker_does_not_know_begins_no_batch(play: Callable[..., Receipt], tmp_path: Path) -> None:
+def test_a_topic_that_the_broker_does_not_know_begins_no_batch(
+    play: Callable[..., Receipt], tmp_path: Path
+) -> None:
     """What an earlier try sent into it could not be read back; no receipt is begun without it, and none resumed."""
     broker = FakeBroker({5: KafkaError(KafkaError._TRANSPORT)})  # noqa: SLF001, that is its public name
     broker.topics.clear()
@@ -279,7 +291,9 @@ def test_a_topic_that_joined_is_read_back(play: Callable[..., Receipt]) -> None:
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
     broker.holds = "joined"
-    began = msgspec.structs.replace(receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN)
+    began = msgspec.structs.replace(
+        receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN
+    )
     landed, _ = batch.read_back(broker, began, ["joined"], Acknowledgements())  # type: ignore[arg-type]
     assert sum(landed) == 10
 
@@ -289,8 +303,13 @@ def test_a_record_that_landed_twice_ends_the_batch(play: Callable[..., Receipt])
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
     broker.partitions[0].append(broker.partitions[0][0])
-    began = msgspec.structs.replace(receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN)
-    with pytest.raises(DeliveryError, match=r"record 0 is in Kafka twice, the second time at test-topic-0, offset 4.* Start a new run"):
+    began = msgspec.structs.replace(
+        receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN
+    )
+    with pytest.raises(
+        DeliveryError,
+        match=r"record 0 is in Kafka twice, the second time at test-topic-0, offset 4.* Start a new run",
+    ):
         batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
 
 

@@ -14,7 +14,9 @@ from headrace.formats.decoding import decoder
 from headrace.settings import ROOT
 from producers.samples import LARGE_BYTES, payload
 
-PIPELINES = {name: Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders")}
+PIPELINES = {
+    name: Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders")
+}
 BROKER_TAKES = 1_048_588
 """`max.message.bytes`, Kafka's default."""
 
@@ -31,7 +33,9 @@ def demo_of(pipeline: Pipeline) -> Demo:
 
 @given(pipeline=pipelines, seed=seeds, malformed=shares, order=st.permutations(range(20)))
 @settings(max_examples=50, deadline=None)
-def test_a_payload_depends_on_seed_and_sequence_alone(pipeline: Pipeline, seed: int, malformed: float, order: list[int]) -> None:
+def test_a_payload_depends_on_seed_and_sequence_alone(
+    pipeline: Pipeline, seed: int, malformed: float, order: list[int]
+) -> None:
     """In whatever order a batch is made, and however often, it is the same batch."""
     demo = demo_of(pipeline)
     straight = [payload(pipeline, demo, seed, sequence, malformed) for sequence in range(20)]
@@ -49,7 +53,10 @@ def test_a_demo_needs_to_say_nothing(tmp_path: Path, text: str) -> None:
     kind, _, fields = text.partition("[fields]")
     path = tmp_path / "p.toml"
     topic = '[[topics]]\nname = "t"\npartitions = 1\nreplication_factor = 1\n'
-    path.write_text(f'name = "p"\ndescription = "Tried."\n{kind}\n{topic}[demo]\n' + (f"[fields]{fields}" if fields else ""))
+    path.write_text(
+        f'name = "p"\ndescription = "Tried."\n{kind}\n{topic}[demo]\n'
+        + (f"[fields]{fields}" if fields else "")
+    )
     pipeline = Pipeline.load(path)
     assert all(payload(pipeline, demo_of(pipeline), 1, sequence) for sequence in range(50))
     decode = decoder(pipeline.contract)
@@ -61,7 +68,9 @@ def test_a_demo_needs_to_say_nothing(tmp_path: Path, text: str) -> None:
 def test_another_seed_makes_another_batch(name: str) -> None:
     """Otherwise every run would send the same records."""
     pipeline = PIPELINES[name]
-    one, another = ([payload(pipeline, demo_of(pipeline), seed, sequence) for sequence in range(100)] for seed in (1, 2))
+    one, another = (
+        [payload(pipeline, demo_of(pipeline), seed, sequence) for sequence in range(100)] for seed in (1, 2)
+    )
     assert one != another
 
 
@@ -71,7 +80,10 @@ def test_the_share_of_malformed_records_is_as_wanted(name: str, malformed: float
     """None at 0, all at 1, and between them within five standard deviations."""
     pipeline, records = PIPELINES[name], 4_000
     decode = decoder(pipeline.contract)
-    unusable = sum(decode(payload(pipeline, demo_of(pipeline), 7, sequence, malformed))[0] is not None for sequence in range(records))
+    unusable = sum(
+        decode(payload(pipeline, demo_of(pipeline), 7, sequence, malformed))[0] is not None
+        for sequence in range(records)
+    )
     assert abs(unusable - records * malformed) <= 5 * (records * malformed * (1 - malformed)) ** 0.5
 
 
@@ -99,7 +111,10 @@ def test_each_kind_of_malformed_record_has_its_reason(name: str, choice: int) ->
     """One kind for each reason of the format, in the order of the reasons."""
     pipeline = PIPELINES[name]
     decode = decoder(pipeline.contract)
-    found = [decode(make(demo_of(pipeline), choice))[0] for make in of_samples(pipeline.format).malformed(pipeline.fields)]
+    found = [
+        decode(make(demo_of(pipeline), choice))[0]
+        for make in of_samples(pipeline.format).malformed(pipeline.fields)
+    ]
     assert found == list(of_contract(pipeline.format).REASONS)
 
 
@@ -150,6 +165,8 @@ def test_json_values_come_from_the_pipeline_file(tmp_path: Path) -> None:
         level = ["low", "high"]
     """)
     pipeline = Pipeline.load(path)
-    documents = [json.loads(payload(pipeline, demo_of(pipeline), 7, sequence) or b"") for sequence in range(100)]
+    documents = [
+        json.loads(payload(pipeline, demo_of(pipeline), 7, sequence) or b"") for sequence in range(100)
+    ]
     assert {document["level"] for document in documents} == {"low", "high"}
     assert all(type(document["size"]) is int for document in documents)

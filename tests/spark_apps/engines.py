@@ -28,8 +28,15 @@ def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
 
 def by_spark(spark: SparkSession, contract: Contract, values: Sequence[bytes | None]) -> list[Judgement]:
     """What the Spark app says."""
-    columns = [F.unix_micros(name) if kind == types.TIMESTAMP else F.col(name) for name, kind in contract.columns.items()]
-    judged = judge(records(spark, values), contract).orderBy("_offset").select("_reason", "_verdict", "_field", *columns)
+    columns = [
+        F.unix_micros(name) if kind == types.TIMESTAMP else F.col(name)
+        for name, kind in contract.columns.items()
+    ]
+    judged = (
+        judge(records(spark, values), contract)
+        .orderBy("_offset")
+        .select("_reason", "_verdict", "_field", *columns)
+    )
     return [comparable(row) for row in judged.collect()]
 
 
@@ -37,10 +44,14 @@ def by_second_engine(contract: Contract, values: Sequence[bytes | None]) -> list
     """What the verifier says."""
     judged = Judge(contract, engine.connect()).judge(values)
     columns = [
-        (judged[name].cast("int64") if kind == types.TIMESTAMP else judged[name]).to_pylist() for name, kind in contract.columns.items()
+        (judged[name].cast("int64") if kind == types.TIMESTAMP else judged[name]).to_pylist()
+        for name, kind in contract.columns.items()
     ]
     return [
-        comparable(row) for row in zip(*(judged[name].to_pylist() for name in ("_reason", "_verdict", "_field")), *columns, strict=True)
+        comparable(row)
+        for row in zip(
+            *(judged[name].to_pylist() for name in ("_reason", "_verdict", "_field")), *columns, strict=True
+        )
     ]
 
 

@@ -36,7 +36,10 @@ def table() -> pa.Table:
     """Rows of values that engines disagree on, a good part of them null."""
     chance = random.Random(20261122)
     columns = {
-        field.name: pa.array([chance.choice([None, None, *POOLS[field.type]]) for _ in range(ROWS)], field.type.arrow) for field in FIELDS
+        field.name: pa.array(
+            [chance.choice([None, None, *POOLS[field.type]]) for _ in range(ROWS)], field.type.arrow
+        )
+        for field in FIELDS
     }
     return pa.table(columns)
 
@@ -45,10 +48,19 @@ def table() -> pa.Table:
 def rows(spark: SparkSession, table: pa.Table) -> DataFrame:
     """The same rows in Spark, in their order by `_row`."""
     moments = [field.name for field in FIELDS if field.type == types.TIMESTAMP]
-    schema = ", ".join(["_row int", *(f"`{field.name}` {'bigint' if field.name in moments else field.type}" for field in FIELDS)])
-    columns = [table[field.name].cast("int64") if field.name in moments else table[field.name] for field in FIELDS]
+    schema = ", ".join(
+        [
+            "_row int",
+            *(f"`{field.name}` {'bigint' if field.name in moments else field.type}" for field in FIELDS),
+        ]
+    )
+    columns = [
+        table[field.name].cast("int64") if field.name in moments else table[field.name] for field in FIELDS
+    ]
     content = list(zip(range(ROWS), *(column.to_pylist() for column in columns), strict=True))
-    return spark.createDataFrame(content, schema).withColumns({name: F.timestamp_micros(name) for name in moments})
+    return spark.createDataFrame(content, schema).withColumns(
+        {name: F.timestamp_micros(name) for name in moments}
+    )
 
 
 def by_spark(rows: DataFrame, conditions: Sequence[str]) -> Outcomes:
@@ -81,7 +93,10 @@ def members(rows: DataFrame, table: pa.Table) -> dict[str, list[str]]:
     filters = [Filter.parse(text, FIELDS) for text in texts]
     duck = by_duckdb(table, [each.duckdb_sql for each in filters])
     lines = differing(table, texts, by_spark(rows, [each.spark_sql for each in filters]), duck)
-    return {member: [line for line in lines if any(line.startswith(f"{text!r}:") for text in texts)] for member, texts in MEMBERS.items()}
+    return {
+        member: [line for line in lines if any(line.startswith(f"{text!r}:") for text in texts)]
+        for member, texts in MEMBERS.items()
+    }
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -93,7 +108,13 @@ def test_a_member_means_the_same_in_both_engines(members: dict[str, list[str]], 
 def test_a_filter_means_what_it_means_in_spark_sql(rows: DataFrame, table: pa.Table) -> None:
     """What a user writes means the same when Spark reads it as it stands, but for the named exceptions."""
     # lower and upper know ASCII letters only; a ${…} stays what it is.
-    texts = [text for member, filters in MEMBERS.items() if member not in {"lower", "upper"} for text in filters if "${" not in text]
+    texts = [
+        text
+        for member, filters in MEMBERS.items()
+        if member not in {"lower", "upper"}
+        for text in filters
+        if "${" not in text
+    ]
     ours = by_spark(rows, [Filter.parse(text, FIELDS).spark_sql for text in texts])
     assert differing(table, texts, by_spark(rows, texts), ours) == []
 
@@ -108,7 +129,9 @@ def _between(operator: str) -> Callable[[tuple[str, str]], str]:
 
 def conditions() -> st.SearchStrategy[str]:
     """Filters of all members, inside each other."""
-    literals = st.sampled_from([text.replace("'", "''") for text in STRINGS if "\\" not in text and "\0" not in text]).map("'{}'".format)
+    literals = st.sampled_from(
+        [text.replace("'", "''") for text in STRINGS if "\\" not in text and "\0" not in text]
+    ).map("'{}'".format)
     strings = st.recursive(
         st.sampled_from(["a", "b"]) | literals,
         lambda inner: _called("lower", inner) | _called("upper", inner) | _called("coalesce", inner, inner),
@@ -122,32 +145,42 @@ def conditions() -> st.SearchStrategy[str]:
     doubles = st.recursive(
         st.sampled_from(["d", "e", "d", "e", *map(str, DOUBLES)]),
         lambda inner: (
-            st.tuples(inner, inner).flatmap(lambda sides: st.sampled_from("+-*").map(lambda sign: _between(sign)(sides)))
+            st.tuples(inner, inner).flatmap(
+                lambda sides: st.sampled_from("+-*").map(lambda sign: _between(sign)(sides))
+            )
             | _called("coalesce", inner, inner)
         ),
         max_leaves=5,
     )
-    moments = st.sampled_from(["t", "u", "timestamp '2026-01-01T00:00:00.000001Z'", "timestamp '0001-01-01T00:00:00Z'"])
+    moments = st.sampled_from(
+        ["t", "u", "timestamp '2026-01-01T00:00:00.000001Z'", "timestamp '0001-01-01T00:00:00Z'"]
+    )
     kinds = [strings, wholes, doubles, moments]
 
     def compared(operands: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         pairs = st.tuples(operands, operands)
         return st.one_of(
-            st.sampled_from(["=", "<>", "<", "<=", ">", ">="]).flatmap(lambda sign: pairs.map(_between(sign))),
-            st.tuples(operands, st.sampled_from(["in", "not in"]), st.lists(operands, min_size=1, max_size=14)).map(
-                lambda found: f"({found[0]} {found[1]} ({', '.join(found[2])}))"
+            st.sampled_from(["=", "<>", "<", "<=", ">", ">="]).flatmap(
+                lambda sign: pairs.map(_between(sign))
             ),
+            st.tuples(
+                operands, st.sampled_from(["in", "not in"]), st.lists(operands, min_size=1, max_size=14)
+            ).map(lambda found: f"({found[0]} {found[1]} ({', '.join(found[2])}))"),
             st.tuples(operands, st.sampled_from(["between", "not between"]), pairs).map(
                 lambda found: f"({found[0]} {found[1]} {found[2][0]} and {found[2][1]})"
             ),
-            st.tuples(operands, st.sampled_from(["is null", "is not null"])).map(lambda found: f"({' '.join(found)})"),
+            st.tuples(operands, st.sampled_from(["is null", "is not null"])).map(
+                lambda found: f"({' '.join(found)})"
+            ),
         )
 
     simple = st.one_of(
         st.sampled_from(["x", "y", "true", "false"]),
         *map(compared, kinds),
         *(_called(name, strings, strings) for name in ("contains", "startswith", "endswith")),
-        st.tuples(strings, st.sampled_from(["like", "not like"]), literals).map(lambda found: f"({' '.join(found)})"),
+        st.tuples(strings, st.sampled_from(["like", "not like"]), literals).map(
+            lambda found: f"({' '.join(found)})"
+        ),
     )
     return st.recursive(
         simple,

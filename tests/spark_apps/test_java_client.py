@@ -19,7 +19,15 @@ def test_an_address_alone_stays_as_it_is() -> None:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_a_login_becomes_a_jaas_configuration(name: str, mechanism: str) -> None:
     """User and password keep every character."""
-    found = java_client({**SERVER, "security.protocol": "sasl_ssl", name: mechanism, "sasl.username": "me", "sasl.password": 'a"b\\c;$ ='})
+    found = java_client(
+        {
+            **SERVER,
+            "security.protocol": "sasl_ssl",
+            name: mechanism,
+            "sasl.username": "me",
+            "sasl.password": 'a"b\\c;$ =',
+        }
+    )
     module = "plain.PlainLoginModule" if mechanism == "PLAIN" else "scram.ScramLoginModule"
     assert found == {
         **SERVER,
@@ -62,7 +70,9 @@ def test_checking_certificates_needs_no_telling(value: str) -> None:
     assert java_client({**SERVER, "enable.ssl.certificate.verification": value}) == SERVER
 
 
-@pytest.mark.parametrize(("there", "missing"), [("ssl.certificate", "ssl.key"), ("ssl.key", "ssl.certificate")])
+@pytest.mark.parametrize(
+    ("there", "missing"), [("ssl.certificate", "ssl.key"), ("ssl.key", "ssl.certificate")]
+)
 @pytest.mark.parametrize("kind", ["pem", "location"])
 def test_half_a_key_pair_is_refused(there: str, missing: str, kind: str, tmp_path: Path) -> None:
     """The broker would see a client without a certificate; the message names the half that is there and the one that is not."""

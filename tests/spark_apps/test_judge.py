@@ -17,7 +17,9 @@ from tests.spark_apps.mutated import any_bytes, mutated, sampled
 pytestmark = pytest.mark.enable_socket
 
 
-@pytest.mark.parametrize(("contract", "cases"), [(TEXT_CONTRACT, TEXT), (JSON_CONTRACT, JSON)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("contract", "cases"), [(TEXT_CONTRACT, TEXT), (JSON_CONTRACT, JSON)], ids=["text", "json"]
+)
 def test_hostile_values(spark: SparkSession, contract: Contract, cases: list[Case]) -> None:
     """Every hostile value gets the reason that the contract says, from both engines, and the same columns."""
     values = [value for value, _ in cases]
@@ -41,7 +43,11 @@ def test_mutated_values(spark: SparkSession, contract: Contract, samples: dict[F
     """Whatever the bytes are, both engines give the same reason, verdict and columns."""
     values = samples[contract.format]
     found = zip(values, by_spark(spark, contract, values), by_second_engine(contract, values), strict=True)
-    differing = [f"{value!r}: Spark says {first!r}, the second engine {second!r}" for value, first, second in found if first != second]
+    differing = [
+        f"{value!r}: Spark says {first!r}, the second engine {second!r}"
+        for value, first, second in found
+        if first != second
+    ]
     assert not differing, "\n".join(sorted(differing, key=len)[:5])
 
 
@@ -54,16 +60,40 @@ def test_mutated_values_reach_every_reason(samples: dict[Format, list[bytes]]) -
 
 def test_fields_may_be_called_what_other_columns_are_called(spark: SparkSession) -> None:
     """Names of Kafka's columns, of ours without their underscore, and words of SQL are names like others."""
-    names = ["key", "value", "topic", "timestamp", "headers", "reason", "verdict", "text", "typed", "block", "order", "like", "is"]
+    names = [
+        "key",
+        "value",
+        "topic",
+        "timestamp",
+        "headers",
+        "reason",
+        "verdict",
+        "text",
+        "typed",
+        "block",
+        "order",
+        "like",
+        "is",
+    ]
     contract = Contract(
         format="json",
         fields=tuple(Field(name, types.INT, required=False) for name in names),
         filter="`like` = 1 and value > topic and block < 100",
     )
-    values = [json.dumps(dict.fromkeys(names, 1) | {"value": 2}).encode(), b'{"like":1}', b'{"_typed":1,"_fits":2,"_reason":"x"}', b"x"]
+    values = [
+        json.dumps(dict.fromkeys(names, 1) | {"value": 2}).encode(),
+        b'{"like":1}',
+        b'{"_typed":1,"_fits":2,"_reason":"x"}',
+        b"x",
+    ]
     judged = by_spark(spark, contract, values)
     assert judged == by_second_engine(contract, values)
-    assert [judgement[1] for judgement in judged] == [Verdict.KEPT, Verdict.FILTERED, Verdict.FILTERED, Verdict.QUARANTINED]
+    assert [judgement[1] for judgement in judged] == [
+        Verdict.KEPT,
+        Verdict.FILTERED,
+        Verdict.FILTERED,
+        Verdict.QUARANTINED,
+    ]
 
 
 def test_a_record_stays_whole(spark: SparkSession) -> None:
@@ -74,7 +104,13 @@ def test_a_record_stays_whole(spark: SparkSession) -> None:
     judged = judge(spark.createDataFrame(rows, KAFKA), TEXT_CONTRACT)
     assert judged.columns == [*POSITION, "value", "_value", "_headers", "_reason", "_field", "_verdict"]
     first, second = judged.orderBy("_offset").collect()
-    assert (first["_topic"], first["_partition"], first["_offset"], first["_key"], first["_value"]) == ("t", 3, 7, b"\xff\x00", b"\xfe")
+    assert (first["_topic"], first["_partition"], first["_offset"], first["_key"], first["_value"]) == (
+        "t",
+        3,
+        7,
+        b"\xff\x00",
+        b"\xfe",
+    )
     assert [tuple(header) for header in first["_headers"]] == headers
     assert (second["_key"], second["_value"], second["_headers"]) == (b"", None, None)
     assert first["_timestamp"].microsecond == 999_000

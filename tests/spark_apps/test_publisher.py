@@ -20,8 +20,20 @@ def test_a_partition_added_while_the_stream_starts_joins_with_the_next_try(tmp_p
     folder = Folder(tmp_path)
     (folder.checkpoint / "offsets").mkdir(parents=True)
     (folder.checkpoint / "offsets" / "0").write_text("v1\n{}\n" + json.dumps({"t": {"0": 5, "1": 3}}))
-    identity = Identity(pipeline="p", checkpoint="c1", topics={"t": "id"}, start=Offsets.nested({"t": {0: 0}}), contract=contract)
+    identity = Identity(
+        pipeline="p",
+        checkpoint="c1",
+        topics={"t": "id"},
+        start=Offsets.nested({"t": {0: 0}}),
+        contract=contract,
+    )
     with pytest.raises(UnavailableError, match="t-1 was added while the stream was starting"):
         plan(folder, identity, None, 0)
-    joined = Identity(pipeline="p", checkpoint="c1", topics={"t": "id"}, start=Offsets.nested({"t": {0: 0, 1: 0}}), contract=contract)
+    joined = Identity(
+        pipeline="p",
+        checkpoint="c1",
+        topics={"t": "id"},
+        start=Offsets.nested({"t": {0: 0, 1: 0}}),
+        contract=contract,
+    )
     assert [len(each) for each in plan(folder, joined, None, 0)] == [5, 3]

@@ -11,7 +11,14 @@ pytestmark = pytest.mark.enable_socket
 
 
 @pytest.mark.parametrize(
-    "setting", ["sasl.jaas.config", "ssl.keystore.key", "ssl.key.password", "ssl.keystore.certificate.chain", "ssl.truststore.password"]
+    "setting",
+    [
+        "sasl.jaas.config",
+        "ssl.keystore.key",
+        "ssl.key.password",
+        "ssl.keystore.certificate.chain",
+        "ssl.truststore.password",
+    ],
 )
 def test_spark_shows_no_login_and_no_key(spark: SparkSession, setting: str) -> None:
     """What opens Kafka is left out wherever Spark prints options; an address is not."""

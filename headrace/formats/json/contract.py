@@ -33,7 +33,11 @@ def fields(file: Table) -> tuple[Field, ...] | None:
     for name in table.content:
         other = by_folded.setdefault(name.lower(), name)
         if other != name:
-            table.mistake(name, name, f"a name that differs from {other!r} in more than case; columns do not distinguish them")
+            table.mistake(
+                name,
+                name,
+                f"a name that differs from {other!r} in more than case; columns do not distinguish them",
+            )
     if not found and len(file.problems) == before:
         file.mistake("fields", table.content, "at least one field in it")
     return None if len(file.problems) > before else tuple(field for field in found if field)
@@ -41,7 +45,9 @@ def fields(file: Table) -> tuple[Field, ...] | None:
 
 def _field(table: Table, name: str) -> Field | None:
     if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
-        table.mistake(name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch'")
+        table.mistake(
+            name, name, "a name: a letter, then up to 99 letters, digits and _, other than 'micro_batch'"
+        )
     if not isinstance(table.content[name], dict):
         kind = table.choice(name, TYPES)
         return Field(name, kind) if kind else None
@@ -53,11 +59,17 @@ def _field(table: Table, name: str) -> Field | None:
 
 def demo(table: Table, fields: tuple[Field, ...] | None) -> Mapping[str, Any]:
     """Field → choices for its value. A field that is absent gets values of its type."""
-    samples, choices = table.items("samples", "strings", lambda value: isinstance(value, str)), table.table("values")
+    samples, choices = (
+        table.items("samples", "strings", lambda value: isinstance(value, str)),
+        table.table("values"),
+    )
     if samples:
         table.mistake("samples", list(samples), "none: JSON records are made of [demo.values]")
     if not choices or fields is None:
         return {}
-    values = {field.name: choices.items(field.name, f"values of type {field.type}", field.type.takes) for field in fields}
+    values = {
+        field.name: choices.items(field.name, f"values of type {field.type}", field.type.takes)
+        for field in fields
+    }
     choices.refuse_others()
     return {"values": {name: found for name, found in values.items() if found}}

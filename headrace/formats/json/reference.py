@@ -13,7 +13,9 @@ from headrace.formats.decoding import Row, UnusableError, utf8
 from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
 
 
-def reader(fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], Row]:
+def reader(
+    fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None
+) -> Callable[[bytes | None], Row]:
     """What reads a value.
 
     note  is given each JSON object, whatever becomes of it
@@ -92,7 +94,9 @@ def _short_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_not_a_number)
-_LIMITED_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_not_a_number, object_pairs_hook=_short_keys)
+_LIMITED_DECODER = json.JSONDecoder(
+    parse_int=_integer, parse_constant=_not_a_number, object_pairs_hook=_short_keys
+)
 # A string without an end is taken to the end of the text, once; otherwise each quote in it would be tried again.
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]|(?P<lone>\\u[dD][89a-fA-F])|\\.")

@@ -47,7 +47,9 @@ def decode(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) ->
     # Each step is a projection of its own, so that what the next one uses more than once is computed once.
     parsed = (
         records.withColumns({"_is_object": F.col("_text").rlike("^[ \\t\\r\\n]*[{]"), "_typed": typed})
-        .withColumn("_fits", F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull())
+        .withColumn(
+            "_fits", F.col("_is_object") & F.col("_typed").isNotNull() & F.col("_typed._corrupt").isNull()
+        )
         .withColumn("_exact", F.when(~F.col("_fits"), exact))
         .withColumn("_found", F.when(F.col("_fits"), from_typed).otherwise(from_exact))
     )
@@ -61,12 +63,16 @@ def _field(fields: tuple[Field, ...]) -> Column:
     """The first declared field that the reason is about. Only the quarantine asks for it."""
     wrong = _first((field, _is_wrong(field)) for field in fields)
     missing = _first((field, F.col(field.name).isNull()) for field in fields if field.required)
-    return F.when(F.col("_reason") == Reason.WRONG_TYPE, wrong).when(F.col("_reason") == Reason.MISSING_FIELD, missing)
+    return F.when(F.col("_reason") == Reason.WRONG_TYPE, wrong).when(
+        F.col("_reason") == Reason.MISSING_FIELD, missing
+    )
 
 
 def _first(conditions: Iterable[tuple[Field, Column]]) -> Column:
     """The name of the first field whose condition is true."""
-    return F.coalesce(*(F.when(condition, field.name) for field, condition in conditions), F.lit(None).cast("string"))
+    return F.coalesce(
+        *(F.when(condition, field.name) for field, condition in conditions), F.lit(None).cast("string")
+    )
 
 
 def _unusable(fields: tuple[Field, ...]) -> Column:
@@ -83,8 +89,15 @@ def _unusable(fields: tuple[Field, ...]) -> Column:
 def _is_json() -> Column:
     """Whether the text is one JSON value, nothing else, and can be written in UTF-8."""
     text = F.col("_text")
-    one_element = F.size(F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>", _options(MAX_NESTING + 1))) == 1
-    one_member = F.from_json(F.concat(F.lit('{"":'), text, F.lit("}")), "_corrupt string", _options(MAX_NESTING + 1))["_corrupt"].isNull()
+    one_element = (
+        F.size(
+            F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>", _options(MAX_NESTING + 1))
+        )
+        == 1
+    )
+    one_member = F.from_json(
+        F.concat(F.lit('{"":'), text, F.lit("}")), "_corrupt string", _options(MAX_NESTING + 1)
+    )["_corrupt"].isNull()
     ends_there = F.octet_length(F.substring_index(text, "}", 1)) == F.octet_length(text) - 1
     one_value = (F.col("_fits") & ends_there) | (one_element & (~F.contains(text, F.lit("]")) | one_member))
     return F.coalesce(one_value, F.lit(False)) & ~_has_lone_surrogate()
@@ -103,7 +116,9 @@ def _converted(field: Field) -> Column:
     if field.type == STRING:
         return variant
     read_as = _read_as(field.type)
-    return F.when(F.schema_of_variant(variant).rlike(_written_as(field.type)), F.try_variant_get(variant, "$", read_as))
+    return F.when(
+        F.schema_of_variant(variant).rlike(_written_as(field.type)), F.try_variant_get(variant, "$", read_as)
+    )
 
 
 def _written_as(kind: Type) -> str:
@@ -157,7 +172,9 @@ def _is_wrong(field: Field) -> Column:
     is_there = is_found | (exact.isNotNull() & ~F.is_variant_null(exact))
     wrong = F.col(field.name).isNull() & is_there
     if field.type == TIMESTAMP:
-        wrong |= ~F.col(field.name).between(F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT)))
+        wrong |= ~F.col(field.name).between(
+            F.timestamp_micros(F.lit(FIRST_MOMENT)), F.timestamp_micros(F.lit(LAST_MOMENT))
+        )
     return wrong
 
 

@@ -23,7 +23,10 @@ def fields(file: Table) -> tuple[Field, ...]:
 
 def demo(table: Table, _: tuple[Field, ...] | None) -> Mapping[str, Any]:
     """The texts of which each value is one, as a JSON string."""
-    samples, values = table.items("samples", "strings", lambda value: isinstance(value, str)), table.table("values")
+    samples, values = (
+        table.items("samples", "strings", lambda value: isinstance(value, str)),
+        table.table("values"),
+    )
     if values:
         table.mistake("values", values.content, "none: text records are made of samples")
     return {"samples": samples or SAMPLES}

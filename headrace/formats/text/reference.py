@@ -7,6 +7,8 @@ from headrace.contract.verdicts import Field
 from headrace.formats.decoding import Row, utf8
 
 
-def reader(_: tuple[Field, ...], __: Callable[[dict[str, Any]], None] | None) -> Callable[[bytes | None], Row]:
+def reader(
+    _: tuple[Field, ...], __: Callable[[dict[str, Any]], None] | None
+) -> Callable[[bytes | None], Row]:
     """What reads a value. There are no members to note."""
     return lambda value: (utf8(value),)

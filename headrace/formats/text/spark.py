@@ -8,4 +8,6 @@ from headrace.contract.verdicts import Field
 
 def decode(records: DataFrame, _: tuple[Field, ...], unreadable: Column) -> DataFrame:
     """Add the one column, `_reason` (which is `unreadable`) and `_field`. Reads `_text`."""
-    return records.withColumns({"value": F.col("_text"), "_reason": unreadable, "_field": F.lit(None).cast("string")})
+    return records.withColumns(
+        {"value": F.col("_text"), "_reason": unreadable, "_field": F.lit(None).cast("string")}
+    )

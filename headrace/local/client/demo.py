@@ -42,17 +42,27 @@ def require_pipeline(settings: Settings, pipeline: str) -> None:
     file = settings.dags / f"{pipeline}.toml"
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in settings.dags.glob("*.toml"))) or "none"
-        raise UsageError(f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}.")
+        raise UsageError(
+            f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}."
+        )
     try:
         has_demo = "demo" in tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}.") from error
     if not has_demo:
-        raise UsageError(f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.")
+        raise UsageError(
+            f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead."
+        )
 
 
 def run(
-    settings: Settings, pipeline: str, say: Say, *, conf: Mapping[str, Any] | None = None, wait: bool = True, unpause: bool = False
+    settings: Settings,
+    pipeline: str,
+    say: Say,
+    *,
+    conf: Mapping[str, Any] | None = None,
+    wait: bool = True,
+    unpause: bool = False,
 ) -> bool:
     """Trigger the pipeline's ingest with these params, follow it and the verify run that covers it, print the report.
 
@@ -64,7 +74,9 @@ def run(
         if green and wait and archive.is_due(settings):
             archive.make_in_background(settings, settings.dags / f"{pipeline}.toml")
             say.line("")
-            say.line("In the background, for half a minute and once: an archive of Spark's classes, from which later runs start faster.")
+            say.line(
+                "In the background, for half a minute and once: an archive of Spark's classes, from which later runs start faster."
+            )
         return green
     finally:
         say.line("")
@@ -72,9 +84,13 @@ def run(
             say.line(
                 f"Both DAGs are switched on: {pipeline}_ingest goes on by its schedule ({schedule}, UTC) until you switch it off in the UI."
             )
-        say.line(f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest; a run's tab Report has the whole account.")
+        say.line(
+            f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest; a run's tab Report has the whole account."
+        )
         found = login(settings)
-        say.line(f"Log in as {found.user}; the password is in {found.where}. `{found.stopped_by}` stops the stack.")
+        say.line(
+            f"Log in as {found.user}; the password is in {found.where}. `{found.stopped_by}` stops the stack."
+        )
 
 
 class _Demo:
@@ -88,7 +104,9 @@ class _Demo:
     def run(self, conf: Mapping[str, Any], *, wait: bool, unpause: bool) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
             self._wait_until_parsed()
-            if not unpause and (off := [dag for dag in (self.verify, self.ingest) if self.airflow.was_switched_off(dag)]):
+            if not unpause and (
+                off := [dag for dag in (self.verify, self.ingest) if self.airflow.was_switched_off(dag)]
+            ):
                 raise UsageError(
                     f"{' and '.join(off)} {'was' if len(off) == 1 else 'were'} switched off in Airflow, and stay{'s' * (len(off) == 1)} off. "
                     f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it."
@@ -100,7 +118,9 @@ class _Demo:
             self.airflow.trigger(self.ingest, run, conf)
             self.say.line(f"Started {self.ingest}, run {run}.")
             if not wait:
-                self.say.line(f"Once {self.verify} has ended, `headrace report {self.folder.root.name}` shows what came of it.")
+                self.say.line(
+                    f"Once {self.verify} has ended, `headrace report {self.folder.root.name}` shows what came of it."
+                )
                 return True
             ended = self._follow(self.airflow.run(self.ingest, run))
             if ended.state != "success":
@@ -121,7 +141,10 @@ class _Demo:
 
     def _has_succeeded(self, run: Run, name: str) -> bool:
         """Say whether a task of ours did, in whatever group it is."""
-        return any(task.name.rpartition(".")[2] == name and task.state == "success" for task in self.airflow.tasks(run))
+        return any(
+            task.name.rpartition(".")[2] == name and task.state == "success"
+            for task in self.airflow.tasks(run)
+        )
 
     @property
     def _files(self) -> list[Path]:
@@ -133,18 +156,32 @@ class _Demo:
         with self.say.waiting(f"Waiting for Airflow to read {self.folder.root.name}.py ..."):
             while True:
                 found = [self.airflow.dag(dag) for dag in wanted]
-                if all(dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found):
+                if all(
+                    dag is not None and not dag["is_stale"] and not dag["has_import_errors"] for dag in found
+                ):
                     return
                 errors = self.airflow.import_errors()
                 late = time.monotonic() > deadline
                 # One of before the last change is about what was there then; Airflow reads the file again within half a minute.
                 since = max(map(_changed, self._files)) + timedelta(seconds=READ_TIMEOUT)
-                mine = [error.text for error in errors if Path(error.file).stem == self.folder.root.name and (late or error.at >= since)]
+                mine = [
+                    error.text
+                    for error in errors
+                    if Path(error.file).stem == self.folder.root.name and (late or error.at >= since)
+                ]
                 if mine:
                     raise UsageError(f"Airflow cannot read {self._files[0]}:\n{_readable_trace(mine[0])}")
                 if late:
-                    missing = [name for name, dag in zip(wanted, found, strict=True) if dag is None or dag["is_stale"]]
-                    others = f" Files with errors: {', '.join(sorted(error.file for error in errors))}." if errors else ""
+                    missing = [
+                        name
+                        for name, dag in zip(wanted, found, strict=True)
+                        if dag is None or dag["is_stale"]
+                    ]
+                    others = (
+                        f" Files with errors: {', '.join(sorted(error.file for error in errors))}."
+                        if errors
+                        else ""
+                    )
                     raise UnavailableError(
                         f"Airflow has not read {' and '.join(missing or wanted)} from {self.settings.dags} within {PARSE_TIMEOUT:.0f} s."
                         f"{others} `headrace status` shows whether the dag-processor runs, and where its log is."
@@ -196,10 +233,14 @@ class _Demo:
             yield lambda _: None
             return
         with self.say.console.status("") as spinner:
-            yield lambda names: spinner.update(f"{', '.join(names)} ..." if names else "waiting for the next task ...")
+            yield lambda names: spinner.update(
+                f"{', '.join(names)} ..." if names else "waiting for the next task ..."
+            )
 
     def _say_task(self, task: Task) -> None:
-        if task.state in UNFINISHED_TASK - {"running", "up_for_retry"} or (task.state == "running" and self.say.console.is_terminal):
+        if task.state in UNFINISHED_TASK - {"running", "up_for_retry"} or (
+            task.state == "running" and self.say.console.is_terminal
+        ):
             return
         seconds = f"{task.seconds:6.1f} s" if task.seconds is not None and task.state != "running" else ""
         tries = f"  (try {task.tries})" if task.tries > 1 or task.state == "up_for_retry" else ""
@@ -238,7 +279,9 @@ class _Demo:
         """Say whether a report accounts for the run's batch, or, where it produced none, for all that it published."""
         if self.folder.receipt(run).exists():
             return any(receipt.run == run and receipt.state in LOOKED_AT for receipt in report.receipts)
-        return {entry.number for entry in entries(self.folder) if entry.run == run} <= {batch.id for batch in report.micro_batches}
+        return {entry.number for entry in entries(self.folder) if entry.run == run} <= {
+            batch.id for batch in report.micro_batches
+        }
 
     def _report(self, run: Run) -> Report | None:
         path = self.folder.report(run.id) / "report.json"
@@ -252,7 +295,10 @@ class _Demo:
     def _show_failures(self, run: Run) -> None:
         failed = [task for task in self.airflow.tasks(run) if task.has_failed]
         if not failed:
-            self.say.line(f"{run.dag} ended as {run.state}, though no task failed; see its run {run.id} in the UI.", "bold red")
+            self.say.line(
+                f"{run.dag} ended as {run.state}, though no task failed; see its run {run.id} in the UI.",
+                "bold red",
+            )
         for task in [task for task in failed if not task.repeats_another] or failed:
             self.say.line(f"{task.name} of {run.dag} is red. The end of its log:", "bold red")
             try:
@@ -264,7 +310,11 @@ class _Demo:
 
 
 def _changed(file: Path) -> datetime:
-    return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else datetime.min.replace(tzinfo=UTC)
+    return (
+        datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        if file.exists()
+        else datetime.min.replace(tzinfo=UTC)
+    )
 
 
 def _readable_trace(trace: str) -> str:

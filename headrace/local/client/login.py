@@ -25,4 +25,6 @@ def login(settings: Settings) -> Login:
     if not Supervisor(layout.services).is_running() and compose.is_up(settings):
         password = compose.secrets().get("AIRFLOW_PASSWORD", "")
         return Login(credentials.USER, password, f"{compose.ENV} (AIRFLOW_PASSWORD)", "docker compose down")
-    return Login(credentials.USER, credentials.password(layout.login), str(layout.login), settings.make("down"))
+    return Login(
+        credentials.USER, credentials.password(layout.login), str(layout.login), settings.make("down")
+    )

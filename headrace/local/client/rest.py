@@ -18,7 +18,18 @@ TIMEOUT = 30.0
 """Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be locked."""
 
 UNFINISHED_TASK = frozenset(
-    {None, "none", "scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred", "awaiting_input"}
+    {
+        None,
+        "none",
+        "scheduled",
+        "queued",
+        "running",
+        "restarting",
+        "up_for_retry",
+        "up_for_reschedule",
+        "deferred",
+        "awaiting_input",
+    }
 )
 UNFINISHED_RUN = frozenset({"queued", "running"})
 
@@ -44,7 +55,13 @@ class Run:
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Self:
         """Read it from the API's answer."""
-        return cls(answer["dag_id"], answer["dag_run_id"], answer["state"], _time(answer["start_date"]), _time(answer["end_date"]))
+        return cls(
+            answer["dag_id"],
+            answer["dag_run_id"],
+            answer["state"],
+            _time(answer["start_date"]),
+            _time(answer["end_date"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -140,12 +157,18 @@ class Airflow:
         """Whether a user switched a DAG off, by the latest change of it in the event log."""
         if not (self.dag(dag) or {}).get("is_paused"):
             return False
-        changes = self.ask("GET", f"/api/v2/eventLogs?dag_id={dag}&event=patch_dag&order_by=-event_log_id&limit=1")["event_logs"]
+        changes = self.ask(
+            "GET", f"/api/v2/eventLogs?dag_id={dag}&event=patch_dag&order_by=-event_log_id&limit=1"
+        )["event_logs"]
         return bool(changes) and '"is_paused": true' in (changes[0]["extra"] or "").lower()
 
     def trigger(self, dag: str, run: str, conf: Mapping[str, Any]) -> None:
         """Start a run under an id of our own."""
-        self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": dict(conf)})
+        self.ask(
+            "POST",
+            f"/api/v2/dags/{dag}/dagRuns",
+            {"dag_run_id": run, "logical_date": None, "conf": dict(conf)},
+        )
 
     def run(self, dag: str, run: str) -> Run:
         """Return a run."""
@@ -173,7 +196,9 @@ class Airflow:
 
     def log(self, run: Run, task: Task) -> list[str]:
         """Return what the task itself said in its latest try: its lines and errors without Airflow's own folded groups."""
-        answer = self.ask("GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true")
+        answer = self.ask(
+            "GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true"
+        )
         lines: list[str] = []
         group = ""
         for message in answer["content"]:
@@ -204,14 +229,18 @@ class Airflow:
                     return answer
                 trouble = f"{answer.status_code} {answer.text[:200]}"
             if time.monotonic() > deadline:
-                raise UnavailableError(f"Airflow's API does not answer {method} {path} ({trouble}); `headrace status` shows what runs.")
+                raise UnavailableError(
+                    f"Airflow's API does not answer {method} {path} ({trouble}); `headrace status` shows what runs."
+                )
             time.sleep(0.5)
 
     @staticmethod
     def _content(answer: httpx.Response) -> dict[str, Any]:
         if answer.is_error:
             request = f"{answer.request.method} {answer.request.url.path}"
-            raise UnavailableError(f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}")
+            raise UnavailableError(
+                f"Airflow's API refuses {request}: {answer.status_code} {answer.text[:500]}"
+            )
         content: dict[str, Any] = answer.json() if answer.content else {}
         return content
 

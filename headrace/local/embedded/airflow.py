@@ -51,7 +51,9 @@ def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -
         **{f"AIRFLOW__{key.upper()}": value for key, value in _options(settings, layout).items()},
         "AIRFLOW_HOME": str(layout.airflow),
         # Airflow's parts talk to each other on this machine, whatever proxy there is to the world.
-        "NO_PROXY": ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), ports.HOST, "localhost"])),
+        "NO_PROXY": ",".join(
+            filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), ports.HOST, "localhost"])
+        ),
         # Airflow's processes rename themselves; without this the new name overwrites the environment that `stack` knows them by.
         "SPT_NOENV": "1",
     }

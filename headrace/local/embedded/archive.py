@@ -55,7 +55,11 @@ def make_in_background(settings: Settings, pipeline: Path) -> None:
     command = [sys.executable, "-m", MODULE, str(pipeline)]
     with layout.log("archive").open("wb") as log:
         subprocess.Popen(
-            command, env=dict(Supervisor(layout.services).environment()), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=dict(Supervisor(layout.services).environment()),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -66,22 +70,38 @@ def make(settings: Settings, pipeline: Path) -> None:
     """
     layout = Layout.of(settings)
     kafka = connections.kafka_config(settings)
-    with tempfile.TemporaryDirectory(dir=layout.spark_conf.parent) as scratch, kafka_file(kafka, settings.home) as file:
+    with (
+        tempfile.TemporaryDirectory(dir=layout.spark_conf.parent) as scratch,
+        kafka_file(kafka, settings.home) as file,
+    ):
         made = Path(scratch) / "classes.jsa"
         command = ["spark-submit", "--master", "local[2]"]
-        command += ["--conf", f"spark.driver.extraJavaOptions={spark.java_options(layout.spark_conf, f'-XX:ArchiveClassesAtExit={made}')}"]
-        command += [str(ROOT / "spark_apps" / "filter_stream.py"), "--pipeline", str(pipeline), "--data", scratch]
+        command += [
+            "--conf",
+            f"spark.driver.extraJavaOptions={spark.java_options(layout.spark_conf, f'-XX:ArchiveClassesAtExit={made}')}",
+        ]
+        command += [
+            str(ROOT / "spark_apps" / "filter_stream.py"),
+            "--pipeline",
+            str(pipeline),
+            "--data",
+            scratch,
+        ]
         command += ["--kafka", file]
         environment = {**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode != 0 or not made.exists():
-            raise UnavailableError(f"The archive of Spark's classes could not be made:\n{(ended.stdout + ended.stderr)[-2000:]}")
+            raise UnavailableError(
+                f"The archive of Spark's classes could not be made:\n{(ended.stdout + ended.stderr)[-2000:]}"
+            )
         made.rename(layout.spark_classes)
     use(settings)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left when the stack is stopped
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that nothing is left when the stack is stopped
     os.nice(10)
     with suppress(KeyboardInterrupt):
         make(Settings.from_environment(), Path(sys.argv[1]))

@@ -23,7 +23,9 @@ def keys(path: Path) -> Keys:
     """Return the keys in the file, made now if there is none."""
     if not path.is_file():
         # Airflow floods its logs with warnings below 64 bytes.
-        made = Keys(urlsafe_b64encode(secrets.token_bytes(32)).decode(), secrets.token_hex(64), secrets.token_hex(32))
+        made = Keys(
+            urlsafe_b64encode(secrets.token_bytes(32)).decode(), secrets.token_hex(64), secrets.token_hex(32)
+        )
         files.write_private(path, msgspec.json.encode(made).decode())
     return msgspec.json.decode(path.read_bytes(), type=Keys)
 

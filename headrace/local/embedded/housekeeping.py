@@ -42,18 +42,27 @@ def main() -> None:
 
 def tidy(settings: Settings, environment: Mapping[str, str], now: float) -> None:
     """Do one round."""
-    logs = Path(environment.get("AIRFLOW__LOGGING__BASE_LOG_FOLDER") or Path(environment["AIRFLOW_HOME"]) / "logs")
+    logs = Path(
+        environment.get("AIRFLOW__LOGGING__BASE_LOG_FOLDER") or Path(environment["AIRFLOW_HOME"]) / "logs"
+    )
     removed = remove_files(logs, now - settings.keep_logs)
     log.info("%s: files older than %s removed: %d", logs, written(settings.keep_logs), removed)
     conf = Layout.of(settings).spark_conf
-    if environment["SPARK_CONF_DIR"] == str(conf):  # in a container it is another one, and what this needs is not installed
+    if environment["SPARK_CONF_DIR"] == str(
+        conf
+    ):  # in a container it is another one, and what this needs is not installed
         from headrace.local.embedded import spark  # noqa: PLC0415
 
         spark.tidy(conf, now - UNITS["day"])
     command = [sys.executable, "-m", "headrace.airflow.old_rows", str(now - settings.keep_runs)]
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False, timeout=ROWS_TIMEOUT)
+    done = subprocess.run(
+        command, env=dict(environment), capture_output=True, text=True, check=False, timeout=ROWS_TIMEOUT
+    )
     if done.returncode:
-        log.error("Airflow's database: old rows were not removed; the next round tries again: %s", done.stderr.strip()[-2000:])
+        log.error(
+            "Airflow's database: old rows were not removed; the next round tries again: %s",
+            done.stderr.strip()[-2000:],
+        )
     else:
         log.info("Airflow's database: rows of runs older than %s removed", written(settings.keep_runs))
 

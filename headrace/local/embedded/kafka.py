@@ -65,13 +65,29 @@ class Broker:
         log.mkdir(parents=True, exist_ok=True)
         properties = self.home / "server.properties"
         lines = "\n".join(f"{name}={value}" for name, value in shared.kafka().items())
-        properties.write_text(PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared=lines))
+        properties.write_text(
+            PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared=lines)
+        )
         (self.home / "log4j2.properties").write_text(LOGGING)
         if not (log / "meta.properties").is_file():
-            options = ("format", "--cluster-id", CLUSTER_ID, "--config", str(properties), "--ignore-formatted")
-            made = subprocess.run(self._java("-Xmx128m", "kafka.tools.StorageTool", *options), capture_output=True, text=True, check=False)
+            options = (
+                "format",
+                "--cluster-id",
+                CLUSTER_ID,
+                "--config",
+                str(properties),
+                "--ignore-formatted",
+            )
+            made = subprocess.run(
+                self._java("-Xmx128m", "kafka.tools.StorageTool", *options),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if made.returncode != 0:
-                raise BrokerError(f"The folder {log} cannot be prepared for Kafka: {(made.stderr or made.stdout).strip()[-1000:]}")
+                raise BrokerError(
+                    f"The folder {log} cannot be prepared for Kafka: {(made.stderr or made.stdout).strip()[-1000:]}"
+                )
 
     def _java(self, memory: str, main: str, *arguments: str) -> list[str]:
         return [
@@ -88,4 +104,7 @@ class Broker:
 
 def listened_ports(port: int) -> list[ports.Port]:
     """Return what a broker at `port` listens on."""
-    return [ports.Port(port, "Kafka", "HEADRACE_KAFKA_PORT"), ports.Port(port + 1, "Kafka's controller", "HEADRACE_KAFKA_PORT")]
+    return [
+        ports.Port(port, "Kafka", "HEADRACE_KAFKA_PORT"),
+        ports.Port(port + 1, "Kafka's controller", "HEADRACE_KAFKA_PORT"),
+    ]

@@ -60,7 +60,8 @@ def require_free(ports: list[Port]) -> None:
     taken = [port for port in ports if is_taken(port.number)]
     if taken:
         lines = [
-            f"Port {port.number} ({port.purpose}) is in use{_by_whom(port.number)}; stop that, or set {port.variable}." for port in taken
+            f"Port {port.number} ({port.purpose}) is in use{_by_whom(port.number)}; stop that, or set {port.variable}."
+            for port in taken
         ]
         raise UnavailableError("\n".join(lines))
 
@@ -75,7 +76,9 @@ def _by_whom(port: int) -> str:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(connection.pid)
-                name = process.name().partition(" -- ")[0]  # Airflow's services put their options into their names
+                name = process.name().partition(" -- ")[
+                    0
+                ]  # Airflow's services put their options into their names
                 return f" by {name} (pid {process.pid}){_of_stack(process)}"
     return ""
 

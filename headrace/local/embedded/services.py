@@ -131,13 +131,23 @@ class Supervisor:
         configuration.write_text(_configuration(services, self.folder, self._make_socket_path()))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
         marked = {**environment, MARK: str(self.folder)}
-        made = subprocess.run(command, env=marked, capture_output=True, text=True, check=False, start_new_session=True, cwd=self.folder)
+        made = subprocess.run(
+            command,
+            env=marked,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+            cwd=self.folder,
+        )
         if made.returncode != 0:
             raise UnavailableError(f"The supervisor does not start: {(made.stderr or made.stdout).strip()}")
         deadline = time.monotonic() + 10
         while not self.is_running():
             if time.monotonic() > deadline:
-                raise UnavailableError(f"The supervisor does not answer; its log is {self.folder / 'supervisor.log'}.")
+                raise UnavailableError(
+                    f"The supervisor does not answer; its log is {self.folder / 'supervisor.log'}."
+                )
             time.sleep(0.05)
 
     def is_running(self) -> bool:
@@ -251,7 +261,10 @@ def _configuration(services: list[Service], folder: Path, socket: str) -> str:
     # The supervisor expands the name of a log twice.
     programs = [
         PROGRAM.format(
-            name=service.name, command=_plain(shlex.join(service.command)), folder=_plain(folder), log=_plain(_plain(service.log))
+            name=service.name,
+            command=_plain(shlex.join(service.command)),
+            folder=_plain(folder),
+            log=_plain(_plain(service.log)),
         )
         for service in services
     ]

@@ -12,7 +12,10 @@ def airflow() -> dict[str, str]:
 
 def kafka() -> dict[str, str]:
     """Return the broker's properties. In the file they are written as Kafka's container images take them: KAFKA_A_B for a.b."""
-    return {name.removeprefix("KAFKA_").replace("_", ".").lower(): value for name, value in _read("kafka.env").items()}
+    return {
+        name.removeprefix("KAFKA_").replace("_", ".").lower(): value
+        for name, value in _read("kafka.env").items()
+    }
 
 
 def _read(name: str) -> dict[str, str]:

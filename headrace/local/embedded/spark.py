@@ -35,7 +35,9 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     scratch(folder).mkdir(exist_ok=True)
     here = {
-        "spark.driver.extraJavaOptions": java_options(folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""),
+        "spark.driver.extraJavaOptions": java_options(
+            folder, f"-XX:SharedArchiveFile={archive}" if archive and archive.exists() else ""
+        ),
         # Driver and executor are one process here.
         "spark.driver.memory": "1g",
         # On the class path from the start: `--jars` would copy and load them each time.
@@ -53,11 +55,15 @@ def refresh(folder: Path) -> None:
     if not (folder / MACHINE).exists():
         return  # an earlier version has started this stack
     here = json.loads((folder / MACHINE).read_text())
-    shared = (SHARED / "spark-defaults.conf").read_text(errors="surrogateescape")  # the user's, in whatever encoding
+    shared = (SHARED / "spark-defaults.conf").read_text(
+        errors="surrogateescape"
+    )  # the user's, in whatever encoding
     given = _settings(shared)
     for key, between in JOINED.items():  # Headrace's own are needed, too
         here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}
-    lines = "".join(f"{key:<65} {value}\n" for key, value in here.items() if key in JOINED or key not in given)
+    lines = "".join(
+        f"{key:<65} {value}\n" for key, value in here.items() if key in JOINED or key not in given
+    )
     path = folder / "spark-defaults.conf"
     text = f"{shared}\n# This machine. Written again before each run; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}"
     content = text.encode(errors="surrogateescape")
@@ -65,14 +71,22 @@ def refresh(folder: Path) -> None:
         documents.replace(path, content)  # as a whole: a driver may be starting meanwhile
 
 
-JOINED = {"spark.driver.extraJavaOptions": " ", "spark.driver.extraClassPath": os.pathsep, "spark.executor.extraClassPath": os.pathsep}
+JOINED = {
+    "spark.driver.extraJavaOptions": " ",
+    "spark.driver.extraClassPath": os.pathsep,
+    "spark.executor.extraClassPath": os.pathsep,
+}
 """Settings that are lists: a value of the user's own is added to this machine's. Of all others the user's own counts."""
 
 
 def _settings(text: str) -> dict[str, str]:
     """What a file of Spark's settings says."""
     lines = (line.strip() for line in text.splitlines())
-    pairs = (re.split(r"\s*[=:\s]\s*", line, maxsplit=1) for line in lines if line and not line.startswith(("#", "!")))
+    pairs = (
+        re.split(r"\s*[=:\s]\s*", line, maxsplit=1)
+        for line in lines
+        if line and not line.startswith(("#", "!"))
+    )
     return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
@@ -92,7 +106,9 @@ def prepare_python(folder: Path) -> None:
     first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
     command = driver_python(folder)
     beside = command.with_name(f".{command.name}.{os.getpid()}")
-    beside.write_text(f'#!/bin/sh\n# Rewritten at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n')
+    beside.write_text(
+        f'#!/bin/sh\n# Rewritten at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n'
+    )
     beside.chmod(0o755)
     beside.replace(command)
 
@@ -163,5 +179,7 @@ def installed(package: str) -> Path:
     """Find a package without importing it."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UnavailableError(f"{package} is not installed here; run this with the Python in .venv, which make sets up.")
+        raise UnavailableError(
+            f"{package} is not installed here; run this with the Python in .venv, which make sets up."
+        )
     return Path(found.submodule_search_locations[0])

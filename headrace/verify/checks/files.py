@@ -42,7 +42,12 @@ def check_files(snapshot: Snapshot, findings: Findings) -> None:
     """Check the files of all micro-batches that the run looks at: in full those in its scope."""
     folder = snapshot.folder
     for number, why in snapshot.unreadable.items():
-        findings.add(FILES, why, micro_batch=number, file=_relative(folder, folder.published(folder.events, number) / ENTRY))
+        findings.add(
+            FILES,
+            why,
+            micro_batch=number,
+            file=_relative(folder, folder.published(folder.events, number) / ENTRY),
+        )
     if snapshot.identity is not None:
         check_empty(folder, snapshot.identity.contract, findings)
     for entry in snapshot.chosen:
@@ -74,7 +79,11 @@ def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
         for item in [item for item in found.values() if not item.is_dir(follow_symlinks=False)]:
             if item.name in names or item.name == _EMPTY_FOLDER:
                 number = _number(item.name) if item.name in names else None
-                message = "a link instead of a folder; some readers follow it, some do not" if item.is_symlink() else "this is not a folder"
+                message = (
+                    "a link instead of a folder; some readers follow it, some do not"
+                    if item.is_symlink()
+                    else "this is not a folder"
+                )
                 findings.add(FILES, message, micro_batch=number, file=_relative(folder, kind / item.name))
 
 
@@ -82,14 +91,20 @@ def _number(name: str) -> int:
     return int(name.removeprefix(MICRO_BATCH))
 
 
-def _check_beside(folder: Folder, kind: Path, newest: int, item: "os.DirEntry[str]", findings: Findings) -> None:
+def _check_beside(
+    folder: Folder, kind: Path, newest: int, item: "os.DirEntry[str]", findings: Findings
+) -> None:
     """What lies beside the folders of the micro-batches that were read: it may be of one that a stream has published since."""
     micro_batch = micro_batch_of(kind / item.name) if item.is_dir(follow_symlinks=False) else None
-    if micro_batch is not None and (_is_being_published(folder, kind, newest, micro_batch) or not os.path.lexists(item.path)):
+    if micro_batch is not None and (
+        _is_being_published(folder, kind, newest, micro_batch) or not os.path.lexists(item.path)
+    ):
         return
     hint = ". (If its stream was killed, running the ingest again removes it)"
     is_left = kind == folder.quarantine and micro_batch == newest + 1
-    _report_unnamed(folder, kind / item.name, item, findings, micro_batch=micro_batch, hint=hint if is_left else "")
+    _report_unnamed(
+        folder, kind / item.name, item, findings, micro_batch=micro_batch, hint=hint if is_left else ""
+    )
 
 
 def _is_being_published(folder: Folder, kind: Path, newest: int, micro_batch: int) -> bool:
@@ -132,7 +147,10 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
     whole  hold the content of the files against their SHA-256 as well, not only size, rows and columns
     """
     for kind, files, schema in zip(
-        (folder.events, folder.quarantine), (entry.events, entry.quarantine), schemas(entry.contract), strict=True
+        (folder.events, folder.quarantine),
+        (entry.events, entry.quarantine),
+        schemas(entry.contract),
+        strict=True,
     ):
         place = folder.published(kind, entry.number)
         for file in files:
@@ -142,7 +160,9 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
                 _check_file(path, file, schema, whole=whole)
             except WrongFileError as error:
                 message = f"{error}. It holds, by its entry, {_spans(file)}"
-                findings.add(FILES, message, micro_batch=entry.number, file=_relative(folder, path), **_where(file))
+                findings.add(
+                    FILES, message, micro_batch=entry.number, file=_relative(folder, path), **_where(file)
+                )
         named = {file.name for file in files} | ({ENTRY} if kind == folder.events else set())
         if not named and os.path.lexists(place):
             message = "no entry names this folder; readers would see what is in it"
@@ -182,7 +202,9 @@ def _check_file(path: Path, file: DataFile, schema: pa.Schema, *, whole: bool) -
 
 def _require_plain(footer: Footer) -> None:
     if footer.has_metadata:
-        raise WrongFileError("the file has metadata of its own, by which pandas may take a column for an index")
+        raise WrongFileError(
+            "the file has metadata of its own, by which pandas may take a column for an index"
+        )
 
 
 def _require_rows(footer: Footer, rows: int) -> None:
@@ -199,19 +221,28 @@ def _listed(folder: Folder, place: Path, findings: Findings, **where: Any) -> di
         return {}
     except OSError as error:
         raise_if_short(error)
-        findings.add(FILES, f"this can't be listed ({error.strerror})", file=_relative(folder, place), **where)
+        findings.add(
+            FILES, f"this can't be listed ({error.strerror})", file=_relative(folder, place), **where
+        )
         return {}
 
 
 def _check_nothing_more(
-    folder: Folder, place: Path, found: Mapping[str, "os.DirEntry[str]"], named: Collection[str], findings: Findings, **where: Any
+    folder: Folder,
+    place: Path,
+    found: Mapping[str, "os.DirEntry[str]"],
+    named: Collection[str],
+    findings: Findings,
+    **where: Any,
 ) -> None:
     for name, item in found.items():
         if name not in named:
             _report_unnamed(folder, place / name, item, findings, **where)
 
 
-def _report_unnamed(folder: Folder, path: Path, item: "os.DirEntry[str]", findings: Findings, *, hint: str = "", **where: Any) -> None:
+def _report_unnamed(
+    folder: Folder, path: Path, item: "os.DirEntry[str]", findings: Findings, *, hint: str = "", **where: Any
+) -> None:
     """A finding about what no entry names, unless no reader minds it. A folder is one finding, whatever is in it."""
     if _is_ignored(item):
         return
@@ -228,11 +259,21 @@ def _is_ignored(item: "os.DirEntry[str]") -> bool:
     DuckDB and Polars read hidden files if they end in .parquet, and one that is named .parquet; Spark holds a file against the checksums in the
     hidden .crc file beside it. Hidden folders are another matter: DuckDB and Polars go into them.
     """
-    return item.name.startswith(".") and not item.name.lower().endswith((".parquet", ".crc")) and item.is_file(follow_symlinks=False)
+    return (
+        item.name.startswith(".")
+        and not item.name.lower().endswith((".parquet", ".crc"))
+        and item.is_file(follow_symlinks=False)
+    )
 
 
 def _spans(file: DataFile) -> str:
-    return "; ".join(f"{s.rows:,} rows of {s.place}, offsets {s.lowest_offset} to {s.highest_offset}" for s in file.spans) or "no rows"
+    return (
+        "; ".join(
+            f"{s.rows:,} rows of {s.place}, offsets {s.lowest_offset} to {s.highest_offset}"
+            for s in file.spans
+        )
+        or "no rows"
+    )
 
 
 def _where(file: DataFile) -> dict[str, Any]:
@@ -240,7 +281,12 @@ def _where(file: DataFile) -> dict[str, Any]:
     if len(file.spans) != 1:
         return {}
     span = file.spans[0]
-    return {"topic": span.topic, "partition": span.partition, "from_offset": span.lowest_offset, "until_offset": span.highest_offset + 1}
+    return {
+        "topic": span.topic,
+        "partition": span.partition,
+        "from_offset": span.lowest_offset,
+        "until_offset": span.highest_offset + 1,
+    }
 
 
 def _relative(folder: Folder, path: Path) -> str:

@@ -118,7 +118,9 @@ class FrontierCheck:
             newest = self.snapshot.last  # I5 or I8 says what is wrong with it
         lost = frontier(topics, following(identity, newest)).lost
         if lost and is_written:
-            self._leave_it_to_the_stream(f"{lost[0]} has left Kafka, and a stream is running that may have read it before")
+            self._leave_it_to_the_stream(
+                f"{lost[0]} has left Kafka, and a stream is running that may have read it before"
+            )
             return []
         return lost
 
@@ -163,7 +165,11 @@ def frontier(topics: TopicSnapshot, following: Offsets) -> Frontier:
 
 
 def lost_of_receipts(
-    receipts: Iterable[Receipt], topics: TopicSnapshot, ends: Offsets | None = None, *, known: Collection[str] = ()
+    receipts: Iterable[Receipt],
+    topics: TopicSnapshot,
+    ends: Offsets | None = None,
+    *,
+    known: Collection[str] = (),
 ) -> list[tuple[str, OffsetRange]]:
     """Per run, the offsets of its batch that are not published and not in Kafka: its producer can prove that they were there.
 
@@ -188,7 +194,9 @@ def lost_of_receipts(
     return lost
 
 
-def waiting(kafka: Cluster, topics: TopicSnapshot, ranges: Sequence[OffsetRange], since: datetime | None) -> Waiting:
+def waiting(
+    kafka: Cluster, topics: TopicSnapshot, ranges: Sequence[OffsetRange], since: datetime | None
+) -> Waiting:
     """What waits, with the age of the oldest record and the transactions that hide some of it.
 
     Args:
@@ -233,7 +241,13 @@ def age(at: datetime | None, now: datetime, since: datetime | None) -> float | N
     return None if since is None else (now - since).total_seconds()
 
 
-def _waited(waits: OffsetRange, at: datetime | None, hiding: OpenTransaction | None, now: datetime, since: datetime | None) -> float | None:
+def _waited(
+    waits: OffsetRange,
+    at: datetime | None,
+    hiding: OpenTransaction | None,
+    now: datetime,
+    since: datetime | None,
+) -> float | None:
     """Seconds for which the first record of a range has waited: behind an open transaction it may be for longer than since the last stream."""
     if hiding and hiding.began_at and hiding.is_certain and hiding.stable_offset <= waits.from_offset:
         return max((now - hiding.began_at).total_seconds(), 0.0)

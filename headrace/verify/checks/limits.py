@@ -32,7 +32,13 @@ LEAST_RECORDS = 1_000
 
 
 def check_limits(
-    limits: Limits, snapshot: Snapshot, waiting: Waiting, now: datetime, findings: Findings, *, ingest_is_running: bool
+    limits: Limits,
+    snapshot: Snapshot,
+    waiting: Waiting,
+    now: datetime,
+    findings: Findings,
+    *,
+    ingest_is_running: bool,
 ) -> list[Limit]:
     """Measure each limit that is set; one that is exceeded is a finding.
 
@@ -45,7 +51,15 @@ def check_limits(
         ingest_is_running: Whether an ingest is queued or running: then the lag is not judged, since what waits is being read.
     """
     is_running = ingest_is_running or snapshot.folder.is_being_written() or snapshot.published_meanwhile > 0
-    found = measured(limits, snapshot.folder, snapshot.newest, snapshot.scope.micro_batches, waiting, now, ingest_is_running=is_running)
+    found = measured(
+        limits,
+        snapshot.folder,
+        snapshot.newest,
+        snapshot.scope.micro_batches,
+        waiting,
+        now,
+        ingest_is_running=is_running,
+    )
     findings.checked[LIMITS] += len(found)
     for limit in found:
         if not limit.holds:
@@ -54,7 +68,14 @@ def check_limits(
 
 
 def measured(
-    limits: Limits, folder: Folder, newest: int, scope: Collection[int], waiting: Waiting, now: datetime, *, ingest_is_running: bool
+    limits: Limits,
+    folder: Folder,
+    newest: int,
+    scope: Collection[int],
+    waiting: Waiting,
+    now: datetime,
+    *,
+    ingest_is_running: bool,
 ) -> list[Limit]:
     """Each limit that is set, with what was found.
 
@@ -72,16 +93,41 @@ def measured(
         age, text = _lag(waiting, ingest_is_running=ingest_is_running)
         found.append(Limit(name="lag", limit=limits.lag, found=age, shown=text, allowed=written(limits.lag)))
     if limits.freshness is not None:
-        last = next((entry for entry in _readable(folder, range(newest, -1, -1)) if any(account.read for account in entry.accounts)), None)
+        last = next(
+            (
+                entry
+                for entry in _readable(folder, range(newest, -1, -1))
+                if any(account.read for account in entry.accounts)
+            ),
+            None,
+        )
         age = None if last is None else max((now - last.published_at).total_seconds(), 0.0)
-        text = "no record was published yet" if age is None else f"the last record was published {duration(age)} ago"
-        found.append(Limit(name="freshness", limit=limits.freshness, found=age, shown=text, allowed=written(limits.freshness)))
+        text = (
+            "no record was published yet"
+            if age is None
+            else f"the last record was published {duration(age)} ago"
+        )
+        found.append(
+            Limit(
+                name="freshness",
+                limit=limits.freshness,
+                found=age,
+                shown=text,
+                allowed=written(limits.freshness),
+            )
+        )
     if limits.quarantined is not None:
         quarantined, read = _quarantined(folder, newest, scope)
         share = quarantined / read if read else None
-        text = f"{quarantined:,} of {read:,} records were quarantined ({quarantined / read:.2%})" if read else "no record was published yet"
+        text = (
+            f"{quarantined:,} of {read:,} records were quarantined ({quarantined / read:.2%})"
+            if read
+            else "no record was published yet"
+        )
         allowed = f"{100 * limits.quarantined:g}%"
-        found.append(Limit(name="quarantined", limit=limits.quarantined, found=share, shown=text, allowed=allowed))
+        found.append(
+            Limit(name="quarantined", limit=limits.quarantined, found=share, shown=text, allowed=allowed)
+        )
     return found
 
 
@@ -95,14 +141,20 @@ def _lag(waiting: Waiting, *, ingest_is_running: bool) -> tuple[float | None, st
         return None, "not judged before the first stream"
     if waiting.oldest_seconds is None:
         return None, "not judged: no waiting record has a usable timestamp, and no stream has finished yet"
-    return waiting.oldest_seconds, f"the oldest waiting record has waited for {duration(waiting.oldest_seconds)}"
+    return (
+        waiting.oldest_seconds,
+        f"the oldest waiting record has waited for {duration(waiting.oldest_seconds)}",
+    )
 
 
 def _quarantined(folder: Folder, newest: int, scope: Collection[int]) -> tuple[int, int]:
     """Quarantined and all records of the scope, and of the newest others up to `LEAST_RECORDS`."""
     chosen = frozenset(scope)
     quarantined = read = 0
-    for entry in chain(_readable(folder, scope), _readable(folder, (number for number in range(newest, -1, -1) if number not in chosen))):
+    for entry in chain(
+        _readable(folder, scope),
+        _readable(folder, (number for number in range(newest, -1, -1) if number not in chosen)),
+    ):
         if entry.number not in chosen and read >= LEAST_RECORDS:
             break
         quarantined += entry.total("quarantined")

@@ -60,7 +60,9 @@ def _check_mark(snapshot: Snapshot, findings: Findings) -> None:
             "publishes the rest again, as far as Kafka still has it",
         )
     elif mark.number in snapshot.links and snapshot.links[mark.number].sha256 != mark.sha256:
-        message = f"the entry of micro-batch {mark.number} has changed since it was verified; entries never change"
+        message = (
+            f"the entry of micro-batch {mark.number} has changed since it was verified; entries never change"
+        )
         findings.add(RANGES, message, micro_batch=mark.number)
 
 
@@ -107,12 +109,21 @@ def _check_start(folder: Folder, identity: Identity, findings: Findings) -> None
             )
 
 
-def _check_end(folder: Folder, identity: Identity, newest: Link | None, committed: Sequence[int], number: int, findings: Findings) -> None:
+def _check_end(
+    folder: Folder,
+    identity: Identity,
+    newest: Link | None,
+    committed: Sequence[int],
+    number: int,
+    findings: Findings,
+) -> None:
     if identity.checkpoint is None and number < 0 and not committed:
         return  # Spark is about to plan the first micro-batch, or was killed before it did
     try:
         if (found := checkpoints.checkpoint_id(folder.checkpoint)) != identity.checkpoint:
-            message = f"the ledger belongs to checkpoint {identity.checkpoint}, but there is {found or 'none'}"
+            message = (
+                f"the ledger belongs to checkpoint {identity.checkpoint}, but there is {found or 'none'}"
+            )
             findings.add(RANGES, message, doubts_everything=True)
         elif committed and committed[-1] > number:
             findings.add(
@@ -123,6 +134,8 @@ def _check_end(folder: Folder, identity: Identity, newest: Link | None, committe
         elif newest and (planned := checkpoints.planned_until(folder.checkpoint, number, identity.start)) != (
             ends := following(identity, newest)
         ):
-            findings.add(RANGES, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=number)
+            findings.add(
+                RANGES, f"the ledger ends at {ends}, the checkpoint's plan at {planned}", micro_batch=number
+            )
     except LedgerError as error:
         findings.add(RANGES, str(error), doubts_everything=True)

@@ -25,7 +25,9 @@ def check_receipts(snapshot: Snapshot, findings: Findings) -> None:
     absent = set(snapshot.scope.receipts) - complete
     expired = {run for run in absent if verified_receipts.has_expired(snapshot.folder, run)}
     for run in sorted(absent - expired):
-        findings.add(RECEIPTS, f"run {run}: its receipt was there, complete, and is not any more", receipt=run)
+        findings.add(
+            RECEIPTS, f"run {run}: its receipt was there, complete, and is not any more", receipt=run
+        )
     if expired or snapshot.scope.has_expired:
         findings.not_checked(RECEIPTS)
     for run in sorted(snapshot.altered_receipts):
@@ -90,10 +92,10 @@ def _check_place(
     if claimed != landed:
         message = f"run {receipt.run}: its receipt says {_in_words(claimed)}, read back {_in_words(landed)}"
     else:
-        message = (
-            f"run {receipt.run} has records at offsets {known.lowest} to {known.highest}, published is what lies from {start} until {until}"
-        )
-    findings.add_range(RECEIPTS, message, OffsetRange(*place, known.lowest, known.highest + 1), receipt=receipt.run)
+        message = f"run {receipt.run} has records at offsets {known.lowest} to {known.highest}, published is what lies from {start} until {until}"
+    findings.add_range(
+        RECEIPTS, message, OffsetRange(*place, known.lowest, known.highest + 1), receipt=receipt.run
+    )
 
 
 def _in_words(extent: Extent | None) -> str:

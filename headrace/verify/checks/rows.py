@@ -37,22 +37,31 @@ def _differs(table: str, column: str) -> str:
     return f"expected.{column} IS DISTINCT FROM {published}"
 
 
-def report_differing(columns: str, span: OffsetRange, offset: int, micro_batch: int, findings: Findings) -> None:
+def report_differing(
+    columns: str, span: OffsetRange, offset: int, micro_batch: int, findings: Findings
+) -> None:
     """A row that differs from its record.
 
     columns  their names, as `differing` gives them
     """
-    findings.add_record(ROWS, f"not as the broker has it in {columns}", span.place, offset, micro_batch=micro_batch)
+    findings.add_record(
+        ROWS, f"not as the broker has it in {columns}", span.place, offset, micro_batch=micro_batch
+    )
 
 
 def report_absent(verdict: str, span: OffsetRange, offset: int, micro_batch: int, findings: Findings) -> None:
     """A row without a record."""
-    findings.add_record(ROWS, f"{verdict}, but the broker holds no such record", span.place, offset, micro_batch=micro_batch)
+    findings.add_record(
+        ROWS, f"{verdict}, but the broker holds no such record", span.place, offset, micro_batch=micro_batch
+    )
 
 
 def check_outside(database: duckdb.DuckDBPyConnection, entry: Entry, findings: Findings) -> None:
     """No row of an entry's files, which are `all_kept` and `all_unusable`, lies outside of its ranges."""
-    inside = [f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})" for r in entry.ranges]
+    inside = [
+        f"(_topic = ? AND _partition = ? AND _offset >= {r.from_offset} AND _offset < {r.until_offset})"
+        for r in entry.ranges
+    ]
     places = [value for r in entry.ranges for value in r.place]
     for name in ("kept", "unusable"):
         outside = database.execute(
@@ -65,4 +74,6 @@ def check_outside(database: duckdb.DuckDBPyConnection, entry: Entry, findings: F
                 message = f"a row without a whole position ({(topic, partition, offset)}) was {what}"
                 findings.add(ROWS, message, micro_batch=entry.number)
             else:
-                findings.add_record(ROWS, what, TopicPartition(topic, partition), offset, micro_batch=entry.number)
+                findings.add_record(
+                    ROWS, what, TopicPartition(topic, partition), offset, micro_batch=entry.number
+                )

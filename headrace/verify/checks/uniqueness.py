@@ -20,7 +20,11 @@ UNIQUENESS = Invariant(
 _DOUBLED = "SELECT _offset FROM (SELECT _offset FROM kept UNION ALL SELECT _offset FROM unusable) GROUP BY _offset HAVING count(*) > 1"
 
 
-def check_unique(database: duckdb.DuckDBPyConnection, span: OffsetRange, micro_batch: int, findings: Findings) -> None:
+def check_unique(
+    database: duckdb.DuckDBPyConnection, span: OffsetRange, micro_batch: int, findings: Findings
+) -> None:
     """Check the rows of a span, which are the tables `kept` and `unusable`."""
     for (offset,) in database.execute(_DOUBLED).fetchall():
-        findings.add_record(UNIQUENESS, "published more than once", span.place, offset, micro_batch=micro_batch)
+        findings.add_record(
+            UNIQUENESS, "published more than once", span.place, offset, micro_batch=micro_batch
+        )

@@ -59,10 +59,14 @@ def publish(folder: Folder, micro_batch: int, run: str) -> None:
 
 def task(name: str, state: TaskState, reason: str | None = None) -> Task:
     """The first try of a task."""
-    return Task(name=name, state=state, try_number=1, reason=reason, log=f"/dags/d/runs/r/tasks/{name}?try_number=1")
+    return Task(
+        name=name, state=state, try_number=1, reason=reason, log=f"/dags/d/runs/r/tasks/{name}?try_number=1"
+    )
 
 
-def show(folder: Folder, dag_id: str, run_id: str, tasks: Sequence[Task] = (), *, published: bool = False) -> HTMLResponse:
+def show(
+    folder: Folder, dag_id: str, run_id: str, tasks: Sequence[Task] = (), *, published: bool = False
+) -> HTMLResponse:
     """What the tab shows while the run's tasks are these."""
     return page(folder.root.parent, dag_id, run_id, lambda: tasks, published=published)
 
@@ -74,13 +78,21 @@ def said(response: HTMLResponse) -> str:
 
 def test_failed_ingest_run_says_which_task_failed_why_and_what_to_do(folder: Folder) -> None:
     """The tab is where people look; the reason is the task's exception, and its log is a click away."""
-    reason = in_lines("Kafka at 127.0.0.1:9092 did not answer within 30 s. Start it, then clear the task. " * 2)
-    shown = show(folder, "important_messages_ingest", "manual__x", [task("preflight", TaskState.FAILED, reason)])
+    reason = in_lines(
+        "Kafka at 127.0.0.1:9092 did not answer within 30 s. Start it, then clear the task. " * 2
+    )
+    shown = show(
+        folder, "important_messages_ingest", "manual__x", [task("preflight", TaskState.FAILED, reason)]
+    )
     text = said(shown)
     assert shown.status_code == 404
-    assert text.startswith("preflight failed preflight failed Kafka at 127.0.0.1:9092 did not answer within 30 s. Start it,")
+    assert text.startswith(
+        "preflight failed preflight failed Kafka at 127.0.0.1:9092 did not answer within 30 s. Start it,"
+    )
     assert "clear the task: the run goes on from there" in text
-    assert Page(bytes(shown.body).decode()).tagged("a") == [{"href": "/dags/d/runs/r/tasks/preflight?try_number=1"}]
+    assert Page(bytes(shown.body).decode()).tagged("a") == [
+        {"href": "/dags/d/runs/r/tasks/preflight?try_number=1"}
+    ]
 
 
 def test_a_task_of_the_user_s_own_is_named_even_if_it_left_no_reason(folder: Folder) -> None:
@@ -115,7 +127,9 @@ def test_a_thousand_failed_tasks_are_counted(folder: Folder) -> None:
         (TaskState.TRIED_AGAIN, "stream_to_parquet failed, and is about to be tried again no memory"),
     ],
 )
-def test_a_run_without_report_says_what_it_is_at(folder: Folder, suffix: str, state: TaskState, words: str) -> None:
+def test_a_run_without_report_says_what_it_is_at(
+    folder: Folder, suffix: str, state: TaskState, words: str
+) -> None:
     """Also why a try failed that another one follows."""
     tasks = [task("stream_to_parquet", state, "no memory" if state is TaskState.TRIED_AGAIN else None)]
     assert f"No report yet {words}" in said(show(folder, f"important_messages_{suffix}", "manual__x", tasks))
@@ -131,15 +145,23 @@ def test_a_task_that_is_tried_again_links_to_the_log_of_the_try_before(folder: F
 
 def test_a_repair_says_what_it_is_at_or_where_to_look(folder: Folder) -> None:
     """It has no report of its own."""
-    assert "ask waits for an answer" in said(show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)]))
-    assert "No report yet" not in said(show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)]))
-    failed = said(show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")]))
+    assert "ask waits for an answer" in said(
+        show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)])
+    )
+    assert "No report yet" not in said(
+        show(folder, "headrace_repair", "manual__x", [task("ask", TaskState.ASKING)])
+    )
+    failed = said(
+        show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")])
+    )
     assert "trigger a new run" in failed
     assert "clear the task" not in failed
     assert "survey failed Reason is empty" in said(
         show(folder, "headrace_repair", "manual__x", [task("survey", TaskState.FAILED, "Reason is empty")])
     )
-    assert "Every later report of the pipeline names what was accepted" in said(show(folder, "headrace_repair", "manual__x"))
+    assert "Every later report of the pipeline names what was accepted" in said(
+        show(folder, "headrace_repair", "manual__x")
+    )
 
 
 def test_a_failed_ingest_run_with_a_report_says_first_that_it_failed(folder: Folder) -> None:
@@ -219,7 +241,13 @@ def test_damaged_documents_do_not_hide_the_others(folder: Folder) -> None:
 def test_no_name_leads_out_of_the_reports(folder: Folder, dag_id: str, run_id: str) -> None:
     """Whatever is asked for, only a report of the pipeline in the DAG id is served."""
     around = folder.root.parent.parent
-    for place in (folder.reports, folder.root, folder.root / "secret", around / "secret" / "reports" / "x", around / "reports" / "reports"):
+    for place in (
+        folder.reports,
+        folder.root,
+        folder.root / "secret",
+        around / "secret" / "reports" / "x",
+        around / "reports" / "reports",
+    ):
         place.mkdir(parents=True, exist_ok=True)
         (place / "report.html").write_text("secret")
     shown = show(folder, dag_id, run_id)
@@ -247,7 +275,9 @@ def get(application: FastAPI, path: str) -> httpx.Response:
     """Ask the application without a socket."""
 
     async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://airflow.invalid") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(application), base_url="http://airflow.invalid"
+        ) as client:
             return await client.get(path)
 
     return asyncio.run(ask())
@@ -262,7 +292,11 @@ class Manager:
 
     def is_authorized_dag(self, *, method: str, access_entity: Any, details: Any, user: str) -> bool:
         """Whether the user may."""
-        return (user, method, details.id) == ("somebody", "GET", self.dag_id) and access_entity.name in self.entities
+        return (user, method, details.id) == (
+            "somebody",
+            "GET",
+            self.dag_id,
+        ) and access_entity.name in self.entities
 
 
 def test_nobody_sees_a_report_without_login(application: FastAPI) -> None:
@@ -271,12 +305,19 @@ def test_nobody_sees_a_report_without_login(application: FastAPI) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "status"), [("important_messages_verify", 200), ("other_verify", 403)])
-def test_only_readers_of_the_dag_see_its_reports(application: FastAPI, monkeypatch: pytest.MonkeyPatch, allowed: str, status: int) -> None:
+def test_only_readers_of_the_dag_see_its_reports(
+    application: FastAPI, monkeypatch: pytest.MonkeyPatch, allowed: str, status: int
+) -> None:
     """Who may not read the DAG's runs may not read their reports either."""
     application.dependency_overrides[security.get_user] = lambda: "somebody"
     monkeypatch.setattr(security, "get_auth_manager", lambda: Manager(allowed))
     monkeypatch.setattr(DagModel, "get_team_name", lambda _: None)
-    assert get(application, "/reports/important_messages_verify/manual__2026-11-22T21%3A15%3A00%2B00%3A00").status_code == status
+    assert (
+        get(
+            application, "/reports/important_messages_verify/manual__2026-11-22T21%3A15%3A00%2B00%3A00"
+        ).status_code
+        == status
+    )
 
 
 @pytest.mark.parametrize(("entities", "sees"), [(["RUN", "TASK_LOGS"], True), (["RUN"], False)])

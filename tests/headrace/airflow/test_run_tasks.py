@@ -36,25 +36,51 @@ def session() -> Iterator[Session]:
     """Two tables of Airflow's database, empty."""
     import_all_models()  # type: ignore[no-untyped-call]  # which tables refer to
     engine = create_engine("sqlite://")
-    Base.metadata.create_all(engine, tables=[Base.metadata.tables[name] for name in ("task_instance", "xcom")])
+    Base.metadata.create_all(
+        engine, tables=[Base.metadata.tables[name] for name in ("task_instance", "xcom")]
+    )
     with Session(engine) as session:
         yield session
     engine.dispose()
 
 
-def add(session: Session, task_id: str, state: str | None, *, run_id: str = RUN, map_index: int = -1, try_number: int = 1) -> None:
+def add(
+    session: Session,
+    task_id: str,
+    state: str | None,
+    *,
+    run_id: str = RUN,
+    map_index: int = -1,
+    try_number: int = 1,
+) -> None:
     """Put a task of a run there; one that is added later began later."""
     began = BEGAN + timedelta(seconds=session.query(TaskInstance).count())
-    usual = {"pool_slots": 1, "max_tries": 2, "queue": "default", "pool": "default_pool", "priority_weight": 1, "executor_config": b""}
+    usual = {
+        "pool_slots": 1,
+        "max_tries": 2,
+        "queue": "default",
+        "pool": "default_pool",
+        "priority_weight": 1,
+        "executor_config": b"",
+    }
     where = {"dag_id": DAG, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-    row = {**usual, **where, "id": uuid.uuid4(), "state": state, "try_number": try_number, "start_date": began}
+    row = {
+        **usual,
+        **where,
+        "id": uuid.uuid4(),
+        "state": state,
+        "try_number": try_number,
+        "start_date": began,
+    }
     session.execute(insert(TaskInstance.__table__).values(**row))
 
 
 def keep(session: Session, task_id: str, value: object, map_index: int = -1) -> None:
     """Put an XCom there, as a failed task left it."""
     where = {"dag_id": DAG, "run_id": RUN, "task_id": task_id, "map_index": map_index, "dag_run_id": 1}
-    session.execute(insert(XComModel.__table__).values(**where, key=dag_names.REASON, value=value, timestamp=BEGAN))
+    session.execute(
+        insert(XComModel.__table__).values(**where, key=dag_names.REASON, value=value, timestamp=BEGAN)
+    )
 
 
 class Try:
@@ -101,7 +127,12 @@ def test_a_failed_task_has_its_name_its_reason_and_its_log(session: Session) -> 
     add(session, "preflight", "failed", run_id="manual__other")
     keep(session, "stream_to_parquet", {"try": 3, "reason": "no memory"})
     (found,) = tasks_of(session, DAG, RUN, "/airflow", reasons=True)
-    assert (found.name, found.state, found.try_number, found.reason) == ("stream_to_parquet", TaskState.FAILED, 3, "no memory")
+    assert (found.name, found.state, found.try_number, found.reason) == (
+        "stream_to_parquet",
+        TaskState.FAILED,
+        3,
+        "no memory",
+    )
     quoted = "manual__2026-11-22T21%3A15%3A00%2B00%3A00"
     assert found.log == f"/airflow/dags/{DAG}/runs/{quoted}/tasks/stream_to_parquet?try_number=3"
     assert [each.reason for each in tasks_of(session, DAG, RUN, "", reasons=False)] == [None]

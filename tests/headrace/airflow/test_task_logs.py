@@ -19,23 +19,35 @@ def first_lines(folder: Path, state: TaskInstanceState, monkeypatch: pytest.Monk
     """What a reader sees of the log of a task, below the folded group's title. The file itself has no lines."""
     monkeypatch.setattr(file_task_handler.FileTaskHandler, "_render_filename", lambda *_: "attempt=1.log")
     monkeypatch.setattr(
-        file_task_handler.FileTaskHandler, "_read_from_local", staticmethod(lambda path: ([str(path)] if path.exists() else [], []))
+        file_task_handler.FileTaskHandler,
+        "_read_from_local",
+        staticmethod(lambda path: ([str(path)] if path.exists() else [], [])),
     )
-    monkeypatch.setattr(file_task_handler.FileTaskHandler, "_get_executor_get_task_log", lambda *_: lambda *_: ([], []))
+    monkeypatch.setattr(
+        file_task_handler.FileTaskHandler, "_get_executor_get_task_log", lambda *_: lambda *_: ([], [])
+    )
     ti: Any = SimpleNamespace(state=state, try_number=1, hostname="127.0.0.1")
     lines, _ = task_logs.SharedFolderHandler(str(folder))._read(ti, 1)  # noqa: SLF001, what `read` is made of
     return [line if isinstance(line, str) else line.event for line in lines][1:]
 
 
-def test_the_log_of_a_running_task_does_not_begin_with_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_of_a_running_task_does_not_begin_with_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing serves logs: the file itself is read, and no socket is opened."""
     (tmp_path / "attempt=1.log").touch()
-    assert first_lines(tmp_path, TaskInstanceState.RUNNING, monkeypatch) == [str(tmp_path / "attempt=1.log"), "::endgroup::"]
+    assert first_lines(tmp_path, TaskInstanceState.RUNNING, monkeypatch) == [
+        str(tmp_path / "attempt=1.log"),
+        "::endgroup::",
+    ]
 
 
 def test_a_log_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was removed, or never written; while a task starts there is none yet."""
-    assert first_lines(tmp_path, TaskInstanceState.FAILED, monkeypatch)[0] == f"There is no log at {tmp_path}/attempt=1.log."
+    assert (
+        first_lines(tmp_path, TaskInstanceState.FAILED, monkeypatch)[0]
+        == f"There is no log at {tmp_path}/attempt=1.log."
+    )
     assert first_lines(tmp_path, TaskInstanceState.RUNNING, monkeypatch) == ["::endgroup::"]
 
 

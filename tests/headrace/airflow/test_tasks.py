@@ -40,16 +40,24 @@ class FakeTaskInstance:
         self.states = states
         self.left = left
 
-    def get_task_states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+    def get_task_states(
+        self, dag_id: str, task_ids: list[str], run_ids: list[str]
+    ) -> dict[str, dict[str, str]]:
         """Of the tasks that were asked for."""
         assert dag_id == "one"
-        return {run: {name: state for name, state in self.states.items() if name in task_ids} for run in run_ids}
+        return {
+            run: {name: state for name, state in self.states.items() if name in task_ids} for run in run_ids
+        }
 
     try_number = 1
 
     def xcom_pull(self, task_ids: str, key: str) -> dict[str, Any] | None:
         """What a task left."""
-        return {"try": 1, "reason": self.left[task_ids]} if key == dag_names.REASON and task_ids in self.left else None
+        return (
+            {"try": 1, "reason": self.left[task_ids]}
+            if key == dag_names.REASON and task_ids in self.left
+            else None
+        )
 
     def xcom_push(self, key: str, value: dict[str, Any]) -> None:
         """Leave it."""
@@ -67,7 +75,13 @@ def ingest() -> DAG:
         @task(trigger_rule="all_done")
         def tell_everyone() -> None: ...
 
-        tasks.preflight(PIPELINE) >> tasks.create_topics(PIPELINE) >> export() >> tasks.stream_to_parquet(PIPELINE) >> tell_everyone()
+        (
+            tasks.preflight(PIPELINE)
+            >> tasks.create_topics(PIPELINE)
+            >> export()
+            >> tasks.stream_to_parquet(PIPELINE)
+            >> tell_everyone()
+        )
     return dag
 
 
@@ -79,7 +93,12 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("error", "again"), [(BrokerError("no answer"), True), (LedgerError("out of balance"), False), (UsageError("a typing error"), False)]
+    ("error", "again"),
+    [
+        (BrokerError("no answer"), True),
+        (LedgerError("out of balance"), False),
+        (UsageError("a typing error"), False),
+    ],
 )
 def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:  # noqa: FBT001, a column of the table above
     """The surroundings may recover; a red result and a mistake stay what they are."""
@@ -89,13 +108,25 @@ def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "again"), [(Exit.RED_STREAM, False), (Exit.USAGE, False), (Exit.UNAVAILABLE, True), (1, True), (-9, True), (137, True)]
+    ("code", "again"),
+    [
+        (Exit.RED_STREAM, False),
+        (Exit.USAGE, False),
+        (Exit.UNAVAILABLE, True),
+        (1, True),
+        (-9, True),
+        (137, True),
+    ],
 )
-def test_a_stream_is_tried_again_unless_it_is_red(code: int, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_a_stream_is_tried_again_unless_it_is_red(
+    code: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # noqa: FBT001
     """A driver that was killed, found its surroundings amiss, or did not even start, can come to its end the next time."""
 
     def submit(*_: Any) -> None:
-        raise AirflowException(f"Cannot execute: spark-submit. Error code is: {code}.\nLast spark-submit output:\n...")
+        raise AirflowException(
+            f"Cannot execute: spark-submit. Error code is: {code}.\nLast spark-submit output:\n..."
+        )
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
@@ -112,7 +143,9 @@ def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) 
     def submit(hook: SparkSubmitHook, *_: Any) -> None:
         arguments = hook._application_args or []  # noqa: SLF001, what the command is made of
         Path(arguments[arguments.index("--reason") + 1]).write_text(reason)
-        raise AirflowException("Cannot execute: spark-submit. Error code is: 11.\nLast spark-submit output:\n...")
+        raise AirflowException(
+            "Cannot execute: spark-submit. Error code is: 11.\nLast spark-submit output:\n..."
+        )
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
@@ -148,7 +181,10 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
     assert (seen[0] == "as it was") is not is_ours
 
 
-@pytest.mark.parametrize(("number", "again"), [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False), (errno.EROFS, False)])
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False), (errno.EROFS, False)],
+)
 def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:  # noqa: FBT001, a column of the table above
     """Room may be made; an owner does not change by itself."""
     with pytest.raises(AirflowException, match="/data/p") as caught, tasks.plainly():
@@ -170,8 +206,12 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
 
 def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before a batch of the new kind is in Kafka."""
-    now, then = (Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders"))
-    identity = Identity(pipeline=now.name, checkpoint=None, topics={}, start=Offsets(), contract=then.contract)
+    now, then = (
+        Pipeline.load(ROOT / "dags" / f"{name}.toml") for name in ("important_messages", "shop_orders")
+    )
+    identity = Identity(
+        pipeline=now.name, checkpoint=None, topics={}, start=Offsets(), contract=then.contract
+    )
     documents.write(Folder(tmp_path / now.name).identity, identity)
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(tasks, "spark_master", lambda: "local[2]")
@@ -179,7 +219,9 @@ def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPa
         tasks.preflight(now).operator.python_callable()
 
 
-def test_what_has_expired_is_neither_sent_nor_reported_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_has_expired_is_neither_sent_nor_reported_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Tasks of a run of last year that are cleared: the batch counts as sent, and the report says which task makes it again."""
     pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
     context = {"run_id": "old", "params": {"records": 10, "malformed": 0.0, "seed": 1}}
@@ -196,7 +238,9 @@ def test_what_has_expired_is_neither_sent_nor_reported_again(monkeypatch: pytest
         reported.operator.python_callable({})
 
 
-def test_credentials_reach_the_app_by_a_file(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_credentials_reach_the_app_by_a_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
     config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}
     seen: list[Path] = []
@@ -253,19 +297,42 @@ def test_nothing_can_be_hung_behind_the_last_task(way: str) -> None:
         def tell_everyone() -> None: ...
 
         before = group if way.startswith("group") else dag.get_task("outcome")
-        with pytest.raises(UsageError, match=r"Hang it behind stream_to_parquet: `stream_to_parquet\(\.\.\.\) >> tell_everyone`"):
+        with pytest.raises(
+            UsageError,
+            match=r"Hang it behind stream_to_parquet: `stream_to_parquet\(\.\.\.\) >> tell_everyone`",
+        ):
             before >> tell_everyone() if way.endswith(">>") else tell_everyone() << before
 
 
 @pytest.mark.parametrize(
     ("states", "left", "says"),
     [
-        ({"stream_to_parquet": "failed"}, {"stream_to_parquet": "t-0: gone.\nDo this."}, "t-0: gone.\nDo this."),
+        (
+            {"stream_to_parquet": "failed"},
+            {"stream_to_parquet": "t-0: gone.\nDo this."},
+            "t-0: gone.\nDo this.",
+        ),
         ({"stream_to_parquet": "failed"}, {}, "stream_to_parquet failed; its log says why."),
-        ({"preflight": "failed", "stream_to_parquet": "upstream_failed"}, {"preflight": "No broker."}, "preflight failed:\nNo broker."),
-        ({"export": "failed", "stream_to_parquet": "upstream_failed"}, {}, "export failed; its log says why."),
-        ({"preflight": "failed", "stream_to_parquet": "failed"}, {"preflight": "1", "stream_to_parquet": "2"}, "2"),
-        ({"export_0": "failed", "stream_to_parquet": "upstream_failed"}, {}, "A task before this one failed; its log says why."),
+        (
+            {"preflight": "failed", "stream_to_parquet": "upstream_failed"},
+            {"preflight": "No broker."},
+            "preflight failed:\nNo broker.",
+        ),
+        (
+            {"export": "failed", "stream_to_parquet": "upstream_failed"},
+            {},
+            "export failed; its log says why.",
+        ),
+        (
+            {"preflight": "failed", "stream_to_parquet": "failed"},
+            {"preflight": "1", "stream_to_parquet": "2"},
+            "2",
+        ),
+        (
+            {"export_0": "failed", "stream_to_parquet": "upstream_failed"},
+            {},
+            "A task before this one failed; its log says why.",
+        ),
     ],
 )
 def test_the_last_task_gives_the_reason_of_the_one_that_failed(
@@ -303,7 +370,9 @@ def test_the_form_shows_every_param_at_once() -> None:
     assert all("section" not in param.schema for param in demo_params(PIPELINE).values())
 
 
-def test_the_start_of_spark_is_no_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_start_of_spark_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Until the app's first line the task says what it waits for, and from then on nothing of its own."""
     monkeypatch.setattr(progress, "EVERY", 0.0)
     caplog.set_level(logging.INFO)

@@ -88,7 +88,14 @@ MEMBERS: dict[str, list[str]] = {
         "t between u and timestamp '2026-01-01T00:00:00Z'",
         "i between 0 and 5 and x",
     ],
-    "is null": ["a is null", "i is not null", "(a = b) is null", "(d > e and x) is null", "coalesce(a, b) is null", "x is null or y"],
+    "is null": [
+        "a is null",
+        "i is not null",
+        "(a = b) is null",
+        "(d > e and x) is null",
+        "coalesce(a, b) is null",
+        "x is null or y",
+    ],
     "like": [
         "a like 'a%'",
         "a like '%b'",
@@ -125,7 +132,13 @@ MEMBERS: dict[str, list[str]] = {
     ],
     "startswith": ["startswith(a, b)", "startswith(a, '')", "startswith(a, 'a')", "not startswith(a, '_')"],
     "endswith": ["endswith(a, b)", "endswith(a, '')", "endswith(a, 'a')", "endswith(a, '\u0301')"],
-    "length": ["length(a) > 1", "length(a) = length(b)", "length(a) = 0", "length(a) between 2 and 3", "length(a) < n"],
+    "length": [
+        "length(a) > 1",
+        "length(a) = length(b)",
+        "length(a) = 0",
+        "length(a) between 2 and 3",
+        "length(a) < n",
+    ],
     "coalesce": [
         "coalesce(a, b) = 'a'",
         "coalesce(a, b, '') = ''",
@@ -141,7 +154,16 @@ MEMBERS: dict[str, list[str]] = {
     "lower": ["lower(a) = 'a'", "lower(a) = lower(b)", "lower(a) = a", "lower(a) = 'k'", "lower(a) = 'ä'"],
     "upper": ["upper(a) = 'A'", "upper(a) = upper(b)", "upper(a) = a", "upper(a) = 'SS'", "upper(a) = 'S'"],
     "+": ["d + e > 1", "d + 1 > e", "1 + d = 2.5", "d + e = e + d", "d + 0.1 = 0.2"],
-    "-": ["d - e > 0", "d - 1 < e", "d - e - 1 < 0", "d - d = 0", "d - (e - 1) > 0", "d - e = d", "0 - d = e", "d > -1"],
+    "-": [
+        "d - e > 0",
+        "d - 1 < e",
+        "d - e - 1 < 0",
+        "d - d = 0",
+        "d - (e - 1) > 0",
+        "d - e = d",
+        "0 - d = e",
+        "d > -1",
+    ],
     "*": [
         "d * e > 1",
         "d * 2 > e",

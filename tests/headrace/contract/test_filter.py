@@ -155,7 +155,9 @@ def test_refuses_what_would_overflow_a_stack() -> None:
         Filter.parse("(" * 100_000 + "x", FIELDS)
 
 
-WORDS = "x y a d i t ( ( ) ) , and or not in between is null like = < - + * 1 1.5 'a' coalesce length timestamp"
+WORDS = (
+    "x y a d i t ( ( ) ) , and or not in between is null like = < - + * 1 1.5 'a' coalesce length timestamp"
+)
 
 
 @given(st.text() | st.lists(st.sampled_from(WORDS.split())).map(" ".join))

@@ -23,4 +23,6 @@ def test_takes_rfc_3339_and_nothing_else(text: str, *, fits: bool) -> None:
 def test_tells_the_moment_to_the_microsecond(written: datetime, offset: timezone) -> None:
     """What `isoformat` writes is read back exactly."""
     moment = written.replace(tzinfo=offset)
-    assert microseconds(moment.isoformat()) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert microseconds(moment.isoformat()) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        microseconds=1
+    )

@@ -15,7 +15,9 @@ from headrace.kafka import batches
 from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, RecordBatch, TransientError, parse
 from headrace.kafka.offsets import TopicPartition
 
-PLAIN = RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False)
+PLAIN = RecordBatch(
+    0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False
+)
 RECORDS = replace(PLAIN, base_offset=10, last_offset=12, is_transactional=True, producer_id=2**40, records=3)
 COMMIT = replace(RECORDS, base_offset=13, last_offset=13, is_control=True, records=1)
 ABORT = replace(COMMIT, base_offset=14, last_offset=14, is_abort=True)
@@ -37,7 +39,14 @@ def marker(kind: int) -> bytes:
     """A control record: its key is a version and a type, its value a version and the coordinator's epoch. Numbers are zigzag varints."""
     timestamp_delta = varint(300)  # two bytes, so that it must be skipped by its form
     record = (
-        b"\0" + timestamp_delta + varint(0) + varint(4) + struct.pack(">hh", 0, kind) + varint(6) + struct.pack(">hi", 0, 9) + varint(0)
+        b"\0"
+        + timestamp_delta
+        + varint(0)
+        + varint(4)
+        + struct.pack(">hh", 0, kind)
+        + varint(6)
+        + struct.pack(">hi", 0, 9)
+        + varint(0)
     )
     return varint(len(record)) + record
 
@@ -54,7 +63,11 @@ def varint(number: int) -> bytes:
 
 def message(offset: int, version: int = 1) -> bytes:
     """A message of a format before 2."""
-    rest = struct.pack(">Ibb", 0xDEADBEEF, version, 0) + (b"" if version == 0 else struct.pack(">q", 1)) + struct.pack(">ii", -1, -1)
+    rest = (
+        struct.pack(">Ibb", 0xDEADBEEF, version, 0)
+        + (b"" if version == 0 else struct.pack(">q", 1))
+        + struct.pack(">ii", -1, -1)
+    )
     return struct.pack(">qi", offset, len(rest)) + rest
 
 
@@ -145,7 +158,10 @@ def reader(log: Log) -> BatchReader:
 
 def plain(number: int, size: int = 10) -> list[RecordBatch]:
     """So many plain batches, one behind the other."""
-    return [replace(PLAIN, base_offset=i * size, last_offset=(i + 1) * size - 1, records=size) for i in range(number)]
+    return [
+        replace(PLAIN, base_offset=i * size, last_offset=(i + 1) * size - 1, records=size)
+        for i in range(number)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +251,9 @@ def test_a_topic_that_grows_is_read_to_where_it_ended() -> None:
         found += 1
         for _ in range(3):
             last = log.batches[-1]
-            log.batches.append(replace(last, base_offset=last.last_offset + 1, last_offset=last.last_offset + 10))
+            log.batches.append(
+                replace(last, base_offset=last.last_offset + 1, last_offset=last.last_offset + 10)
+            )
             log.end += 10
     assert 100 <= found < 200
 

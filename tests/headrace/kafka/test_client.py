@@ -160,7 +160,9 @@ UNANSWERED = [KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROK
 
 
 @pytest.mark.parametrize("code", UNANSWERED)
-def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play: Callable[..., Kafka], code: int) -> None:
+def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(
+    play: Callable[..., Kafka], code: int
+) -> None:
     """The client calls it a transport failure, which reads like an answer."""
     with pytest.raises(BrokerError, match=r"^Kafka at broker:9092 did not answer within 30 s") as raised:
         play(code).check_listeners()
@@ -175,10 +177,14 @@ def test_a_silent_broker_is_said_to_be_silent_with_the_time_that_was_waited(play
         (TimeoutError(), "no connection within 3 s"),
     ],
 )
-def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., Kafka], port: Exception, what: str) -> None:
+def test_a_broker_that_is_gone_by_now_is_not_called_silent(
+    play: Callable[..., Kafka], port: Exception, what: str
+) -> None:
     """Its port tells the two apart, before the first question and after it."""
     cluster = play(KafkaError._TRANSPORT, port)  # noqa: SLF001
-    with pytest.raises(BrokerError, match=rf"^Kafka at broker:9092 is gone: it was reached 30 s ago.*broker:9092 \(.*{what}"):
+    with pytest.raises(
+        BrokerError, match=rf"^Kafka at broker:9092 is gone: it was reached 30 s ago.*broker:9092 \(.*{what}"
+    ):
         cluster.check_listeners()
     cluster._admin = None  # noqa: SLF001
     with pytest.raises(BrokerError, match=rf"^Kafka can't be reached at broker:9092 \(.*{what}"):
@@ -188,7 +194,8 @@ def test_a_broker_that_is_gone_by_now_is_not_called_silent(play: Callable[..., K
 def test_what_access_lists_refuse_is_named(play: Callable[..., Kafka]) -> None:
     """Operation, resource and user, as attributes too, and the command that grants it."""
     with pytest.raises(
-        AccessError, match=r"^User app may not Describe topic orders: .*--allow-principal User:app --operation Describe --topic orders$"
+        AccessError,
+        match=r"^User app may not Describe topic orders: .*--allow-principal User:app --operation Describe --topic orders$",
     ) as raised:
         play(KafkaError.TOPIC_AUTHORIZATION_FAILED, **{"sasl.username": "app"}).describe(["orders"])
     assert (raised.value.operation, raised.value.topic, raised.value.user) == ("Describe", "orders", "app")
@@ -214,7 +221,10 @@ def test_a_broker_that_falls_silent_while_it_is_read_is_named_with_the_place(
     """The leader gets a last chance to say where its log ends, and that time counts."""
     monkeypatch.setattr(reader, "Consumer", SilentConsumer)
     cluster = play(KafkaError._TRANSPORT)  # noqa: SLF001
-    with pytest.raises(BrokerError, match=r"^t-0 .*can't be read at offset 5: Kafka at broker:9092 did not answer within 40 s"):
+    with pytest.raises(
+        BrokerError,
+        match=r"^t-0 .*can't be read at offset 5: Kafka at broker:9092 did not answer within 40 s",
+    ):
         list(cluster.read(OffsetRange("t", 0, 5, 9)))
 
 

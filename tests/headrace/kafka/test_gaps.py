@@ -16,12 +16,28 @@ from headrace.kafka.offsets import OffsetRange, merged
 def batch(first: int, last: int, producer: int = -1, *, records: int | None = None) -> RecordBatch:
     """Records, in a transaction if there is a producer."""
     count = last - first + 1 if records is None else records
-    return RecordBatch(first, last, is_control=False, is_transactional=producer >= 0, producer_id=producer, records=count, is_abort=False)
+    return RecordBatch(
+        first,
+        last,
+        is_control=False,
+        is_transactional=producer >= 0,
+        producer_id=producer,
+        records=count,
+        is_abort=False,
+    )
 
 
 def marker(offset: int, producer: int, *, abort: bool = False, records: int = 1) -> RecordBatch:
     """The end of a transaction."""
-    return RecordBatch(offset, offset, is_control=True, is_transactional=True, producer_id=producer, records=records, is_abort=abort)
+    return RecordBatch(
+        offset,
+        offset,
+        is_control=True,
+        is_transactional=True,
+        producer_id=producer,
+        records=records,
+        is_abort=abort,
+    )
 
 
 class Log:
@@ -60,19 +76,49 @@ CASES: dict[str, tuple[list[RecordBatch], list[OffsetRange], list[OffsetRange], 
         [],
         [],
     ),
-    "the marker lies behind all gaps": ([batch(0, 2, 7), batch(3, 9), marker(10, 7, abort=True)], [gap(0, 2)], [], []),
-    "another producer's marker": ([batch(0, 2, 7), marker(3, 8, abort=True), marker(4, 7)], [gap(0, 2)], [gap(0, 2)], []),
-    "the next marker counts": ([batch(0, 2, 7), marker(3, 7), marker(4, 7, abort=True)], [gap(0, 2)], [gap(0, 2)], []),
-    "a marker that lies before": ([marker(0, 7, abort=True), batch(1, 2, 7), marker(3, 7)], [gap(0, 3)], [gap(1, 2)], []),
+    "the marker lies behind all gaps": (
+        [batch(0, 2, 7), batch(3, 9), marker(10, 7, abort=True)],
+        [gap(0, 2)],
+        [],
+        [],
+    ),
+    "another producer's marker": (
+        [batch(0, 2, 7), marker(3, 8, abort=True), marker(4, 7)],
+        [gap(0, 2)],
+        [gap(0, 2)],
+        [],
+    ),
+    "the next marker counts": (
+        [batch(0, 2, 7), marker(3, 7), marker(4, 7, abort=True)],
+        [gap(0, 2)],
+        [gap(0, 2)],
+        [],
+    ),
+    "a marker that lies before": (
+        [marker(0, 7, abort=True), batch(1, 2, 7), marker(3, 7)],
+        [gap(0, 3)],
+        [gap(1, 2)],
+        [],
+    ),
     "committed": ([batch(0, 2, 7, records=2), marker(3, 7)], [gap(1, 1), gap(3, 3)], [gap(1, 1)], []),
-    "an emptied marker decides nothing": ([batch(0, 2, 7), marker(3, 7, records=0)], [gap(0, 3)], [gap(0, 2)], []),
+    "an emptied marker decides nothing": (
+        [batch(0, 2, 7), marker(3, 7, records=0)],
+        [gap(0, 3)],
+        [gap(0, 2)],
+        [],
+    ),
     "emptied, and its commit marker removed": (
         [batch(0, 2, 7, records=0), batch(4, 5, 7), marker(6, 7, abort=True)],
         [gap(0, 6)],
         [gap(0, 3)],
         [],
     ),
-    "aborted, and partly removed": ([batch(0, 2, 7, records=1), marker(3, 7, abort=True)], [gap(0, 3)], [], []),
+    "aborted, and partly removed": (
+        [batch(0, 2, 7, records=1), marker(3, 7, abort=True)],
+        [gap(0, 3)],
+        [],
+        [],
+    ),
     "plain": ([batch(0, 9, records=7)], [gap(2, 4)], [gap(2, 4)], []),
     "no batch at the start": ([batch(5, 9)], [gap(0, 4)], [gap(0, 4)], []),
     "no batch between": ([batch(0, 2), batch(5, 9)], [gap(3, 4)], [gap(3, 4)], []),
@@ -80,8 +126,18 @@ CASES: dict[str, tuple[list[RecordBatch], list[OffsetRange], list[OffsetRange], 
     "nothing is left": ([], [gap(3, 4), gap(7, 9)], [gap(3, 4), gap(7, 9)], []),
     "undecided": ([batch(0, 2, 7), batch(3, 9)], [gap(0, 2)], [], [gap(0, 2)]),
     "undecided and removed": ([batch(0, 2, 7), batch(5, 9)], [gap(0, 4)], [gap(3, 4)], [gap(0, 2)]),
-    "a gap over many batches": ([batch(0, 2, 7), marker(3, 7, abort=True), batch(4, 5), marker(8, 7)], [gap(0, 8)], [gap(4, 7)], []),
-    "removed side by side is one range": ([batch(0, 2), batch(3, 5)], [gap(4, 5), gap(1, 3)], [gap(1, 5)], []),
+    "a gap over many batches": (
+        [batch(0, 2, 7), marker(3, 7, abort=True), batch(4, 5), marker(8, 7)],
+        [gap(0, 8)],
+        [gap(4, 7)],
+        [],
+    ),
+    "removed side by side is one range": (
+        [batch(0, 2), batch(3, 5)],
+        [gap(4, 5), gap(1, 3)],
+        [gap(1, 5)],
+        [],
+    ),
 }
 
 
@@ -131,20 +187,31 @@ def oracle(batches: list[RecordBatch], offset: int) -> str:
         return "explained"
     if not one.is_transactional or one.records == 0:
         return "removed"
-    closing = [each for each in batches if each.is_control and each.producer_id == one.producer_id and each.base_offset > offset]
+    closing = [
+        each
+        for each in batches
+        if each.is_control and each.producer_id == one.producer_id and each.base_offset > offset
+    ]
     if not closing:
         return "undecided"
     return "explained" if closing[0].is_abort else "removed"
 
 
 @given(OPERATIONS, st.data())
-def test_any_gaps_of_any_log_are_explained_by_the_rule(operations: list[tuple[Any, ...]], data: st.DataObject) -> None:
+def test_any_gaps_of_any_log_are_explained_by_the_rule(
+    operations: list[tuple[Any, ...]], data: st.DataObject
+) -> None:
     """In any order, in pieces or whole, compared with the rule applied to each offset by itself."""
     batches, end = log_of(operations)
     chosen = sorted(data.draw(st.sets(st.integers(0, end + 2)), label="gaps"))
     pieces = [gap(offset, offset) for offset in chosen]
-    gaps = data.draw(st.one_of(st.just(pieces), st.just(merged(pieces)), st.permutations(pieces)), label="as ranges")
-    expected = {answer: merged(gap(o, o) for o in chosen if oracle(batches, o) == answer) for answer in ("removed", "undecided")}
+    gaps = data.draw(
+        st.one_of(st.just(pieces), st.just(merged(pieces)), st.permutations(pieces)), label="as ranges"
+    )
+    expected = {
+        answer: merged(gap(o, o) for o in chosen if oracle(batches, o) == answer)
+        for answer in ("removed", "undecided")
+    }
     assert explain(gaps, Log(*batches)) == Unexplained(**expected)
 
 
@@ -152,11 +219,17 @@ def test_any_gaps_of_any_log_are_explained_by_the_rule(operations: list[tuple[An
 def test_what_a_committed_reader_does_not_see_is_explained(operations: list[tuple[Any, ...]]) -> None:
     """In a log that lost nothing, whatever transactions there were, all but those that are still open."""
     whole: list[tuple[Any, ...]] = [
-        ("records", *rest[:2], 1.0) if kind == "records" else ("marker", *rest[:2], 1) for kind, *rest in operations if kind != "hole"
+        ("records", *rest[:2], 1.0) if kind == "records" else ("marker", *rest[:2], 1)
+        for kind, *rest in operations
+        if kind != "hole"
     ]
     batches, end = log_of(whole)
     last = {each.producer_id: each.base_offset for each in batches if each.is_control}
-    open_ones = [each for each in batches if each.is_transactional and each.base_offset > last.get(each.producer_id, -1)]
+    open_ones = [
+        each
+        for each in batches
+        if each.is_transactional and each.base_offset > last.get(each.producer_id, -1)
+    ]
     stable = min((each.base_offset for each in open_ones), default=end)
     seen = {o for o in range(stable) if oracle(batches, o) == "removed"}  # plain or committed, and there
     assert unexplained([gap(o, o) for o in range(stable) if o not in seen], Log(*batches)) == []
@@ -165,7 +238,11 @@ def test_what_a_committed_reader_does_not_see_is_explained(operations: list[tupl
 def transactions(count: int, size: int = 100) -> list[RecordBatch]:
     """Transactions one behind the other, each of a batch and a marker."""
     step = size + 1
-    return [each for i in range(count) for each in (batch(i * step, i * step + size - 1, 7), marker(i * step + size, 7))]
+    return [
+        each
+        for i in range(count)
+        for each in (batch(i * step, i * step + size - 1, 7), marker(i * step + size, 7))
+    ]
 
 
 def test_batches_between_gaps_are_not_read() -> None:
@@ -181,7 +258,10 @@ def test_batches_between_gaps_are_not_read() -> None:
 def test_the_way_to_an_abort_marker_is_read_once() -> None:
     """However many transactions wait for theirs."""
     waiting = [batch(i, i, i) for i in range(1_000)]
-    between = [replace(each, base_offset=each.base_offset + 1_000, last_offset=each.last_offset + 1_000) for each in transactions(500)]
+    between = [
+        replace(each, base_offset=each.base_offset + 1_000, last_offset=each.last_offset + 1_000)
+        for each in transactions(500)
+    ]
     at = between[-1].last_offset + 1
     log = Log(*waiting, *between, *(marker(at + i, i, abort=i != 7) for i in range(1_000)))
     assert unexplained([gap(0, 999)], log) == [gap(7, 7)]

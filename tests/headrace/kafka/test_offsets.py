@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import documents
-from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition, advance, between, merged, without
-
-OFFSETS = st.dictionaries(st.builds(TopicPartition, st.sampled_from(["a", "b"]), st.integers(0, 3)), st.integers(0, 50), min_size=1).map(
-    Offsets
+from headrace.kafka.offsets import (
+    Extent,
+    OffsetRange,
+    Offsets,
+    TopicPartition,
+    advance,
+    between,
+    merged,
+    without,
 )
+
+OFFSETS = st.dictionaries(
+    st.builds(TopicPartition, st.sampled_from(["a", "b"]), st.integers(0, 3)), st.integers(0, 50), min_size=1
+).map(Offsets)
 A0 = TopicPartition("a", 0)
 
 
@@ -56,7 +65,9 @@ def test_on_disk_offsets_are_what_spark_keeps(offsets: Offsets) -> None:
     """Topic → partition → offset, with the partitions as JSON's text, in their order as numbers."""
     text = documents.encode(offsets).decode()
     assert msgspec.json.decode(text, type=Offsets, dec_hook=documents.decode_other) == offsets
-    assert json.loads(text) == {topic: {str(p): at for p, at in of_one.items()} for topic, of_one in offsets.by_topic().items()}
+    assert json.loads(text) == {
+        topic: {str(p): at for p, at in of_one.items()} for topic, of_one in offsets.by_topic().items()
+    }
     assert list(offsets) == sorted(offsets)
     assert Offsets.nested(offsets.by_topic()) == offsets
 
@@ -92,7 +103,9 @@ def test_what_is_left_and_what_is_taken_make_the_whole(cuts: list[tuple[int, int
     taken = [OffsetRange("a", 0, min(cut), max(cut)) for cut in cuts]
     left = without(whole, taken)
     for offset in range(40):
-        assert (offset in whole and not any(offset in each for each in taken)) == any(offset in each for each in left)
+        assert (offset in whole and not any(offset in each for each in taken)) == any(
+            offset in each for each in left
+        )
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10))))

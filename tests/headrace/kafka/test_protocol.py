@@ -36,7 +36,12 @@ def test_without_security_nothing_is_needed() -> None:
 def test_passwords(name: str, mechanism: str) -> None:
     """Either name of the setting will do."""
     login = Login({**PASSWORD, "security.protocol": "sasl_plaintext", name: mechanism})
-    assert (login.protocol, login.mechanism, login.username, login.password) == ("SASL_PLAINTEXT", mechanism, "u", "p")
+    assert (login.protocol, login.mechanism, login.username, login.password) == (
+        "SASL_PLAINTEXT",
+        mechanism,
+        "u",
+        "p",
+    )
 
 
 @pytest.mark.parametrize("setting", [
@@ -49,13 +54,21 @@ def test_passwords(name: str, mechanism: str) -> None:
 def test_other_logins_are_refused_by_name(setting: dict[str, str]) -> None:
     """And not left out: that would be another login."""
     with pytest.raises(
-        UnsupportedLoginError, match=r"k:9092.*(OAUTHBEARER|GSSAPI|sasl\.oauthbearer\.config|https\.ca\.location).*It supports SASL with"
+        UnsupportedLoginError,
+        match=r"k:9092.*(OAUTHBEARER|GSSAPI|sasl\.oauthbearer\.config|https\.ca\.location).*It supports SASL with",
     ):
         Login({**PASSWORD, "security.protocol": "SASL_PLAINTEXT", **setting})
 
 
 @pytest.mark.parametrize(
-    "setting", ["ssl.keystore.location", "ssl.crl.location", "ssl.engine.location", "ssl.providers", "ssl.cipher.suites"]
+    "setting",
+    [
+        "ssl.keystore.location",
+        "ssl.crl.location",
+        "ssl.engine.location",
+        "ssl.providers",
+        "ssl.cipher.suites",
+    ],
 )
 def test_settings_of_tls_without_a_counterpart_are_refused_by_name(setting: str) -> None:
     """A keystore in PKCS #12, for instance."""
@@ -67,7 +80,10 @@ def test_what_is_checked_of_a_server_is_what_the_settings_say() -> None:
     """Its certificate and its name, unless they say otherwise."""
     for setting, expected in (
         ({}, (ssl.CERT_REQUIRED, True)),
-        ({"enable.ssl.certificate.verification": "TRUE", "ssl.endpoint.identification.algorithm": "https"}, (ssl.CERT_REQUIRED, True)),
+        (
+            {"enable.ssl.certificate.verification": "TRUE", "ssl.endpoint.identification.algorithm": "https"},
+            (ssl.CERT_REQUIRED, True),
+        ),
         ({"ssl.endpoint.identification.algorithm": "none"}, (ssl.CERT_REQUIRED, False)),
         ({"enable.ssl.certificate.verification": "false"}, (ssl.CERT_NONE, False)),
     ):
@@ -96,7 +112,14 @@ def test_authorities_in_a_folder(tmp_path: Path) -> None:
 def test_a_password_is_in_no_message() -> None:
     """Messages go to logs."""
     with pytest.raises(UnsupportedLoginError) as raised:
-        Login({**SERVER, "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "sasl.password": "s3cret"})
+        Login(
+            {
+                **SERVER,
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "OAUTHBEARER",
+                "sasl.password": "s3cret",
+            }
+        )
     assert "s3cret" not in str(raised.value)
 
 

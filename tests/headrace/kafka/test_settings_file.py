@@ -31,7 +31,12 @@ def files(home: Path) -> list[Path]:
 
 def kill_one(home: Path) -> None:
     """Let a process be killed that has such a file."""
-    done = subprocess.run([sys.executable, "-c", KILLED, str(home)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(home)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL
 
 
@@ -65,7 +70,9 @@ def test_without_a_state_folder_there_is_nothing_to_remove(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_the_state_folder_cannot_be_made_it_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_state_folder_cannot_be_made_it_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A checkout may be read-only; what others keep in that place stays."""
     (tmp_path / "file").touch()
     (tmp_path / "elsewhere").mkdir()

@@ -61,7 +61,11 @@ def accepted(one: Ledger) -> bool:
 
 def files(one: Ledger) -> dict[str, bytes]:
     """Every file of the pipeline's folder, by name, and its content."""
-    return {str(path.relative_to(one.folder.root)): path.read_bytes() for path in one.folder.root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(one.folder.root)): path.read_bytes()
+        for path in one.folder.root.rglob("*")
+        if path.is_file()
+    }
 
 
 @TORN
@@ -127,8 +131,12 @@ def test_an_id_that_is_lost_is_written_again(tmp_path: Path, content: bytes) -> 
         assert not metadata.with_name(".metadata.crc").exists()
 
 
-@pytest.mark.parametrize("instead", [None, '{"t":{"0":19}}', "\0\0\0", ""], ids=["absent", "elsewhere", "NULs", "empty"])
-def test_an_id_is_not_written_into_a_checkpoint_that_is_not_the_ledgers(tmp_path: Path, instead: str | None) -> None:
+@pytest.mark.parametrize(
+    "instead", [None, '{"t":{"0":19}}', "\0\0\0", ""], ids=["absent", "elsewhere", "NULs", "empty"]
+)
+def test_an_id_is_not_written_into_a_checkpoint_that_is_not_the_ledgers(
+    tmp_path: Path, instead: str | None
+) -> None:
     """Without the plan of the newest entry the checkpoint is gone: a stream would publish records twice or not at all."""
     one = made(tmp_path, 10, 20)
     (one.folder.checkpoint / "metadata").unlink()
@@ -174,7 +182,9 @@ def test_as_long_as_nothing_is_published_a_damaged_checkpoint_is_discarded_as_a_
     assert accepted(one)
 
 
-@pytest.mark.parametrize("left", [None, "offsets/.0.4d1fb7f2-2a0b-4b3c-9f0e-1b6f0f5b2c11.tmp", "sources/0/.0.crc"])
+@pytest.mark.parametrize(
+    "left", [None, "offsets/.0.4d1fb7f2-2a0b-4b3c-9f0e-1b6f0f5b2c11.tmp", "sources/0/.0.crc"]
+)
 def test_a_checkpoint_without_a_plan_is_kept_if_its_logs_are_empty(tmp_path: Path, left: str | None) -> None:
     """There was nothing to read yet. Spark refuses one with any file in its logs, such as a driver leaves that dies while it writes the plan, or with a lone checksum."""
     one = made(tmp_path)
@@ -234,7 +244,14 @@ def test_without_an_identity_nothing_is_touched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "lost"),
-    [(b"", True), (b"\0", True), (b"\0\0", True), (b"v1\n{}\0\0", True), (SOURCE.encode(), False), (b"v1", False)],
+    [
+        (b"", True),
+        (b"\0", True),
+        (b"\0\0", True),
+        (b"v1\n{}\0\0", True),
+        (SOURCE.encode(), False),
+        (b"v1", False),
+    ],
 )
 def test_what_counts_as_torn(tmp_path: Path, content: bytes, *, lost: bool) -> None:
     """Nothing, or NUL bytes where text belongs, be it in a part of the file; Spark's mark for old versions is none."""
@@ -256,7 +273,9 @@ def test_each_discard_is_logged_with_its_reason(tmp_path: Path, caplog: pytest.L
     ]
 
 
-def test_all_that_a_restart_needs_is_synced_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_a_restart_needs_is_synced_before_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The id, the source, the plan, and every folder on the way to them."""
     one = made(tmp_path, 10)
     folder, synced = one.folder.checkpoint, []
@@ -264,7 +283,12 @@ def test_all_that_a_restart_needs_is_synced_before_the_commit(tmp_path: Path, mo
     monkeypatch.setattr(documents, "sync_directory", synced.append)
     checkpoint.sync(folder, 0)
     needed = {folder / name for name in ("metadata", "sources/0/0", "offsets/0")}
-    above = {above for path in needed for above in path.parents if one.folder.root.parent in (above, *above.parents)}
+    above = {
+        above
+        for path in needed
+        for above in path.parents
+        if one.folder.root.parent in (above, *above.parents)
+    }
     assert set(synced) == needed | above
 
 
@@ -277,7 +301,9 @@ def test_plans_are_read_as_spark_writes_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "is_planned_again"), [(20, False), (19, True)])
-def test_a_plan_that_is_larger_than_a_micro_batch_may_be_is_made_again(tmp_path: Path, most: int, *, is_planned_again: bool) -> None:
+def test_a_plan_that_is_larger_than_a_micro_batch_may_be_is_made_again(
+    tmp_path: Path, most: int, *, is_planned_again: bool
+) -> None:
     """It did not fit into memory, nothing was published by it, and the file says a smaller number now."""
     one = made(tmp_path, 10, 20)
     path = plan(one, 2)

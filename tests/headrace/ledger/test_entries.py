@@ -6,7 +6,10 @@ import pytest
 from headrace.ledger.entries import DataFile
 
 
-@pytest.mark.parametrize("name", ["part-00000-4c2f5a1e-0d3b-4b6e-9a55-3f0b7e0f2d11-c000.snappy.parquet", "part-1.parquet", "a=1.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["part-00000-4c2f5a1e-0d3b-4b6e-9a55-3f0b7e0f2d11-c000.snappy.parquet", "part-1.parquet", "a=1.parquet"],
+)
 def test_names_that_spark_gives_are_data_files(name: str) -> None:
     """Made, and read back."""
     file = DataFile(name=name, bytes=1, sha256="", spans=[])
@@ -16,9 +19,29 @@ def test_names_that_spark_gives_are_data_files(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("", ".", "..", ".parquet", "../x.parquet", "../../x.parquet", "deeper/x.parquet", "/x.parquet", "micro_batch=-1/empty.parquet"),
+        *(
+            "",
+            ".",
+            "..",
+            ".parquet",
+            "../x.parquet",
+            "../../x.parquet",
+            "deeper/x.parquet",
+            "/x.parquet",
+            "micro_batch=-1/empty.parquet",
+        ),
         *(".x.parquet", "_x.parquet", "x", "x.parquet ", "x.parquet\n", "x.PARQUET", "x.parquet/", "x.csv"),
-        *("x\0.parquet", "x\n.parquet", "*.parquet", "[x].parquet", "?.parquet", "a:b.parquet", "a b.parquet", "a\\b.parquet", "é.parquet"),
+        *(
+            "x\0.parquet",
+            "x\n.parquet",
+            "*.parquet",
+            "[x].parquet",
+            "?.parquet",
+            "a:b.parquet",
+            "a b.parquet",
+            "a\\b.parquet",
+            "é.parquet",
+        ),
         f"{'x' * 255}.parquet",
     ],
 )

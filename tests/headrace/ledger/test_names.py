@@ -20,7 +20,9 @@ def test_a_run_of_120_colons_has_its_files(tmp_path: Path) -> None:
         assert documents.read(path, Started) == some
 
 
-@pytest.mark.parametrize("run", ["scheduled__2026-11-27T20:00:00+00:00", "~", "..", "a/b", "ü" * 40, "x" * LONGEST])
+@pytest.mark.parametrize(
+    "run", ["scheduled__2026-11-27T20:00:00+00:00", "~", "..", "a/b", "ü" * 40, "x" * LONGEST]
+)
 def test_a_name_that_fits_says_which_run_it_is(run: str) -> None:
     """And stays what it was: folders of before are found."""
     found = quoted(run)

@@ -10,7 +10,14 @@ import pytest
 
 from headrace.cli import pipelines
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokerError, HeadraceError, LedgerError, RefusedError, TopicDiffersError, UnavailableError
+from headrace.errors import (
+    BrokerError,
+    HeadraceError,
+    LedgerError,
+    RefusedError,
+    TopicDiffersError,
+    UnavailableError,
+)
 from headrace.kafka.cluster import TopicFacts
 from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
 from headrace.local import doctor
@@ -65,7 +72,9 @@ def lose_a_micro_batch(one: Ledger) -> None:
 
 def change_the_fields(one: Ledger) -> None:
     """The file has others than what is published."""
-    text = one.pipeline.path.read_text().replace('format = "text"', 'format = "json"\nfields = {value = "string"}')
+    text = one.pipeline.path.read_text().replace(
+        'format = "text"', 'format = "json"\nfields = {value = "string"}'
+    )
     one.pipeline.path.write_text(text)
     one.pipeline = Pipeline.load(one.pipeline.path)
 
@@ -146,15 +155,22 @@ def test_a_topic_of_the_ledger_is_not_created_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Ledger], str]:
+def check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Ledger], str]:
     """Run `headrace check`; returns what it prints."""
 
     def run(one: Ledger) -> str:
-        for name, place in {"DAGS": one.pipeline.path.parent, "DATA": one.folder.root.parent, "HOME": tmp_path / "home"}.items():
+        for name, place in {
+            "DAGS": one.pipeline.path.parent,
+            "DATA": one.folder.root.parent,
+            "HOME": tmp_path / "home",
+        }.items():
             monkeypatch.setenv(f"HEADRACE_{name}", str(place))
         for name in ("describe", "require_rights", "earliest", "end", "read", "record_batches", "at"):
             monkeypatch.setattr(
-                f"headrace.kafka.client.Kafka.{name}", lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named)
+                f"headrace.kafka.client.Kafka.{name}",
+                lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named),
             )
         pipelines.check("p")
         return capsys.readouterr().out
@@ -167,18 +183,26 @@ def test_check_says_whether_a_stream_can_start(tmp_path: Path, check: Callable[[
     one = Ledger.made(tmp_path, others(40), [10])
     assert "Kafka     the topics are as the file says; a stream can start" in check(one)
     one.kafka.partitions = 3
-    assert "Warning   topic t has 3 partitions in Kafka, 1 in the pipeline file. All of them are read" in check(one)
+    assert (
+        "Warning   topic t has 3 partitions in Kafka, 1 in the pipeline file. All of them are read"
+        in check(one)
+    )
     one.kafka.partitions = 1
     lose_the_checkpoint(one)
     with pytest.raises(RefusedError, match="belongs to checkpoint c1, but there is none"):
         check(one)
 
 
-def test_check_refuses_a_disk_without_room(tmp_path: Path, check: Callable[[Ledger], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_refuses_a_disk_without_room(
+    tmp_path: Path, check: Callable[[Ledger], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As preflight does, though it writes nothing; doctor looks there, too."""
     one = Ledger.made(tmp_path, others(40), [10])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=499 << 20))
-    with pytest.raises(UnavailableError, match=r"data/p has 499 MiB free; a run needs 500 MiB at least\. Make room, or set HEADRACE_DATA"):
+    with pytest.raises(
+        UnavailableError,
+        match=r"data/p has 499 MiB free; a run needs 500 MiB at least\. Make room, or set HEADRACE_DATA",
+    ):
         check(one)
     settings = Settings.from_environment({"HEADRACE_DATA": str(tmp_path / "nowhere" / "yet")})
     with pytest.raises(UnavailableError, match="yet has 499 MiB free"):
@@ -209,14 +233,18 @@ def test_check_without_the_connection_says_so_and_is_no_error(
         raise UnavailableError("Airflow can't read the connection")
 
     monkeypatch.setattr("headrace.local.connections.kafka_config", unknown)
-    assert "Kafka     not checked: Airflow can't read the connection" in check(Ledger.made(tmp_path, others(40), [10]))
+    assert "Kafka     not checked: Airflow can't read the connection" in check(
+        Ledger.made(tmp_path, others(40), [10])
+    )
 
 
 def test_check_shows_a_topic_that_differs(tmp_path: Path, check: Callable[[Ledger], str]) -> None:
     """Fewer partitions than the file asks for, with the command that adds them."""
     one = Ledger.made(tmp_path, others(40), [10])
     one.pipeline.path.write_text(one.pipeline.path.read_text().replace("partitions = 1", "partitions = 3"))
-    with pytest.raises(TopicDiffersError, match="`headrace topics extend t --partitions 3` adds what is missing"):
+    with pytest.raises(
+        TopicDiffersError, match="`headrace topics extend t --partitions 3` adds what is missing"
+    ):
         check(one)
 
 

@@ -21,4 +21,7 @@ def test_spans_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "part.parquet", row_group_size=50_000)
     found = spans(tmp_path / "part.parquet")
     assert [(span.partition, span.rows) for span in found] == [(0, 66_667), (1, 66_667), (2, 66_666)]
-    assert (min(span.lowest_offset for span in found), max(span.highest_offset for span in found)) == (1_000_000 - rows + 1, 1_000_000)
+    assert (min(span.lowest_offset for span in found), max(span.highest_offset for span in found)) == (
+        1_000_000 - rows + 1,
+        1_000_000,
+    )

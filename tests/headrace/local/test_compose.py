@@ -50,8 +50,15 @@ def test_secrets_that_are_not_whole_are_told(env: Path) -> None:
 def configured(kafka: str) -> str:
     """What `docker compose config` says."""
     wanted = compose.versions()
-    built = {"SPARK_IMAGE": f"apache/spark:{wanted['spark']}-scala", "AIRFLOW_IMAGE": f"mirror/airflow:{wanted['airflow']}-python3.11"}
-    services = {"kafka": {"image": kafka}, "spark-master": {"build": {"args": built}}, "scheduler": {"image": "headrace/airflow:1"}}
+    built = {
+        "SPARK_IMAGE": f"apache/spark:{wanted['spark']}-scala",
+        "AIRFLOW_IMAGE": f"mirror/airflow:{wanted['airflow']}-python3.11",
+    }
+    services = {
+        "kafka": {"image": kafka},
+        "spark-master": {"build": {"args": built}},
+        "scheduler": {"image": "headrace/airflow:1"},
+    }
     return json.dumps({"services": services})
 
 
@@ -67,14 +74,22 @@ def test_an_image_may_be_pinned_by_its_digest(digest: str, monkeypatch: pytest.M
     """Its version is the tag's all the same."""
     lock = hashlib.sha256(compose.LOCK.read_bytes()).hexdigest()
     kafka = f"apache/kafka:{compose.versions()['kafka']}{digest}"
-    monkeypatch.setattr(compose, "docker", lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{lock}  lock\n")
+    monkeypatch.setattr(
+        compose,
+        "docker",
+        lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{lock}  lock\n",
+    )
     assert "kafka" in compose.check_versions(SETTINGS)
 
 
 def test_an_image_of_another_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image that was built before the lock changed holds other libraries."""
     kafka = f"apache/kafka:{compose.versions()['kafka']}"
-    monkeypatch.setattr(compose, "docker", lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{'0' * 64}  lock\n")
+    monkeypatch.setattr(
+        compose,
+        "docker",
+        lambda *arguments: configured(kafka) if arguments[0] == "compose" else f"{'0' * 64}  lock\n",
+    )
     with pytest.raises(UnavailableError, match=r"built from another requirements\.lock"):
         compose.check_versions(SETTINGS)
 
@@ -99,7 +114,10 @@ def test_a_service_that_is_not_well_is_told(form: str, monkeypatch: pytest.Monke
 
 def test_a_service_without_a_container_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs may be well and still not all of it; none at all is another matter."""
-    told = {"ps": "\n".join(map(json.dumps, containers(kafka="healthy"))), "config": "kafka\nscheduler\ntriggerer\n"}
+    told = {
+        "ps": "\n".join(map(json.dumps, containers(kafka="healthy"))),
+        "config": "kafka\nscheduler\ntriggerer\n",
+    }
     monkeypatch.setattr(compose, "docker", lambda *arguments: told[arguments[1]])
     with pytest.raises(UnavailableError, match="without a container: scheduler, triggerer"):
         compose.check_services(SETTINGS)
@@ -151,7 +169,10 @@ def test_a_wrong_listener_for_containers_is_told(monkeypatch: pytest.MonkeyPatch
         return ""
 
     monkeypatch.setattr(compose, "docker", inside)
-    with pytest.raises(UnavailableError, match=r"^from within the service scheduler: it says: Kafka can't be reached at elsewhere:9092"):
+    with pytest.raises(
+        UnavailableError,
+        match=r"^from within the service scheduler: it says: Kafka can't be reached at elsewhere:9092",
+    ):
         compose.check_internal(SETTINGS)
 
 

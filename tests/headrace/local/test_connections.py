@@ -33,7 +33,14 @@ class Api:
 
     def save(self, name: str, extra: Mapping[str, object]) -> None:
         """Save a connection as a user does, with the fields that the form leaves empty."""
-        self.held[name] = {"connection_id": name, "conn_type": "kafka", "host": "", "login": "", "port": None, "extra": json.dumps(extra)}
+        self.held[name] = {
+            "connection_id": name,
+            "conn_type": "kafka",
+            "host": "",
+            "login": "",
+            "port": None,
+            "extra": json.dumps(extra),
+        }
 
     def exact(self, name: str) -> Connection | None:
         """A connection with its secrets."""
@@ -49,7 +56,10 @@ class Api:
         if request.method == "GET":
             if name not in self.held:
                 return httpx.Response(404)
-            shown = {key: connections.MASK if "password" in key else value for key, value in self.found(name).items()}
+            shown = {
+                key: connections.MASK if "password" in key else value
+                for key, value in self.found(name).items()
+            }
             return httpx.Response(200, json={**self.held[name], "extra": json.dumps(shown)})
         body = json.loads(request.content)
         if request.method == "POST" and body["connection_id"] in self.held:
@@ -108,7 +118,11 @@ def test_what_nobody_has_changed_follows_the_stack(api: Api, tmp_path: Path, pas
 
 
 @pytest.mark.parametrize(
-    "change", [{"bootstrap.servers": "kafka.example.com:9092"}, {"bootstrap.servers": "127.0.0.1:9092", "sasl.password": "mine"}]
+    "change",
+    [
+        {"bootstrap.servers": "kafka.example.com:9092"},
+        {"bootstrap.servers": "127.0.0.1:9092", "sasl.password": "mine"},
+    ],
 )
 def test_what_a_user_has_changed_stays(api: Api, tmp_path: Path, change: dict[str, str]) -> None:
     """Also a password alone, which the API does not show; and later starts don't wait for it."""
@@ -161,7 +175,10 @@ def embedded(api: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_command_reads_the_connection_of_the_dags(api: Api, embedded: list[str]) -> None:
     """What a user saved counts. The quick look is enough where nothing is hidden."""
     api.save(KAFKA, {"bootstrap.servers": "kafka.example.com:9092", "client.id": 7})
-    assert connections.kafka_config(SETTINGS) == {"bootstrap.servers": "kafka.example.com:9092", "client.id": "7"}
+    assert connections.kafka_config(SETTINGS) == {
+        "bootstrap.servers": "kafka.example.com:9092",
+        "client.id": "7",
+    }
     assert embedded == []
 
 
@@ -173,7 +190,9 @@ def test_a_hidden_secret_is_asked_for(api: Api, embedded: list[str]) -> None:
     assert embedded == [KAFKA]
 
 
-def test_an_api_that_does_not_answer_is_not_needed(api: Api, embedded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_does_not_answer_is_not_needed(
+    api: Api, embedded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Airflow's code reads the database itself."""
 
     def refuse(*_: object) -> None:
@@ -204,7 +223,9 @@ def test_what_the_environment_says_counts(api: Api, tmp_path: Path) -> None:
         ("HEADRACE_KAFKA", str(tmp_path / "kafka.json"), "named:1"),
         ("AIRFLOW_CONN_KAFKA_DEFAULT", '{"extra": {"bootstrap.servers": "set:1"}}', "set:1"),
     ):
-        assert connections.kafka_config(Settings.from_environment({name: value})) == {"bootstrap.servers": servers}
+        assert connections.kafka_config(Settings.from_environment({name: value})) == {
+            "bootstrap.servers": servers
+        }
 
 
 def test_without_a_stack_it_is_the_embedded_broker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +259,9 @@ def containers(api: Api, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("login", [{}, {"sasl.password": "secret"}])
-def test_from_the_host_the_listener_for_the_host_is_taken(api: Api, containers: dict[str, str], login: dict[str, str]) -> None:
+def test_from_the_host_the_listener_for_the_host_is_taken(
+    api: Api, containers: dict[str, str], login: dict[str, str]
+) -> None:
     """The one that the DAGs use leads nowhere from there; its login is the same."""
     assert containers == {}
     api.save(KAFKA, {"bootstrap.servers": compose.INTERNAL, **login})
@@ -257,23 +280,32 @@ ASKED = Settings.from_environment({"HEADRACE_KAFKA_CONNECTION": KAFKA})
 
 
 @pytest.mark.parametrize("servers", ["kafka:29092", None])
-def test_in_a_container_airflow_is_asked(servers: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_in_a_container_airflow_is_asked(
+    servers: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """By a process in the same environment, which finds what is set there, or, in an empty database, nothing."""
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{tmp_path}/airflow.db")
     if servers:
         monkeypatch.setenv(
-            "AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": servers, "sasl.password": "x"}})
+            "AIRFLOW_CONN_KAFKA_DEFAULT",
+            json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": servers, "sasl.password": "x"}}),
         )
         assert connections.kafka_config(ASKED) == {"bootstrap.servers": servers, "sasl.password": "x"}
     else:  # not even migrated: nothing can be said of it
-        with pytest.raises(UnavailableError, match=r"Airflow can't read the connection kafka_default \(OperationalError"):
+        with pytest.raises(
+            UnavailableError, match=r"Airflow can't read the connection kafka_default \(OperationalError"
+        ):
             connections.kafka_config(ASKED)
 
 
-def test_the_containers_connections_are_written_by_a_container(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_containers_connections_are_written_by_a_container(
+    api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Those that docker-compose.yml names, with Airflow's API as it is reached from there, and no folder of the host's."""
-    told = re.findall(r"^ +(KAFKA_DEFAULT|SPARK_DEFAULT): '(.*)'$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
+    told = re.findall(
+        r"^ +(KAFKA_DEFAULT|SPARK_DEFAULT): '(.*)'$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
+    )
     assert [name for name, _ in told] == ["KAFKA_DEFAULT", "SPARK_DEFAULT"]
     for name, value in (*told, ("AIRFLOW_PASSWORD", "secret"), ("HEADRACE_HOME", str(tmp_path))):
         monkeypatch.setenv(name, value)

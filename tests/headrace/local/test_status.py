@@ -24,16 +24,23 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     def silent(one: Kafka) -> int:
         raise BrokerError(f"Kafka did not answer within {one.timeout:.0f} s")
 
-    states = [State(name, "RUNNING", 4711, NOW, tmp_path / f"{name}.log") for name in (stack.KAFKA, *airflow.SERVICES)]
+    states = [
+        State(name, "RUNNING", 4711, NOW, tmp_path / f"{name}.log")
+        for name in (stack.KAFKA, *airflow.SERVICES)
+    ]
     monkeypatch.setattr(Supervisor, "states", lambda _: states)
     monkeypatch.setattr(Kafka, "check_listeners", silent)
     monkeypatch.setattr(ports, "answers", lambda _: True)
     monkeypatch.setattr(ports, "is_refused", lambda _: False)
-    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(503, request=httpx.Request("GET", "http://ui")))
+    monkeypatch.setattr(
+        httpx, "get", lambda *_, **__: httpx.Response(503, request=httpx.Request("GET", "http://ui"))
+    )
     return Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
 
 
-def test_a_frozen_broker_is_said_to_be_frozen(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_frozen_broker_is_said_to_be_frozen(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its process runs and its port is not refused, since the system listens for it; with its log and what helps."""
     assert not status.show(settings, Say())
     shown = capsys.readouterr().out

@@ -59,7 +59,9 @@ def finding(**fields: Any) -> Finding:
     return Finding(**({"message": "3 offsets hold records that no verdict counts."} | usual | fields))
 
 
-def invariant(number: int, state: InvariantState = InvariantState.HELD, findings: list[Finding] | None = None) -> Invariant:
+def invariant(
+    number: int, state: InvariantState = InvariantState.HELD, findings: list[Finding] | None = None
+) -> Invariant:
     """One of I1 to I8."""
     findings = findings or []
     return Invariant(
@@ -90,8 +92,26 @@ def _fields() -> dict[str, Any]:
         "seconds": 2.4,
         "versions": {"spark": "4.2.0"},
         "balance": [
-            Balance(topic="test-topic", partition=0, from_offset=0, until_offset=600, kept=200, filtered=396, quarantined=4, gaps=0),
-            Balance(topic="test-topic", partition=1, from_offset=0, until_offset=402, kept=86, filtered=304, quarantined=10, gaps=2),
+            Balance(
+                topic="test-topic",
+                partition=0,
+                from_offset=0,
+                until_offset=600,
+                kept=200,
+                filtered=396,
+                quarantined=4,
+                gaps=0,
+            ),
+            Balance(
+                topic="test-topic",
+                partition=1,
+                from_offset=0,
+                until_offset=402,
+                kept=86,
+                filtered=304,
+                quarantined=10,
+                gaps=2,
+            ),
         ],
         "receipts": [
             ReceiptAccount(
@@ -100,8 +120,22 @@ def _fields() -> dict[str, Any]:
                 wanted=1000,
                 landed=1000,
                 partitions=[
-                    Landed(topic="test-topic", partition=0, lowest_offset=0, highest_offset=599, count=600, landed=600),
-                    Landed(topic="test-topic", partition=1, lowest_offset=0, highest_offset=401, count=400, landed=400),
+                    Landed(
+                        topic="test-topic",
+                        partition=0,
+                        lowest_offset=0,
+                        highest_offset=599,
+                        count=600,
+                        landed=600,
+                    ),
+                    Landed(
+                        topic="test-topic",
+                        partition=1,
+                        lowest_offset=0,
+                        highest_offset=401,
+                        count=400,
+                        landed=400,
+                    ),
                 ],
             )
         ],
@@ -118,7 +152,14 @@ def _fields() -> dict[str, Any]:
         "quarantine": [Reason(reason="wrong_type", field="amount", count=14)],
         "kept_per_minute": [Minute(minute=NOW.replace(second=0), kept=286)],
         "samples": [
-            Sample(topic="test-topic", partition=0, offset=3, timestamp=NOW, key="k-3", values={"value": '"This is an important message"'})
+            Sample(
+                topic="test-topic",
+                partition=0,
+                offset=3,
+                timestamp=NOW,
+                key="k-3",
+                values={"value": '"This is an important message"'},
+            )
         ],
         "aged_out": [],
         "micro_batches": [
@@ -183,9 +224,22 @@ invariants = st.builds(
     findings=st.lists(findings, max_size=7),
 )
 counts = {"kept": numbers, "filtered": numbers, "quarantined": numbers, "gaps": numbers}
-landings = st.builds(Landed, topic=texts, partition=numbers, lowest_offset=numbers, highest_offset=numbers, count=numbers, landed=numbers)
+landings = st.builds(
+    Landed,
+    topic=texts,
+    partition=numbers,
+    lowest_offset=numbers,
+    highest_offset=numbers,
+    count=numbers,
+    landed=numbers,
+)
 receipts = st.builds(
-    ReceiptAccount, run=texts, state=st.sampled_from(ReceiptState), wanted=numbers, landed=numbers, partitions=few(landings)
+    ReceiptAccount,
+    run=texts,
+    state=st.sampled_from(ReceiptState),
+    wanted=numbers,
+    landed=numbers,
+    partitions=few(landings),
 )
 samples = st.builds(
     Sample,
@@ -197,7 +251,14 @@ samples = st.builds(
     values=st.dictionaries(texts, optional(texts), max_size=3),
 )
 micro_batches = st.builds(
-    MicroBatch, id=numbers, published_at=moments, seconds=seconds, files=numbers, bytes=numbers, filter=texts, **counts
+    MicroBatch,
+    id=numbers,
+    published_at=moments,
+    seconds=seconds,
+    files=numbers,
+    bytes=numbers,
+    filter=texts,
+    **counts,
 )
 waiting_partitions = st.builds(
     WaitingPartition,
@@ -207,7 +268,14 @@ waiting_partitions = st.builds(
     until_offset=numbers,
     oldest_at=optional(moments),
     hidden=optional(
-        st.builds(Hidden, stable_offset=numbers, offsets=numbers, began_at=optional(moments), hanging=st.booleans(), abort=optional(texts))
+        st.builds(
+            Hidden,
+            stable_offset=numbers,
+            offsets=numbers,
+            began_at=optional(moments),
+            hanging=st.booleans(),
+            abort=optional(texts),
+        )
     ),
 )
 waiting = st.builds(
@@ -223,11 +291,15 @@ reports = st.builds(
     number=numbers,
     seen=numbers,
     waiting=waiting,
-    limits=few(st.builds(Limit, name=texts, limit=seconds, found=optional(seconds), shown=texts, allowed=texts)),
+    limits=few(
+        st.builds(Limit, name=texts, limit=seconds, found=optional(seconds), shown=texts, allowed=texts)
+    ),
     gaps_not_checked=numbers,
     gaps_not_checked_of=st.dictionaries(numbers, numbers, max_size=2),
     published_meanwhile=numbers,
-    history=st.builds(History, checked=few(numbers), began=numbers, until=optional(numbers), at=optional(moments)),
+    history=st.builds(
+        History, checked=few(numbers), began=numbers, until=optional(numbers), at=optional(moments)
+    ),
     pipeline=texts,
     description=texts,
     run=texts,
@@ -235,7 +307,11 @@ reports = st.builds(
     checked_at=moments,
     seconds=seconds,
     versions=st.dictionaries(texts, texts, max_size=3),
-    balance=few(st.builds(Balance, topic=texts, partition=numbers, from_offset=numbers, until_offset=numbers, **counts)),
+    balance=few(
+        st.builds(
+            Balance, topic=texts, partition=numbers, from_offset=numbers, until_offset=numbers, **counts
+        )
+    ),
     receipts=few(receipts),
     invariants=few(invariants),
     undeclared=optional(st.builds(Undeclared, sample=numbers, fields=few(texts), more=st.booleans())),

@@ -50,7 +50,9 @@ def test_values_are_printed_as_they_are(value: str) -> None:
 @pytest.mark.parametrize("value", [value for value in HOSTILE if value])
 def test_task_logs_hold_no_payload(value: str) -> None:
     """Without samples nothing of a record is printed."""
-    samples = [Sample(topic="t", partition=0, offset=7_777_777, timestamp=NOW, key=value, values={"value": value})]
+    samples = [
+        Sample(topic="t", partition=0, offset=7_777_777, timestamp=NOW, key=value, values={"value": value})
+    ]
     assert shown(report(samples=samples), samples=False) == shown(report(samples=[]), samples=False)
 
 
@@ -66,7 +68,9 @@ def test_undeclared_fields_are_named_where_samples_are() -> None:
 def test_lines_fit_a_task_log() -> None:
     """No line is longer than the log is wide but commands and paths, which are there to be copied; none ends in blanks but a table's."""
     lines = shown(report(description="x " * 250, events="e" * 500)).splitlines()
-    assert all(len(line) <= LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line)
+    assert all(
+        len(line) <= LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line
+    )
     assert any("e" * 500 in line for line in lines)
 
 
@@ -83,7 +87,11 @@ def test_balance_is_aligned_and_summed() -> None:
     """Columns of the balance end at the same place, the last row is the total."""
     lines = shown(report()).splitlines()
     table = lines[[line.startswith("partition ") for line in lines].index(True) :]
-    rows = [line.rstrip() for line in table if line.startswith(("partition ", "test-topic-", "total")) and " @ " not in line]
+    rows = [
+        line.rstrip()
+        for line in table
+        if line.startswith(("partition ", "test-topic-", "total")) and " @ " not in line
+    ]
     assert rows[-1].split() == ["total", "1,002", "1,000", "286", "700", "14", "2"]
     assert len({len(row) for row in rows}) == 1
 
@@ -91,7 +99,9 @@ def test_balance_is_aligned_and_summed() -> None:
 def test_broken_partition_is_shown_even_among_many() -> None:
     """The partition that does not add up comes first and is named, whatever its number."""
     good = report().balance[0]
-    bad = Balance(topic="t", partition=99, from_offset=0, until_offset=10, kept=9, filtered=0, quarantined=0, gaps=0)
+    bad = Balance(
+        topic="t", partition=99, from_offset=0, until_offset=10, kept=9, filtered=0, quarantined=0, gaps=0
+    )
     text = shown(report(state=State.RED, balance=[good] * 99 + [bad]))
     assert "t, partition 99, does not add up: 1 offset unaccounted for." in text
     assert "76 more partitions" in text
@@ -106,7 +116,9 @@ def test_broken_invariant_says_where_and_what_to_do() -> None:
     assert "Do: " in text
     assert "headrace reset important_messages" in text
     assert text.index("I6 BROKEN") < text.index("partition offsets records")
-    both = shown(report(state=State.RED, invariants=[broken, invariant(8, InvariantState.BROKEN, [finding()])]))
+    both = shown(
+        report(state=State.RED, invariants=[broken, invariant(8, InvariantState.BROKEN, [finding()])])
+    )
     assert both.index("I8 BROKEN") < both.index("I6 BROKEN")
 
 
@@ -131,6 +143,9 @@ def test_task_log_ignores_what_the_environment_says_of_terminals(
 def test_commands_survive_the_shell(folder: str) -> None:
     """What is printed to be copied reaches Python as it is meant, whatever the folder is called."""
     for command in commands(folder):
-        told = command.replace(".venv/bin/python -c", f"{sys.executable} -c 'import ast, sys; ast.parse(sys.argv[1]); print(sys.argv[1])'")
+        told = command.replace(
+            ".venv/bin/python -c",
+            f"{sys.executable} -c 'import ast, sys; ast.parse(sys.argv[1]); print(sys.argv[1])'",
+        )
         printed = subprocess.run(["sh", "-c", told], capture_output=True, text=True, check=True).stdout
         assert repr(folder)[1:-1] in printed or repr(folder + "/**/*.parquet")[1:-1] in printed

@@ -13,14 +13,31 @@ from headrace.verify.result import Balance, InvariantState, Minute, Report, Samp
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports
 from tests.headrace.report.page import Page
 
-REFERENCES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "background", "ping", "cite", "style"}
-USUAL = Unusable(topic="test-topic", partition=0, offset=1_003, reason="wrong_type", field="amount", key="k-3", value="{}")
+REFERENCES = {
+    "src",
+    "href",
+    "srcset",
+    "action",
+    "formaction",
+    "poster",
+    "data",
+    "background",
+    "ping",
+    "cite",
+    "style",
+}
+USUAL = Unusable(
+    topic="test-topic", partition=0, offset=1_003, reason="wrong_type", field="amount", key="k-3", value="{}"
+)
 OWN_TAGS = {tag for tag, _ in Page(render(report())).tags}
 
 
 def red(*broken: int) -> Report:
     """A report in which the named invariants are broken."""
-    states = [invariant(number, InvariantState.BROKEN, [finding()]) if number in broken else invariant(number) for number in range(1, 9)]
+    states = [
+        invariant(number, InvariantState.BROKEN, [finding()]) if number in broken else invariant(number)
+        for number in range(1, 9)
+    ]
     return report(state=State.RED, invariants=states)
 
 
@@ -29,7 +46,9 @@ def red(*broken: int) -> Report:
 def test_any_report_renders_without_a_reference_to_anything_outside(anything: Report) -> None:
     """Whatever stands in a report, the page has no script and nothing that a browser would load or follow out of it."""
     page = Page(render(anything))
-    assert {"script", "img", "link", "iframe", "object", "embed", "form", "base"}.isdisjoint(tag for tag, _ in page.tags)
+    assert {"script", "img", "link", "iframe", "object", "embed", "form", "base"}.isdisjoint(
+        tag for tag, _ in page.tags
+    )
     for _, attributes in page.tags:
         assert all((value or "").startswith("#") for name, value in attributes.items() if name in REFERENCES)
         assert not any(name.startswith("on") for name in attributes)
@@ -44,7 +63,9 @@ def test_any_report_can_be_stored_and_shows_no_invisible_characters(anything: Re
     source = render(anything)
     source.encode()
     allowed = "\n\u200c\u200d"
-    assert {c for c in source if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}} <= set(allowed)
+    assert {c for c in source if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}} <= set(
+        allowed
+    )
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -60,8 +81,14 @@ def test_quarantined_records_stay_text(value: str) -> None:
     """Nor does anything of a record that was quarantined."""
     unusable = Unusable(topic=value, partition=0, offset=3, reason=value, field=value, key=value, value=value)
     page = Page(render(report(), [unusable]))
-    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in Page(render(report(), [USUAL])).tags} | OWN_TAGS
-    assert not [character for character in page.text if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}]
+    assert {tag for tag, _ in page.tags} <= {
+        tag for tag, _ in Page(render(report(), [USUAL])).tags
+    } | OWN_TAGS
+    assert not [
+        character
+        for character in page.text
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+    ]
 
 
 def test_quarantined_records_are_shown_with_position_reason_and_field() -> None:
@@ -74,15 +101,24 @@ def test_quarantined_records_are_shown_with_position_reason_and_field() -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_names_of_fields_stay_text(value: str) -> None:
     """A name that no pipeline declares comes from a record."""
-    tags = {tag for tag, _ in Page(render(report(undeclared=Undeclared(sample=9, fields=[value], more=False)))).tags}
+    tags = {
+        tag
+        for tag, _ in Page(render(report(undeclared=Undeclared(sample=9, fields=[value], more=False)))).tags
+    }
     assert tags <= OWN_TAGS | {"bdi"}
 
 
 def test_undeclared_fields_are_said_to_be_from_a_sample() -> None:
     """There may be others."""
     found = Undeclared(sample=10_000, fields=["device", "two words"], more=True)
-    assert 'not declared device , "two words" (and others, in a sample of 10,000 records:' in Page(render(report(undeclared=found))).text
-    assert "not declared" not in Page(render(report(undeclared=Undeclared(sample=9, fields=[], more=False)))).text
+    assert (
+        'not declared device , "two words" (and others, in a sample of 10,000 records:'
+        in Page(render(report(undeclared=found))).text
+    )
+    assert (
+        "not declared"
+        not in Page(render(report(undeclared=Undeclared(sample=9, fields=[], more=False)))).text
+    )
 
 
 def test_template_has_no_address() -> None:
@@ -127,7 +163,9 @@ def test_unverifiable_is_red_and_says_that_nobody_can_prove_it() -> None:
 
 def test_state_that_contradicts_the_figures_is_not_called_green() -> None:
     """A report that says green over a balance that doesn't add up leads with the contradiction."""
-    lacking = Balance(topic="t", partition=0, from_offset=0, until_offset=10, kept=9, filtered=0, quarantined=0, gaps=0)
+    lacking = Balance(
+        topic="t", partition=0, from_offset=0, until_offset=10, kept=9, filtered=0, quarantined=0, gaps=0
+    )
     text = Page(render(report(balance=[lacking]))).text
     assert "Green:" not in text
     assert "the report says green, but its balance does not add up" in text
@@ -187,7 +225,9 @@ def test_null_and_empty_values_differ() -> None:
 
 def test_long_values_are_shortened() -> None:
     """A value of 900 KB does not end up in the page, its length does."""
-    samples = [Sample(topic="t", partition=0, offset=0, timestamp=NOW, key="k", values={"value": "y" * 900_000})]
+    samples = [
+        Sample(topic="t", partition=0, offset=0, timestamp=NOW, key="k", values={"value": "y" * 900_000})
+    ]
     source = render(report(samples=samples))
     assert len(source) < 50_000
     assert "(900,000 characters)" in source
@@ -201,7 +241,9 @@ def test_long_tables_say_what_they_leave_out() -> None:
     assert "600,000 offsets" in text
 
 
-@pytest.mark.parametrize(("minutes", "unit", "bars"), [(1, "minute", 1), (100, "minute", 100), (1_000, "hour", 17)])
+@pytest.mark.parametrize(
+    ("minutes", "unit", "bars"), [(1, "minute", 1), (100, "minute", 100), (1_000, "hour", 17)]
+)
 def test_bars_stay_wide_enough_to_see(minutes: int, unit: str, bars: int) -> None:
     """Few minutes are drawn one by one, many are summed to hours."""
     start = NOW.replace(hour=0, minute=0, second=0)

@@ -77,7 +77,9 @@ class Partition:
 
     def append(self, records: Sequence[Record], timestamp: int, producer: int = NO_PRODUCER) -> None:
         """Append one batch of records, plain or within the producer's open transaction."""
-        batch = Batch(self.last, self.last + len(records) - 1, dict(enumerate(records, self.last)), timestamp, producer)
+        batch = Batch(
+            self.last, self.last + len(records) - 1, dict(enumerate(records, self.last)), timestamp, producer
+        )
         if producer != NO_PRODUCER:
             self.open.setdefault(producer, self.last)
         self.log.append(batch)
@@ -92,7 +94,9 @@ class Partition:
     def outcome(self, index: int) -> Marker | None:
         """How the transaction of a batch ended: by the next marker of its producer; `None` if it is open."""
         producer = self.log[index].producer
-        return next((each.marker for each in self.log[index:] if each.producer == producer and each.marker), None)
+        return next(
+            (each.marker for each in self.log[index:] if each.producer == producer and each.marker), None
+        )
 
     def committed(self) -> Iterator[tuple[int, Record, int]]:
         """Offset, record and timestamp of all that a committed reader gets."""
@@ -114,23 +118,41 @@ class Partition:
         one, whose header stays. `markers` go as well, where none of their transaction's records is left (`delete.retention.ms` is over).
         """
         until = min(until, self.stable)
-        cleaned = [index for index, batch in enumerate(self.log) if batch.last < until and batch.base >= self.first]
-        is_kept = {index: self.log[index].producer == NO_PRODUCER or self.outcome(index) is Marker.COMMIT for index in cleaned}
+        cleaned = [
+            index for index, batch in enumerate(self.log) if batch.last < until and batch.base >= self.first
+        ]
+        is_kept = {
+            index: self.log[index].producer == NO_PRODUCER or self.outcome(index) is Marker.COMMIT
+            for index in cleaned
+        }
         newest = {
-            key: offset for index in cleaned if is_kept[index] for offset, (key, _) in self.log[index].records.items() if key is not None
+            key: offset
+            for index in cleaned
+            if is_kept[index]
+            for offset, (key, _) in self.log[index].records.items()
+            if key is not None
         }
         for index in cleaned:
             records = self.log[index].records.items()
-            self.log[index].records = {o: each for o, each in records if is_kept[index] and newest.get(each[0] or b"") == o}
-        lasts = {batch.producer: index for index, batch in enumerate(self.log) if batch.producer != NO_PRODUCER}
+            self.log[index].records = {
+                o: each for o, each in records if is_kept[index] and newest.get(each[0] or b"") == o
+            }
+        lasts = {
+            batch.producer: index for index, batch in enumerate(self.log) if batch.producer != NO_PRODUCER
+        }
         gone = {
             index
             for index in cleaned
-            if not self.log[index].records and (self.log[index].marker is None or (markers and not self._has_records(index)))
+            if not self.log[index].records
+            and (self.log[index].marker is None or (markers and not self._has_records(index)))
         }
         for index in gone:
             self.log[index].marker = Marker.EMPTIED if self.log[index].marker else None
-        self.log = [batch for index, batch in enumerate(self.log) if index not in gone or lasts.get(batch.producer) == index]
+        self.log = [
+            batch
+            for index, batch in enumerate(self.log)
+            if index not in gone or lasts.get(batch.producer) == index
+        ]
 
     def _has_records(self, marker: int) -> bool:
         """Whether any record is left of the transaction that a marker ended."""
@@ -176,9 +198,15 @@ class FakeCluster:
         """Add a partition, which is empty."""
         self.topics[topic].partitions.append(Partition())
 
-    def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None = None) -> None:
+    def write(
+        self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None = None
+    ) -> None:
         """Append a batch; with a transactional id within its transaction, which begins where it is not open."""
-        producer = NO_PRODUCER if transactional_id is None else self._ids.setdefault(transactional_id, 1000 + len(self._ids))
+        producer = (
+            NO_PRODUCER
+            if transactional_id is None
+            else self._ids.setdefault(transactional_id, 1000 + len(self._ids))
+        )
         self.topics[topic].partitions[partition].append(records, self._clock, producer)
         self._clock += len(records)
 
@@ -193,7 +221,10 @@ class FakeCluster:
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
         """Facts of those topics that exist."""
         there = {name: self.topics[name] for name in topics if name in self.topics}
-        return {name: TopicFacts(each.id, len(each.partitions), 1, {"cleanup.policy": each.policy}) for name, each in there.items()}
+        return {
+            name: TopicFacts(each.id, len(each.partitions), 1, {"cleanup.policy": each.policy})
+            for name, each in there.items()
+        }
 
     def require_rights(self, topics: Iterable[str], *operations: str) -> None:
         """No access lists rule here."""
@@ -204,7 +235,9 @@ class FakeCluster:
 
     def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """The end of each partition, for committed readers or for all."""
-        return Offsets({place: each.stable if committed else each.last for place, each in self._partitions(topics)})
+        return Offsets(
+            {place: each.stable if committed else each.last for place, each in self._partitions(topics)}
+        )
 
     def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
@@ -219,7 +252,9 @@ class FakeCluster:
         """The timestamp of the first record at or after an offset, aborted and open ones included."""
         found = {}
         for place, first in offsets.items():
-            if later := [(offset, timestamp) for offset, timestamp in self._timestamps(place) if offset >= first]:
+            if later := [
+                (offset, timestamp) for offset, timestamp in self._timestamps(place) if offset >= first
+            ]:
                 found[place] = min(later)[1]
         return found
 
@@ -239,7 +274,9 @@ class FakeCluster:
         if not len(offset_range):
             return
         if offset_range.from_offset < partition.first or offset_range.until_offset > partition.stable:
-            raise BrokerError(f"{offset_range} can't be read: there is [{partition.first}, {partition.stable})")
+            raise BrokerError(
+                f"{offset_range} can't be read: there is [{partition.first}, {partition.stable})"
+            )
         found = [each for each in partition.committed() if each[0] in offset_range]
         for at in range(0, len(found), BLOCK):
             some = found[at : at + BLOCK]

@@ -115,7 +115,9 @@ class World(Protocol):
     servers: str
     topics: Sequence[str]
 
-    def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None) -> None:
+    def write(
+        self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None
+    ) -> None:
         """Append records, plain or within an open transaction, which begins with the first."""
 
     def end_transaction(self, transactional_id: str, *, commit: bool) -> None:
@@ -191,7 +193,9 @@ class History:
         path = base / "p.toml"
         path.write_text(FILE.format(prefix=world.topics[0].removesuffix("t"), **settings))
         folder = Folder(base / "data" / "p")
-        return cls(world, Pipeline.load(path), folder, Oracle(folder.root, world.topics, settings["starting"]))
+        return cls(
+            world, Pipeline.load(path), folder, Oracle(folder.root, world.topics, settings["starting"])
+        )
 
     def apply(self, operation: Operation) -> None:
         """Let it happen. Raises `DisagreementError` if verify or a stream does not do what it should."""
@@ -202,7 +206,9 @@ class History:
     def do_write(self, place: int, letters: str, transaction: int | None = None) -> None:
         """Append records."""
         if there := self._place(place):
-            records = [(b"k%d" % ((self.written + each) % 4), VALUES[letter]) for each, letter in enumerate(letters)]
+            records = [
+                (b"k%d" % ((self.written + each) % 4), VALUES[letter]) for each, letter in enumerate(letters)
+            ]
             self.written += len(letters)
             self.world.write(*there, records, None if transaction is None else f"transaction-{transaction}")
 
@@ -260,7 +266,11 @@ class History:
         """Put the copy back: all of it, or ledger and checkpoint only."""
         if self.copy is None:
             return
-        names = [path.name for path in self.copy.root.iterdir()] if of == "all" else ["events", "quarantine", "checkpoint"]
+        names = (
+            [path.name for path in self.copy.root.iterdir()]
+            if of == "all"
+            else ["events", "quarantine", "checkpoint"]
+        )
         if of == "all":
             shutil.rmtree(self.folder.root)
             self.folder.root.mkdir()
@@ -294,7 +304,9 @@ class History:
         entry = folder / "_entry.json"
         files = [path for path, _ in Disk(self.folder.root).files(number) if path.exists()]
         if what == "folder":
-            self.damaged.append(Damage({path: path.read_bytes() for path in folder.iterdir()}, entry, entry.read_bytes()))
+            self.damaged.append(
+                Damage({path: path.read_bytes() for path in folder.iterdir()}, entry, entry.read_bytes())
+            )
             shutil.rmtree(folder)
         elif files:
             path = files[which % len(files)]
@@ -334,7 +346,9 @@ class History:
                 refused = error
         self.seen["refused" if refused else "streamed"] += 1
         if may is (refused is not None):
-            raise DisagreementError(f"the stream {'was refused: ' + str(refused) if refused else 'was not refused'}")
+            raise DisagreementError(
+                f"the stream {'was refused: ' + str(refused) if refused else 'was not refused'}"
+            )
 
     def do_accept(self, kill: str | None = None) -> None:
         """Accept what is lost or unproven, all that the oracle says and nothing else; or be killed before or after the commit."""
@@ -349,7 +363,10 @@ class History:
             return
         finally:
             self.databases.give_back()
-        if wanted is None or (_offsets(listed.lost), _offsets(listed.unproven)) != (wanted.lost, wanted.unproven):
+        if wanted is None or (_offsets(listed.lost), _offsets(listed.unproven)) != (
+            wanted.lost,
+            wanted.unproven,
+        ):
             raise DisagreementError(f"the list: {listed}, the oracle {wanted}")
         if not listed:
             return
@@ -357,13 +374,23 @@ class History:
         refused: Exception | None = None
         with killing(kill, 0):
             try:
-                accepting.accept(self.folder, self.pipeline, self.world.kafka, listed, by="a", reason="b", run=f"accept-{self.runs}")
+                accepting.accept(
+                    self.folder,
+                    self.pipeline,
+                    self.world.kafka,
+                    listed,
+                    by="a",
+                    reason="b",
+                    run=f"accept-{self.runs}",
+                )
             except KilledError:
                 self.seen["killed"] += 1
             except HeadraceError as error:
                 refused = error
         if may is (refused is not None):
-            raise DisagreementError(f"the acceptance {'was refused: ' + str(refused) if refused else 'was not refused'}")
+            raise DisagreementError(
+                f"the acceptance {'was refused: ' + str(refused) if refused else 'was not refused'}"
+            )
         if refused is None and kill in {None, "committed"}:
             self.oracle.remember(wanted)
             self.seen["accepted"] += 1
@@ -377,13 +404,19 @@ class History:
         scope = everything(self.folder) if whole else since_verified(self.folder)
         number = draw_number(self.folder, "a test")
         with patch.object(engine, "connect", self.databases.take):
-            report = Verification(self.folder, self.pipeline, self.world.kafka, scope, number).run(f"verify-{self.runs}")
+            report = Verification(self.folder, self.pipeline, self.world.kafka, scope, number).run(
+                f"verify-{self.runs}"
+            )
         self.databases.give_back()
         store(self.folder, report)
         with suppress(BrokenInvariantError):
             conclude(self.folder, self.pipeline, scope, report)
         self.seen["green" if wording.outcome(report).green else "red"] += 1
-        for what, count in (("waiting", len(expected.waiting)), ("lost", len(expected.lost)), ("unproven", len(expected.unproven))):
+        for what, count in (
+            ("waiting", len(expected.waiting)),
+            ("lost", len(expected.lost)),
+            ("unproven", len(expected.unproven)),
+        ):
             self.seen[f"with {what}"] += count > 0
         self.seen["with gaps"] += sum(expected.gaps.values()) > 0
         self.seen["without proof"] += report.waiting.before_any_stream
@@ -411,7 +444,11 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
     uncounted  partitions whose gaps the oracle can't count
     """
     found = {each.id: each.findings for each in report.invariants}
-    messages = {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}
+    messages = {
+        each.id: [finding.message for finding in each.findings]
+        for each in report.invariants
+        if each.state in RED
+    }
     gaps: Counter[Any] = Counter()
     for row in report.balance:
         if (place := (row.topic, row.partition)) not in uncounted:
@@ -419,18 +456,28 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
     said = {
         "green": wording.outcome(report).green,
         "waiting": {
-            (each.topic, each.partition): (each.from_offset, each.until_offset, each.hidden.offsets if each.hidden else 0)
+            (each.topic, each.partition): (
+                each.from_offset,
+                each.until_offset,
+                each.hidden.offsets if each.hidden else 0,
+            )
             for each in report.waiting.partitions
         },
         "waiting offsets": report.waiting.offsets,
-        "lost": {(each.topic, each.partition, each.from_offset, each.until_offset) for each in found["I9"] if each.from_offset is not None},
+        "lost": {
+            (each.topic, each.partition, each.from_offset, each.until_offset)
+            for each in found["I9"]
+            if each.from_offset is not None
+        },
         "unproven": {
             (each.micro_batch, (each.topic, each.partition, each.from_offset, each.until_offset))
             for each in found["I7"]
             if each.message.startswith("never verified")
         },
         "gaps": +gaps,
-        "accepted lost": +sum((Counter({(row.topic, row.partition): row.lost}) for row in report.balance), Counter()),
+        "accepted lost": +sum(
+            (Counter({(row.topic, row.partition): row.lost}) for row in report.balance), Counter()
+        ),
         "named": set(report.recheck.micro_batches),
         "doubted": report.recheck.everything,
     }
@@ -445,12 +492,20 @@ def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str,
         "named": expected.named,
         "doubted": expected.doubted,
     }
-    if differing := [f"{name}: verify {said[name]}, oracle {wanted[name]}" for name in wanted if said[name] != wanted[name]]:
-        raise DisagreementError("\n".join([*differing, f"verify found {messages}", f"the oracle found {expected.red}"]))
+    if differing := [
+        f"{name}: verify {said[name]}, oracle {wanted[name]}" for name in wanted if said[name] != wanted[name]
+    ]:
+        raise DisagreementError(
+            "\n".join([*differing, f"verify found {messages}", f"the oracle found {expected.red}"])
+        )
 
 
 def _offsets(ranges: Iterable[OffsetRange]) -> frozenset[tuple[str, int, int]]:
-    return frozenset((each.topic, each.partition, offset) for each in ranges for offset in range(each.from_offset, each.until_offset))
+    return frozenset(
+        (each.topic, each.partition, offset)
+        for each in ranges
+        for offset in range(each.from_offset, each.until_offset)
+    )
 
 
 def unsynced(folder: Folder) -> list[Path]:
@@ -530,7 +585,9 @@ class FakeWorld:
         for topic, partitions in PARTITIONS.items():
             self.fake.create(topic, partitions)
 
-    def write(self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None) -> None:
+    def write(
+        self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None
+    ) -> None:
         """Append a batch."""
         self.fake.write(topic, partition, records, transactional_id)
 
@@ -595,7 +652,9 @@ class FakeWorld:
                 patches.enter_context(patch.object(module, name, by))
             yield
 
-    def run_to_end(self, records: tuple[Offsets, int], folder: Folder, publish_one: Callable[[Any, int], None]) -> None:
+    def run_to_end(
+        self, records: tuple[Offsets, int], folder: Folder, publish_one: Callable[[Any, int], None]
+    ) -> None:
         """What Spark does with its checkpoint: a plan that is not noted as done is carried out again, then come others up to today's end."""
         start, most = records
         checkpoint = folder.checkpoint
@@ -622,7 +681,12 @@ class FakeWorld:
             self._note(checkpoint, number)
 
     def write_rows(
-        self, _: Any, contract: Contract, ranges: Sequence[OffsetRange], staging: publish.Staging, _before: Sequence[Entry]
+        self,
+        _: Any,
+        contract: Contract,
+        ranges: Sequence[OffsetRange],
+        staging: publish.Staging,
+        _before: Sequence[Entry],
     ) -> publish.Counts:
         """The rows that Spark would write, judged by the oracle's rule."""
         counts: Counter[tuple[TopicPartition, Verdict]] = Counter()
@@ -632,7 +696,10 @@ class FakeWorld:
                 counts[block.place, verdict] += 1
                 rows[verdict].append(row)
         kept, unusable = publish.schemas(contract)
-        for verdict, schema, place in ((Verdict.KEPT, kept, staging.events), (Verdict.QUARANTINED, unusable, staging.quarantine)):
+        for verdict, schema, place in (
+            (Verdict.KEPT, kept, staging.events),
+            (Verdict.QUARANTINED, unusable, staging.quarantine),
+        ):
             if rows[verdict]:
                 place.mkdir()
                 pq.write_table(pa.Table.from_pylist(rows[verdict], schema), place / "part-0.parquet")
@@ -641,7 +708,9 @@ class FakeWorld:
     def _noted(self, checkpoint: Path) -> int:
         """The micro-batch that was noted last; Spark reads that note and no other."""
         last = max(logged(checkpoint, "commits"), default=-1)
-        assert last < 0 or (checkpoint / "commits" / str(last)).read_text(), "Spark can't read a file without content"
+        assert last < 0 or (checkpoint / "commits" / str(last)).read_text(), (
+            "Spark can't read a file without content"
+        )
         return last
 
     def _offsets(self, path: Path) -> Offsets:
@@ -658,12 +727,16 @@ def limited(at: Offsets, end: Offsets, most: int) -> Offsets:
     """The next plan: each partition's share of `most` offsets, by how much waits there; a partition that is new begins at 0."""
     waits = {place: until - at.get(place, 0) for place, until in end.items()}
     whole = sum(waits.values())
-    share = {place: size if whole <= most else min(size, -(-size * most // whole)) for place, size in waits.items()}
+    share = {
+        place: size if whole <= most else min(size, -(-size * most // whole)) for place, size in waits.items()
+    }
     return Offsets({place: at.get(place, 0) + share[place] for place in end})
 
 
 def _rows(block: Block) -> Iterator[tuple[Verdict, dict[str, Any]]]:
-    for offset, timestamp, key, value in zip(block.offsets, block.timestamps, block.keys, block.values, strict=True):
+    for offset, timestamp, key, value in zip(
+        block.offsets, block.timestamps, block.keys, block.values, strict=True
+    ):
         verdict = Verdict(judged(value))
         row = {
             "_topic": block.topic,
@@ -675,37 +748,75 @@ def _rows(block: Block) -> Iterator[tuple[Verdict, dict[str, Any]]]:
         if verdict is Verdict.KEPT:
             yield verdict, {**row, "value": (value or b"").decode()}
         else:
-            yield verdict, {**row, "_value": value, "_headers": None, "reason": "not_utf8" if value else "null_value", "field": None}
+            yield (
+                verdict,
+                {
+                    **row,
+                    "_value": value,
+                    "_headers": None,
+                    "reason": "not_utf8" if value else "null_value",
+                    "field": None,
+                },
+            )
 
 
 def drawn(chance: random.Random) -> tuple[dict[str, Any], list[Operation]]:
     """A history: the pipeline's settings, and what happens. Each meets few of the hazards, so that most of it is ordinary life."""
     met = chance.sample(sorted(HAZARDS), chance.choice([0, 1, 2, 3, 3, 4]))
-    weights = {"write": 5, "transact": 3, "end": 3, "stream": 4, "verify": 4} | {name: HAZARDS[name] for name in met}
+    weights = {"write": 5, "transact": 3, "end": 3, "stream": 4, "verify": 4} | {
+        name: HAZARDS[name] for name in met
+    }
     operations: list[Operation] = []
     if chance.random() < 0.6:
-        operations += [*_drawn(chance, "write"), *_drawn(chance, "write"), ("stream",), *_drawn(chance, "verify")]
+        operations += [
+            *_drawn(chance, "write"),
+            *_drawn(chance, "write"),
+            ("stream",),
+            *_drawn(chance, "verify"),
+        ]
     for _ in range(chance.randint(4, 14)):
         (name,) = chance.choices(list(weights), list(weights.values()))
         operations += _drawn(chance, name)
         if name in HAZARDS and chance.random() < 0.4:
             operations += _drawn(chance, "verify")
     operations += [("stream",), ("verify", "new")]
-    settings = {"starting": chance.choice(["earliest"] * 4 + ["latest"]), "most": chance.choice([1_000_000, 1_000_000, 4, 9])}
+    settings = {
+        "starting": chance.choice(["earliest"] * 4 + ["latest"]),
+        "most": chance.choice([1_000_000, 1_000_000, 4, 9]),
+    }
     return settings, operations
 
 
 def _drawn(chance: random.Random, name: str) -> list[Operation]:
     """One operation, or a few that belong together."""
-    place, topic, percent, at = chance.randrange(12), chance.randrange(2), chance.choice([20, 50, 80, 100]), chance.randrange(2)
+    place, topic, percent, at = (
+        chance.randrange(12),
+        chance.randrange(2),
+        chance.choice([20, 50, 80, 100]),
+        chance.randrange(2),
+    )
     letters = "".join(chance.choices("iiioonex", k=chance.randint(1, 7)))
     pick = chance.choice
-    before: list[list[Operation]] = [[], [("write", place, letters)], [("write", place, letters), ("stream",)]]
-    lost: list[list[Operation]] = [[], [("write", place, letters), ("age_out", place, percent, pick(["published", "all"]))]]
+    before: list[list[Operation]] = [
+        [],
+        [("write", place, letters)],
+        [("write", place, letters), ("stream",)],
+    ]
+    lost: list[list[Operation]] = [
+        [],
+        [("write", place, letters), ("age_out", place, percent, pick(["published", "all"]))],
+    ]
     restored: list[list[Operation]] = [
         [("copy",)],
         [("restore", pick(["all", "ledger"]))],
-        [("copy",), ("write", place, letters), ("stream",), ("verify", "new"), ("restore", "ledger"), ("stream",)],
+        [
+            ("copy",),
+            ("write", place, letters),
+            ("stream",),
+            ("verify", "new"),
+            ("restore", "ledger"),
+            ("stream",),
+        ],
     ]
     table: dict[str, Callable[[], list[Operation]]] = {
         "write": lambda: [("write", place, letters)],
@@ -723,11 +834,17 @@ def _drawn(chance: random.Random, name: str) -> list[Operation]:
             *pick(before),
         ],
         "add_partition": lambda: [("add_partition", topic)],
-        "compact": lambda: [("compact", topic, percent, 1 + at), *_drawn(chance, pick(["verify", "stream"])), ("keep", topic)],
+        "compact": lambda: [
+            ("compact", topic, percent, 1 + at),
+            *_drawn(chance, pick(["verify", "stream"])),
+            ("keep", topic),
+        ],
         "kill": lambda: [("stream", pick(KILLS), at)],
         "copy": lambda: pick(restored),
         "cut": lambda: [("stream", pick(KILLS), at), ("cut", chance.randrange(256))],
-        "damage": lambda: [pick([("damage", place, pick(["delete", "shorten", "flip", "folder"])), ("mend",)])],
+        "damage": lambda: [
+            pick([("damage", place, pick(["delete", "shorten", "flip", "folder"])), ("mend",)])
+        ],
         "topic": lambda: [pick([("delete_topic", topic), ("create_topic", topic)])],
     }
     return table[name]()
@@ -752,12 +869,18 @@ def check(base: Path, new_world: Callable[[], World], seeds: Iterable[int]) -> C
         settings, operations = drawn(random.Random(seed))
         if (error := _failure(base, new_world, settings, operations, seen)) is not None:
             operations, error = shortened(base, new_world, settings, operations, error)
-            raise DisagreementError(f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}") from error
+            raise DisagreementError(
+                f"seed {seed}: {settings!r}, {operations!r}\n{type(error).__name__}: {error}"
+            ) from error
     return seen
 
 
 def shortened(
-    base: Path, new_world: Callable[[], World], settings: Mapping[str, Any], operations: list[Operation], error: Exception
+    base: Path,
+    new_world: Callable[[], World],
+    settings: Mapping[str, Any],
+    operations: list[Operation],
+    error: Exception,
 ) -> tuple[list[Operation], Exception]:
     """Take out one operation after the other, the last one first, as long as the history fails in the same way."""
     for index in reversed(range(len(operations))):
@@ -769,7 +892,11 @@ def shortened(
 
 
 def _failure(
-    base: Path, new_world: Callable[[], World], settings: Mapping[str, Any], operations: Sequence[Operation], seen: Counter[str]
+    base: Path,
+    new_world: Callable[[], World],
+    settings: Mapping[str, Any],
+    operations: Sequence[Operation],
+    seen: Counter[str],
 ) -> Exception | None:
     try:
         seen.update(replay(base, new_world(), settings, operations).seen)

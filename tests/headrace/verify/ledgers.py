@@ -26,7 +26,15 @@ from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, completed_receipts, streamed_runs
-from headrace.ledger.receipts import DIGEST_MODULUS, Landing, Receipt, ReceiptState, fingerprint, key, key_prefix
+from headrace.ledger.receipts import (
+    DIGEST_MODULUS,
+    Landing,
+    Receipt,
+    ReceiptState,
+    fingerprint,
+    key,
+    key_prefix,
+)
 from headrace.report.conclusion import conclude
 from headrace.verify.result import RED, Report
 from headrace.verify.run import Verification
@@ -86,7 +94,11 @@ class FakeKafka:
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
         """It exists, unless it is gone."""
-        return {topic: TopicFacts(f"{self.ids}-{topic}", self.partitions, 1, self.config) for topic in topics if self.ids}
+        return {
+            topic: TopicFacts(f"{self.ids}-{topic}", self.partitions, 1, self.config)
+            for topic in topics
+            if self.ids
+        }
 
     def require_rights(self, topics: Iterable[str], *operations: str) -> None:
         """No access lists rule here."""
@@ -101,7 +113,9 @@ class FakeKafka:
         return self._offsets(topics, end)
 
     def _offsets(self, topics: Iterable[str], first: int) -> Offsets:
-        places = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
+        places = [
+            TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)
+        ]
         return Offsets({place: self.lost_partition if place.partition else first for place in places})
 
     def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
@@ -131,7 +145,11 @@ class FakeKafka:
         """In blocks."""
         assert committed in {True, False}
         self.reads.append(offset_range)
-        offsets = [at for at in range(offset_range.from_offset, offset_range.until_offset) if self.records[at] is not GAP]
+        offsets = [
+            at
+            for at in range(offset_range.from_offset, offset_range.until_offset)
+            if self.records[at] is not GAP
+        ]
         for first in range(0, len(offsets), self.block):
             some = offsets[first : first + self.block]
             keys: list[bytes | None] = [self.records[offset][0] for offset in some]
@@ -151,7 +169,12 @@ class Ledger:
 
     @classmethod
     def made(
-        cls, base: Path, records: Sequence[Record], cuts: Sequence[int] = (), start: int = 0, checkpoint: str | None = "c1"
+        cls,
+        base: Path,
+        records: Sequence[Record],
+        cuts: Sequence[int] = (),
+        start: int = 0,
+        checkpoint: str | None = "c1",
     ) -> "Ledger":
         """Publish a micro-batch up to each of the cuts."""
         base.mkdir(exist_ok=True)
@@ -177,19 +200,35 @@ class Ledger:
 
     def publish(self, number: int, at: int, until: int) -> None:
         """Publish one micro-batch."""
-        records = {offset: self.kafka.records[offset] for offset in range(at, until) if self.kafka.records[offset] is not GAP}
-        kept = [offset for offset, (_, value) in records.items() if value is not None and b"important" in value]
+        records = {
+            offset: self.kafka.records[offset]
+            for offset in range(at, until)
+            if self.kafka.records[offset] is not GAP
+        }
+        kept = [
+            offset for offset, (_, value) in records.items() if value is not None and b"important" in value
+        ]
         unusable = [offset for offset, (_, value) in records.items() if value is None]
         staging = publish.stage(self.folder, number)
         if kept:
             staging.events.mkdir()
-            rows = {**position(records, kept), "value": [(records[offset][1] or b"").decode() for offset in kept]}
+            rows = {
+                **position(records, kept),
+                "value": [(records[offset][1] or b"").decode() for offset in kept],
+            }
             pq.write_table(pa.table(rows), staging.events / f"part-{number}.parquet")
         if unusable:
             staging.quarantine.mkdir()
-            headers = pa.array([None] * len(unusable), pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])))
+            headers = pa.array(
+                [None] * len(unusable), pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+            )
             values = pa.array([None] * len(unusable), pa.binary())
-            rows = {**position(records, unusable), "_value": values, "_headers": headers, "reason": ["null_value"] * len(unusable)}
+            rows = {
+                **position(records, unusable),
+                "_value": values,
+                "_headers": headers,
+                "reason": ["null_value"] * len(unusable),
+            }
             rows["field"] = pa.array([None] * len(unusable), pa.string())
             pq.write_table(pa.table(rows), staging.quarantine / f"part-{number}.parquet")
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
@@ -198,7 +237,9 @@ class Ledger:
             (PLACE, Verdict.FILTERED): len(records) - len(kept) - len(unusable),
             (PLACE, Verdict.QUARANTINED): len(unusable),
         }
-        (self.folder.checkpoint / "offsets" / str(number)).write_text("v1\n{}\n" + json.dumps({"t": {"0": until}}))
+        (self.folder.checkpoint / "offsets" / str(number)).write_text(
+            "v1\n{}\n" + json.dumps({"t": {"0": until}})
+        )
         before = read_link(self.folder, number - 1) if number else None
         accounts = publish.audit([OffsetRange("t", 0, at, until)], counts, events, quarantine)
         entry = Entry(
@@ -231,7 +272,14 @@ class Ledger:
         shutil.copytree(self.folder.root, base / "p")
         return Ledger(self.pipeline, Folder(base / "p"), self.kafka)
 
-    def tamper(self, micro_batch: int, change: Callable[[pa.Table], pa.Table], kind: str = "events", *, sign: bool = False) -> None:
+    def tamper(
+        self,
+        micro_batch: int,
+        change: Callable[[pa.Table], pa.Table],
+        kind: str = "events",
+        *,
+        sign: bool = False,
+    ) -> None:
         """Change a published file behind its entry's back, or sign it: then the entry says what the file now is."""
         (path,) = (self.folder.root / kind / f"micro_batch={micro_batch}").glob("*.parquet")
         table = change(pq.read_table(path, partitioning=None))
@@ -265,7 +313,11 @@ class Ledger:
 
     def made_receipt(self, run: str, low: int, high: int, start: int = 0) -> Receipt:
         """What the producer of that batch would write."""
-        mine = [record for record in self.kafka.records[low : high + 1] if record[0].startswith(key_prefix("p", run))]
+        mine = [
+            record
+            for record in self.kafka.records[low : high + 1]
+            if record[0].startswith(key_prefix("p", run))
+        ]
         return Receipt(
             pipeline="p",
             run=run,
@@ -276,7 +328,9 @@ class Ledger:
             opened_at=MOMENT,
             completed_at=MOMENT,
             start=Offsets.nested({"t": {0: start}}),
-            landings=[Landing(topic="t", partition=0, lowest_offset=low, highest_offset=high, count=len(mine))],
+            landings=[
+                Landing(topic="t", partition=0, lowest_offset=low, highest_offset=high, count=len(mine))
+            ],
             digest=f"{sum(fingerprint(*record) for record in mine) % DIGEST_MODULUS:032x}",
         )
 
@@ -310,7 +364,11 @@ class Ledger:
             assert report.state == "red"
         else:
             assert report.state == "green"
-        return {each.id: [finding.message for finding in each.findings] for each in report.invariants if each.state in RED}
+        return {
+            each.id: [finding.message for finding in each.findings]
+            for each in report.invariants
+            if each.state in RED
+        }
 
     @property
     def everything(self) -> Scope:
@@ -348,4 +406,7 @@ def batch(run: str, count: int, pipeline: str = "p") -> list[Record]:
 
 def others(count: int) -> list[Record]:
     """Records of somebody else: kept and filtered ones in turn, one of ten unusable."""
-    return [(b"k%d" % number, None if number % 10 == 3 else b"important" if number % 2 else b"other") for number in range(count)]
+    return [
+        (b"k%d" % number, None if number % 10 == 3 else b"important" if number % 2 else b"other")
+        for number in range(count)
+    ]

@@ -99,12 +99,16 @@ class Knowledge:
     def roll_back(self, disk: "Disk") -> None:
         """A stream opened a ledger that ends before what was proven, or at another entry."""
         newest, there = disk.newest, dict(zip(disk.published, disk.sha256s, strict=True))
-        if max([self.mark, *self.named]) > newest or (self.marks and self.mark == newest and self.marks[-1][1] != there[newest]):
+        if max([self.mark, *self.named]) > newest or (
+            self.marks and self.mark == newest and self.marks[-1][1] != there[newest]
+        ):
             self.marks = [each for each in self.marks if there.get(each[0]) == each[1]]
             self.named = {number: each for number, each in self.named.items() if number <= newest}
             for number, each in self.named.items():
                 each.proven &= number <= self.mark
-            self.last = {place: each for place, each in self.last.items() if each[0] < disk.ends.get(place, 0)}
+            self.last = {
+                place: each for place, each in self.last.items() if each[0] < disk.ends.get(place, 0)
+            }
 
 
 @dataclass
@@ -138,18 +142,25 @@ class Disk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.identity: Any = json.loads((root / "identity.json").read_text()) if (root / "identity.json").exists() else None
+        self.identity: Any = (
+            json.loads((root / "identity.json").read_text()) if (root / "identity.json").exists() else None
+        )
         names = [path.name.removeprefix("micro_batch=") for path in (root / "events").glob("micro_batch=*")]
         self.published = sorted(int(name) for name in names if name.isdecimal())
         self.entries: dict[int, Any] = {
-            number: json.loads((root / f"events/micro_batch={number}/_entry.json").read_bytes()) for number in self.published
+            number: json.loads((root / f"events/micro_batch={number}/_entry.json").read_bytes())
+            for number in self.published
         }
-        entries = [(root / f"events/micro_batch={number}/_entry.json").read_bytes() for number in self.published]
+        entries = [
+            (root / f"events/micro_batch={number}/_entry.json").read_bytes() for number in self.published
+        ]
         self.sha256s = [hashlib.sha256(entry).hexdigest() for entry in entries]
         self.commits = self._log("commits")
         self.plans = self._log("offsets")
         metadata = root / "checkpoint" / "metadata"
-        self.checkpoint: str | None = json.loads(metadata.read_text())["id"] if metadata.exists() and metadata.read_text() else None
+        self.checkpoint: str | None = (
+            json.loads(metadata.read_text())["id"] if metadata.exists() and metadata.read_text() else None
+        )
 
     @property
     def newest(self) -> int:
@@ -164,7 +175,10 @@ class Disk:
     @property
     def unnamed(self) -> set[int]:
         """Micro-batches that have quarantined records and no entry: their stream was killed, or their folder removed."""
-        names = [path.name.removeprefix("micro_batch=") for path in (self.root / "quarantine").glob("micro_batch=*")]
+        names = [
+            path.name.removeprefix("micro_batch=")
+            for path in (self.root / "quarantine").glob("micro_batch=*")
+        ]
         return {int(name) for name in names if name.isdecimal()} - set(self.published)
 
     @property
@@ -175,13 +189,19 @@ class Disk:
 
     def plan(self, number: int) -> dict[Place, int]:
         """Where a micro-batch ends by Spark's plan."""
-        return dict(_places(json.loads((self.root / "checkpoint" / "offsets" / str(number)).read_text().splitlines()[-1])))
+        return dict(
+            _places(
+                json.loads((self.root / "checkpoint" / "offsets" / str(number)).read_text().splitlines()[-1])
+            )
+        )
 
     def files(self, number: int) -> list[tuple[Path, Any]]:
         """The data files that an entry names."""
         entry = self.entries[number]
         return [
-            (self.root / kind / f"micro_batch={number}" / each["name"], each) for kind in ("events", "quarantine") for each in entry[kind]
+            (self.root / kind / f"micro_batch={number}" / each["name"], each)
+            for kind in ("events", "quarantine")
+            for each in entry[kind]
         ]
 
     def is_altered(self, number: int, *, to_the_byte: bool) -> bool:
@@ -211,7 +231,9 @@ class Disk:
         return found
 
     def _log(self, name: str) -> list[int]:
-        return sorted(int(path.name) for path in (self.root / "checkpoint" / name).glob("*") if path.name.isdecimal())
+        return sorted(
+            int(path.name) for path in (self.root / "checkpoint" / name).glob("*") if path.name.isdecimal()
+        )
 
 
 class Oracle:
@@ -257,7 +279,9 @@ class Oracle:
                 found.red.append(f"files of {number}")
                 found.by_files.add(number)
         self._frontier(disk, following, broker, found)
-        found.by_files = {number for number in found.by_files if number <= disk.newest or number in found.scope}
+        found.by_files = {
+            number for number in found.by_files if number <= disk.newest or number in found.scope
+        }
         return found
 
     def acceptable(self, broker: Broker) -> Acceptance | None:
@@ -269,7 +293,10 @@ class Oracle:
         if found.doubted:
             return None
         lost = {offset for span in found.lost for offset in _offsets(span)} | found.removed
-        return Acceptance(frozenset(lost), frozenset(offset for _, span in found.unproven for offset in _offsets(span)) - lost)
+        return Acceptance(
+            frozenset(lost),
+            frozenset(offset for _, span in found.unproven for offset in _offsets(span)) - lost,
+        )
 
     def may_accept(self) -> bool:
         """Whether an entry can be written behind the last; what a rolled back ledger does not hold is forgotten, then."""
@@ -286,7 +313,9 @@ class Oracle:
     def ever(self) -> Acceptance:
         """All that was accepted, by the entries that are there."""
         there = [self.accepted[each] for each in Disk(self.root).sha256s if each in self.accepted]
-        return Acceptance(*(frozenset(o for each in there for o in getattr(each, kind)) for kind in ("lost", "unproven")))
+        return Acceptance(
+            *(frozenset(o for each in there for o in getattr(each, kind)) for kind in ("lost", "unproven"))
+        )
 
     def settle(self, found: Expected) -> None:
         """Remember what a verify run has proven, and what it named."""
@@ -311,24 +340,40 @@ class Oracle:
         """Whether a stream that starts now may go on; what it is to forget, should the ledger have been rolled back, is forgotten."""
         disk = Disk(self.root)
         if disk.identity is None:
-            is_hidden = any(broker.logs[place].stable < at for place, at in self._before_the_first(broker).items())
+            is_hidden = any(
+                broker.logs[place].stable < at for place, at in self._before_the_first(broker).items()
+            )
             return set(broker.ids) == self.topics and not broker.compacted and not is_hidden
         if not self._belongs_together(disk):
             return False
-        if broker.compacted or any(broker.ids.get(topic) != known for topic, known in disk.identity["topics"].items()):
+        if broker.compacted or any(
+            broker.ids.get(topic) != known for topic, known in disk.identity["topics"].items()
+        ):
             return False
-        if any(broker.logs[place].first > at or broker.logs[place].stable < at for place, at in disk.ends.items()):
+        if any(
+            broker.logs[place].first > at or broker.logs[place].stable < at for place, at in disk.ends.items()
+        ):
             return False
         self.knowledge.roll_back(disk)
         return not any(log.first > 0 for place, log in broker.logs.items() if place not in disk.ends)
 
     def _belongs_together(self, disk: Disk) -> bool:
         """Whether ledger and checkpoint are of one time, torn files aside that nothing relies on."""
-        noted = [number for number in disk.commits if number > disk.newest or not self._is_torn("commits", number)]
-        plans = [number for number in disk.plans if number != disk.newest + 1 or not self._is_torn("offsets", number)]
+        noted = [
+            number for number in disk.commits if number > disk.newest or not self._is_torn("commits", number)
+        ]
+        plans = [
+            number
+            for number in disk.plans
+            if number != disk.newest + 1 or not self._is_torn("offsets", number)
+        ]
         last_commit, last_plan = max(noted, default=-1), max(plans, default=-1)
-        can_begin_again = disk.newest < 0 and not disk.commits and not any(disk.plans) and disk.checkpoint is None
-        if disk.missing or (disk.identity["checkpoint"] not in {None, disk.checkpoint} and not can_begin_again):
+        can_begin_again = (
+            disk.newest < 0 and not disk.commits and not any(disk.plans) and disk.checkpoint is None
+        )
+        if disk.missing or (
+            disk.identity["checkpoint"] not in {None, disk.checkpoint} and not can_begin_again
+        ):
             return False
         return last_commit <= disk.newest <= last_plan <= disk.newest + 1
 
@@ -342,16 +387,24 @@ class Oracle:
         if disk.identity is None:
             return None
         lost = self.ever().lost
-        skipped = {number for number in disk.published if number not in found.scope and disk.is_altered(number, to_the_byte=True)}
+        skipped = {
+            number
+            for number in disk.published
+            if number not in found.scope and disk.is_altered(number, to_the_byte=True)
+        }
         rows: dict[str, Counter[Row]] = {
-            kind: Counter(row for number in disk.published if number not in skipped for row in disk.rows(kind, number))
+            kind: Counter(
+                row for number in disk.published if number not in skipped for row in disk.rows(kind, number)
+            )
             for kind in ("events", "quarantine")
         }
         for place, start in _places(disk.identity["start"]):
             held = self.memory.get((disk.identity["topics"][place[0]], place[1]), {})
             for offset in range(start, disk.ends[place]):
                 if (*place, offset) in lost or any(
-                    offset in range(*span) for number in skipped for span in _spans(disk.entries[number], place)
+                    offset in range(*span)
+                    for number in skipped
+                    for span in _spans(disk.entries[number], place)
                 ):
                     continue
                 if offset not in held:
@@ -366,7 +419,10 @@ class Oracle:
         return None
 
     def _before_the_first(self, broker: Broker) -> dict[Place, int]:
-        return {place: log.first if self.starting == "earliest" else max(log.first, log.stable) for place, log in broker.logs.items()}
+        return {
+            place: log.first if self.starting == "earliest" else max(log.first, log.stable)
+            for place, log in broker.logs.items()
+        }
 
     def _chain(self, disk: Disk, found: Expected, *, whole: bool) -> None:
         """What is to be looked at, and whether the micro-batches are there, from the first to where the checkpoint ends."""
@@ -377,7 +433,9 @@ class Oracle:
         gone = disk.missing | {number for number in found.scope if number > disk.newest}
         if known.mark > disk.newest:
             found.red.append("what was proven is gone")
-        if disk.identity["checkpoint"] != disk.checkpoint and not (disk.identity["checkpoint"] is None and disk.newest < 0):
+        if disk.identity["checkpoint"] != disk.checkpoint and not (
+            disk.identity["checkpoint"] is None and disk.newest < 0
+        ):
             found.red.append("another checkpoint")
             found.doubted = True
         elif disk.commits and disk.commits[-1] > disk.newest:
@@ -405,7 +463,11 @@ class Oracle:
                 found.red.append(f"{topic} is compacted")
         for place, (offset, record) in self.knowledge.last.items():
             log = broker.logs.get(place)
-            if log and broker.ids[place[0]] == disk.identity["topics"][place[0]] and log.records.get(offset, record) != record:
+            if (
+                log
+                and broker.ids[place[0]] == disk.identity["topics"][place[0]]
+                and log.records.get(offset, record) != record
+            ):
                 found.red.append(f"another record at {place} {offset}")
                 found.doubted = True
 
@@ -419,30 +481,55 @@ class Oracle:
         if self.accepted.get(disk.sha256s[disk.published.index(number)]):
             before = disk.entries.get(number - 1, {"offsets": {}})["offsets"]
             for topic, partition, offset in self.accepted[disk.sha256s[disk.published.index(number)]].lost:
-                found.accepted_lost[topic, partition] += offset >= before.get(topic, {}).get(str(partition), 0)
+                found.accepted_lost[topic, partition] += offset >= before.get(topic, {}).get(
+                    str(partition), 0
+                )
         for account in disk.entries[number]["accounts"]:
             counts = self._account(number, account, disk, broker, found, wanted)
-            if any(counts[column] != account[column] for column in ("kept", "filtered", "quarantined", "gaps")):
+            if any(
+                counts[column] != account[column] for column in ("kept", "filtered", "quarantined", "gaps")
+            ):
                 found.by_others.add(number)
                 found.red.append(f"{number} counts {account}, there are {counts}")
             gaps_now += counts["readable gaps"]
         if gaps_now > sum(account["gaps"] for account in disk.entries[number]["accounts"]):
             found.removed = before_removed
-        if not altered and {"kept": set(disk.rows("events", number)), "quarantined": set(disk.rows("quarantine", number))} != wanted:
+        if (
+            not altered
+            and {
+                "kept": set(disk.rows("events", number)),
+                "quarantined": set(disk.rows("quarantine", number)),
+            }
+            != wanted
+        ):
             found.by_others.add(number)
             found.red.append(f"{number} has other rows")
 
     def _account(
-        self, number: int, account: Any, disk: Disk, broker: Broker, found: Expected, wanted: Mapping[str, set[Row]]
+        self,
+        number: int,
+        account: Any,
+        disk: Disk,
+        broker: Broker,
+        found: Expected,
+        wanted: Mapping[str, set[Row]],
     ) -> Counter[str]:
         """What a range holds: by the log where the broker has it, by memory before that. Adds the rows that are to be in the files."""
-        place, at, until = (account["topic"], account["partition"]), account["from_offset"], account["until_offset"]
+        place, at, until = (
+            (account["topic"], account["partition"]),
+            account["from_offset"],
+            account["until_offset"],
+        )
         held = self.memory.get((disk.identity["topics"][place[0]], place[1]), {})
-        log = broker.logs.get(place) if broker.ids.get(place[0]) == disk.identity["topics"][place[0]] else None
+        log = (
+            broker.logs.get(place) if broker.ids.get(place[0]) == disk.identity["topics"][place[0]] else None
+        )
         first = min(max(log.first, at), until) if log and log.stable >= until else until
         ever = self.ever()
         if not self._was_proven(number):
-            for low, high in _stretches(o for o in range(at, first) if (*place, o) not in ever.lost | ever.unproven):
+            for low, high in _stretches(
+                o for o in range(at, first) if (*place, o) not in ever.lost | ever.unproven
+            ):
                 found.unproven.add((number, (*place, low, high)))
                 found.by_others.add(number)
                 found.red.append(f"{number} is unproven")
@@ -479,7 +566,10 @@ class Oracle:
 
     def _frontier(self, disk: Disk, following: Mapping[Place, int], broker: Broker, found: Expected) -> None:
         for place, log in broker.logs.items():
-            if disk.identity and disk.identity["topics"].get(place[0], broker.ids[place[0]]) != broker.ids[place[0]]:
+            if (
+                disk.identity
+                and disk.identity["topics"].get(place[0], broker.ids[place[0]]) != broker.ids[place[0]]
+            ):
                 continue
             at = following.get(place, 0)
             if log.first > at:
@@ -487,7 +577,11 @@ class Oracle:
                 found.red.append(f"{place} lost {at} to {log.first}")
             at = max(at, log.first)
             if log.last > at:
-                found.waiting[place] = (at, log.last, log.last - max(log.stable, at) if log.stable < log.last else 0)
+                found.waiting[place] = (
+                    at,
+                    log.last,
+                    log.last - max(log.stable, at) if log.stable < log.last else 0,
+                )
 
     def _is_torn(self, name: str, number: int) -> bool:
         return (self.root / "checkpoint" / name / str(number)).stat().st_size == 0
@@ -529,11 +623,21 @@ def log_of(batches: Iterable[Any], first: int, last: int, open_since: Iterable[i
         else:
             held.setdefault(batch.producer, []).append(batch)
     there = range(first, stable)
-    return Log(first, stable, last, {o: records[o] for o in sorted(records) if o in there}, frozenset(explained.intersection(there)))
+    return Log(
+        first,
+        stable,
+        last,
+        {o: records[o] for o in sorted(records) if o in there},
+        frozenset(explained.intersection(there)),
+    )
 
 
 def _places(positions: Mapping[str, Mapping[str, int]]) -> Iterable[tuple[Place, int]]:
-    return [((topic, int(partition)), offset) for topic, partitions in positions.items() for partition, offset in partitions.items()]
+    return [
+        ((topic, int(partition)), offset)
+        for topic, partitions in positions.items()
+        for partition, offset in partitions.items()
+    ]
 
 
 def _offsets(span: Span) -> Iterable[Offset]:
@@ -545,9 +649,15 @@ def _stretches(offsets: Iterable[int]) -> list[tuple[int, int]]:
     """Offsets in order, as first ones and the ones after the last, where they follow each other."""
     found: list[tuple[int, int]] = []
     for offset in offsets:
-        found.append((found.pop()[0], offset + 1) if found and found[-1][1] == offset else (offset, offset + 1))
+        found.append(
+            (found.pop()[0], offset + 1) if found and found[-1][1] == offset else (offset, offset + 1)
+        )
     return found
 
 
 def _spans(entry: Any, place: Place) -> list[tuple[int, int]]:
-    return [(each["from_offset"], each["until_offset"]) for each in entry["accounts"] if (each["topic"], each["partition"]) == place]
+    return [
+        (each["from_offset"], each["until_offset"])
+        for each in entry["accounts"]
+        if (each["topic"], each["partition"]) == place
+    ]

@@ -57,7 +57,15 @@ def aged_out(one: Ledger, first: int) -> Ledger:
 
 def plain(at: int, until: int) -> RecordBatch:
     """A batch without a transaction."""
-    return RecordBatch(at, until, is_control=False, is_transactional=False, producer_id=5, records=until - at + 1, is_abort=False)
+    return RecordBatch(
+        at,
+        until,
+        is_control=False,
+        is_transactional=False,
+        producer_id=5,
+        records=until - at + 1,
+        is_abort=False,
+    )
 
 
 def test_lost_offsets_are_accepted_and_the_next_micro_batch_goes_on_behind_them(tmp_path: Path) -> None:
@@ -89,7 +97,9 @@ def test_lost_offsets_are_accepted_and_the_next_micro_batch_goes_on_behind_them(
     assert one.verify(one.everything) == {}
 
 
-def test_the_balance_shows_lost_offsets_and_still_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_balance_shows_lost_offsets_and_still_adds_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In a column that is there only where something is lost."""
     one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
     accept(one)
@@ -153,7 +163,11 @@ def test_a_gap_that_nothing_explains_becomes_lost(tmp_path: Path) -> None:
     found = listed(one)
     assert (found.lost, found.unproven) == (ranges((7, 10)), [])
     entry = accept(one)
-    assert (entry.offsets, entry.totals.gaps, read_link(one.folder, 0).entry.totals.gaps) == (Offsets.nested({"t": {0: 20}}), 0, 3)
+    assert (entry.offsets, entry.totals.gaps, read_link(one.folder, 0).entry.totals.gaps) == (
+        Offsets.nested({"t": {0: 20}}),
+        0,
+        3,
+    )
     report = one.look()
     assert one.conclude(report) == {}
     (row,) = report.balance
@@ -175,7 +189,9 @@ def test_before_the_first_micro_batch_the_checkpoint_is_made(tmp_path: Path) -> 
         identity.checkpoint,
     )
     assert json.loads((one.folder.checkpoint / "metadata").read_text()) == {"id": identity.checkpoint}
-    assert json.loads((one.folder.checkpoint / "offsets" / "0").read_text().splitlines()[-1]) == {"t": {"0": 12}}
+    assert json.loads((one.folder.checkpoint / "offsets" / "0").read_text().splitlines()[-1]) == {
+        "t": {"0": 12}
+    }
     assert one.verify() == {}
 
 
@@ -187,7 +203,10 @@ def test_a_new_partition_whose_first_records_are_lost_joins_behind_them(tmp_path
         open_ledger(one.folder, one.pipeline, one.kafka)
     assert listed(one).lost == [OffsetRange("t", 1, 0, 5)]
     entry = accept(one)
-    assert (entry.starts, entry.offsets) == (Offsets.nested({"t": {1: 0}}), Offsets.nested({"t": {0: 20, 1: 5}}))
+    assert (entry.starts, entry.offsets) == (
+        Offsets.nested({"t": {1: 0}}),
+        Offsets.nested({"t": {0: 20, 1: 5}}),
+    )
     open_ledger(one.folder, one.pipeline, one.kafka)
     assert one.verify() == {}
 
@@ -226,7 +245,10 @@ def test_the_receipt_of_a_batch_with_lost_records_is_settled(tmp_path: Path) -> 
     one.receipt("b", 30, 49)
     report = one.look()
     assert one.conclude(report) == {}
-    assert {each.run: each.state for each in report.receipts} == {"a": ReceiptState.ACCEPTED, "b": ReceiptState.VERIFIED}
+    assert {each.run: each.state for each in report.receipts} == {
+        "a": ReceiptState.ACCEPTED,
+        "b": ReceiptState.VERIFIED,
+    }
     again = one.look(one.everything)
     assert one.conclude(again, one.everything) == {}
     assert {each.run: each.state for each in again.receipts}["a"] == ReceiptState.ACCEPTED
@@ -277,7 +299,9 @@ def test_before_any_stream_there_is_nothing_to_accept(tmp_path: Path) -> None:
         ({"lost": ranges((20, 32)), "unproven": ranges((20, 40))}, "I5"),  # was never published
     ],
 )
-def test_an_acceptance_that_was_edited_is_red(tmp_path: Path, change: dict[str, list[OffsetRange]], broken: str) -> None:
+def test_an_acceptance_that_was_edited_is_red(
+    tmp_path: Path, change: dict[str, list[OffsetRange]], broken: str
+) -> None:
     """It must join the entry before it as a micro-batch does."""
     one = aged_out(Ledger.made(tmp_path, others(60), [20]), 32)
     entry = accept(one)
@@ -390,7 +414,11 @@ def test_a_new_topic_joins_with_its_id(tmp_path: Path, monkeypatch: pytest.Monke
     text = one.pipeline.path.read_text()
     one.pipeline.path.write_text(text + text[text.index("[[topics]]") :].replace('"t"', '"u"'))
     one.pipeline = Pipeline.load(one.pipeline.path)
-    monkeypatch.setattr(one.kafka, "earliest", lambda topics: Offsets.nested({topic: {0: 5 if topic == "u" else 0} for topic in topics}))
+    monkeypatch.setattr(
+        one.kafka,
+        "earliest",
+        lambda topics: Offsets.nested({topic: {0: 5 if topic == "u" else 0} for topic in topics}),
+    )
     assert listed(one).lost == [OffsetRange("u", 0, 0, 5)]
     accept(one)
     identity = read_identity(one.folder)

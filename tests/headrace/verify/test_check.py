@@ -264,7 +264,9 @@ def test_more_findings_than_are_told_are_remembered(tmp_path: Path) -> None:
     assert sorted(read_verified(one.folder).recheck) == list(range(30))
 
 
-def test_a_file_that_went_away_while_it_was_checked_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_went_away_while_it_was_checked_is_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is gone only when its rows are compared is told as well."""
     one = make(tmp_path, 10)
     (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
@@ -279,7 +281,11 @@ def test_a_file_that_went_away_while_it_was_checked_is_red(tmp_path: Path, monke
 
 def minutes(one: Ledger) -> dict[str, int]:
     """What `kept_per_minute.parquet` says of the topic."""
-    return {row["minute"].isoformat(): row["kept"] for row in pq.read_table(one.folder.kept_per_minute).to_pylist() if row["_topic"] == "t"}
+    return {
+        row["minute"].isoformat(): row["kept"]
+        for row in pq.read_table(one.folder.kept_per_minute).to_pylist()
+        if row["_topic"] == "t"
+    }
 
 
 def test_kept_per_minute_counts_proven_records(tmp_path: Path) -> None:
@@ -306,7 +312,9 @@ def test_kept_per_minute_reads_only_what_is_new(tmp_path: Path) -> None:
     extend(one.folder, read_verified(one.folder))
     whole = minutes(one)
     one.folder.kept_per_minute.unlink()
-    with pytest.raises(LedgerError, match=f"events/micro_batch=0/.*{aside.suffix} was there when it was checked and is gone"):
+    with pytest.raises(
+        LedgerError, match=f"events/micro_batch=0/.*{aside.suffix} was there when it was checked and is gone"
+    ):
         extend(one.folder, read_verified(one.folder))
     aside.rename(one.folder.events / "micro_batch=0" / "part-0.parquet")
     extend(one.folder, read_verified(one.folder))
@@ -335,11 +343,15 @@ def test_a_pipeline_file_is_held_against_what_is_published(
     pipelines.check("p")
     assert "keeps     contains(value, 'important')" in capsys.readouterr().out
     text = one.pipeline.path.read_text()
-    one.pipeline.path.write_text(text.replace('format = "text"', 'format = "json"\nfields = {value = "string"}'))
+    one.pipeline.path.write_text(
+        text.replace('format = "text"', 'format = "json"\nfields = {value = "string"}')
+    )
     with pytest.raises(RefusedError, match="The fields of p have changed"):
         pipelines.check("p")
     one.pipeline.path.write_text(text.replace('"t"', '"other"'))
-    with pytest.raises(RefusedError, match="Topic t was read so far and is not in the pipeline file any more"):
+    with pytest.raises(
+        RefusedError, match="Topic t was read so far and is not in the pipeline file any more"
+    ):
         pipelines.check("p")
 
 
@@ -357,7 +369,9 @@ def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) 
     assert list(read_verified(one.folder).recheck) == [0]
 
 
-def test_rows_that_do_not_fit_into_memory_are_read_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_do_not_fit_into_memory_are_read_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A small file may hold few rows of many megabytes each, and a database reads two thousand at once. What is wrong with one is found, too."""
     monkeypatch.setattr(engine, "MEMORY", "120MB")
     records: list[Record] = [(b"k", b"important " + b"%02d" % number * 4_000_000) for number in range(30)]

@@ -15,12 +15,19 @@ def made(partitions: int = 1) -> FakeCluster:
 
 def offsets(one: FakeCluster, from_offset: int, until_offset: int) -> list[int]:
     """What a committed reader gets."""
-    return [offset for block in one.read(OffsetRange("t", 0, from_offset, until_offset)) for offset in block.offsets]
+    return [
+        offset
+        for block in one.read(OffsetRange("t", 0, from_offset, until_offset))
+        for offset in block.offsets
+    ]
 
 
 def removed(one: FakeCluster, *gaps: tuple[int, int]) -> list[OffsetRange]:
     """Which of the gaps the log does not explain."""
-    return unexplained([OffsetRange("t", 0, *gap) for gap in gaps], lambda offset: one.record_batches(TopicPartition("t", 0), offset))
+    return unexplained(
+        [OffsetRange("t", 0, *gap) for gap in gaps],
+        lambda offset: one.record_batches(TopicPartition("t", 0), offset),
+    )
 
 
 def test_transactions_hide_what_lies_behind_and_leave_markers() -> None:

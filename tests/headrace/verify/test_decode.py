@@ -45,7 +45,11 @@ def test_parse_is_strict(text: str) -> None:
 def test_a_document_cut_off_within_an_escaped_one_is_judged_in_one_pass() -> None:
     """Each quote in a string that has no end must not lead to another search for one: this would take hours."""
     inner = '{\\"a\\":[{\\"b\\":[1,2]}]}' * 40_000
-    assert decoder(JSON_CONTRACT)(f'{{"id":1,"payload":"{inner}'.encode()) == (Reason.NOT_JSON, None, (None,) * 6)
+    assert decoder(JSON_CONTRACT)(f'{{"id":1,"payload":"{inner}'.encode()) == (
+        Reason.NOT_JSON,
+        None,
+        (None,) * 6,
+    )
 
 
 def test_a_block_keeps_its_order() -> None:
@@ -53,8 +57,12 @@ def test_a_block_keeps_its_order() -> None:
     values = [b"important %d" % number if number % 3 else b"\xff" for number in range(10_000)]
     judged = Judge(TEXT_CONTRACT, engine.connect()).judge(values)
     assert judged.column_names == ["_reason", "_field", "value", "_verdict"]
-    assert judged["_verdict"].to_pylist() == ["kept" if number % 3 else "quarantined" for number in range(10_000)]
-    assert judged["value"].to_pylist() == [f"important {number}" if number % 3 else None for number in range(10_000)]
+    assert judged["_verdict"].to_pylist() == [
+        "kept" if number % 3 else "quarantined" for number in range(10_000)
+    ]
+    assert judged["value"].to_pylist() == [
+        f"important {number}" if number % 3 else None for number in range(10_000)
+    ]
 
 
 def test_an_empty_block() -> None:
@@ -73,6 +81,8 @@ def test_an_empty_block() -> None:
         (b"[]", Reason.NOT_OBJECT, None),
     ],
 )
-def test_the_first_declared_field_that_a_reason_is_about_is_named(value: bytes, reason: Reason, field: str | None) -> None:
+def test_the_first_declared_field_that_a_reason_is_about_is_named(
+    value: bytes, reason: Reason, field: str | None
+) -> None:
     """In the order of the contract, whatever the order in the record; a wrong type anywhere comes before a missing field."""
     assert decoder(JSON_CONTRACT)(value)[:2] == (reason, field)

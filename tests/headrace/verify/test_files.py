@@ -90,11 +90,25 @@ def test_all_folders_are_missing_where_there_is_none(one: Ledger) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["micro_batch=01", "micro_batch=", "micro_batch=-2", "MICRO_BATCH=1", "other=1", "other", ".hidden", "micro_batch=4"]
+    "name",
+    [
+        "micro_batch=01",
+        "micro_batch=",
+        "micro_batch=-2",
+        "MICRO_BATCH=1",
+        "other=1",
+        "other",
+        ".hidden",
+        "micro_batch=4",
+    ],
 )
 def test_a_folder_beside_the_micro_batches_is_red(one: Ledger, kind: str, name: str) -> None:
     """Empty or not: one finding for all that is in it."""
-    shutil.copytree(one.folder.root / kind / "micro_batch=1", one.folder.root / kind / name, ignore=shutil.ignore_patterns(ENTRY))
+    shutil.copytree(
+        one.folder.root / kind / "micro_batch=1",
+        one.folder.root / kind / name,
+        ignore=shutil.ignore_patterns(ENTRY),
+    )
     (finding,) = listed(one)["I8"]
     assert finding.file == f"{kind}/{name}"
 
@@ -137,7 +151,9 @@ def test_what_a_stream_publishes_meanwhile_is_not_red(one: Ledger) -> None:
     (finding,) = listed(one, newest=1)["I8"]
     assert (finding.file, finding.micro_batch) == ("quarantine/micro_batch=2", 2)
     assert "running the ingest again removes it" in finding.message
-    assert listed(one, newest=0)["I8"][0].file == "quarantine/micro_batch=2"  # while micro-batch 1 has its entry
+    assert (
+        listed(one, newest=0)["I8"][0].file == "quarantine/micro_batch=2"
+    )  # while micro-batch 1 has its entry
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,15 +162,29 @@ def test_what_a_stream_publishes_meanwhile_is_not_red(one: Ledger) -> None:
     [
         (lambda table: table.drop_columns(["_key"]), "_key is missing"),
         (lambda table: table.append_column("more", pa.array([], pa.string())), "'more' is none of them"),
-        (lambda table: table.set_column(2, "_offset", pa.array([], pa.string())), "_offset is string instead of int64"),
-        (lambda table: table.set_column(2, "_offset", pa.array([], pa.int32())), "_offset is int32 instead of int64"),
-        (lambda table: table.set_column(3, "_timestamp", pa.array([], pa.timestamp("us"))), "_timestamp is timestamp[us] instead of"),
+        (
+            lambda table: table.set_column(2, "_offset", pa.array([], pa.string())),
+            "_offset is string instead of int64",
+        ),
+        (
+            lambda table: table.set_column(2, "_offset", pa.array([], pa.int32())),
+            "_offset is int32 instead of int64",
+        ),
+        (
+            lambda table: table.set_column(3, "_timestamp", pa.array([], pa.timestamp("us"))),
+            "_timestamp is timestamp[us] instead of",
+        ),
         (lambda table: table.select(table.column_names[::-1]), "another order"),
         (lambda table: table.append_column("_key", pa.array([], pa.binary())), "one of them twice"),
-        (lambda table: table.rename_columns([name.upper() for name in table.column_names]), "_topic is missing"),
+        (
+            lambda table: table.rename_columns([name.upper() for name in table.column_names]),
+            "_topic is missing",
+        ),
     ],
 )
-def test_an_empty_file_with_other_columns_is_red(one: Ledger, kind: str, change: Callable[[pa.Table], pa.Table], told: str) -> None:
+def test_an_empty_file_with_other_columns_is_red(
+    one: Ledger, kind: str, change: Callable[[pa.Table], pa.Table], told: str
+) -> None:
     """Readers take its columns for those of all files."""
     path = one.folder.root / kind / EMPTY
     pq.write_table(change(pq.ParquetFile(path).read()), path)
@@ -224,12 +254,27 @@ def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
         (linked, "link"),
         (exchanged(lambda path: path.symlink_to("nowhere")), "link"),
         (rewritten(lambda table: pa.concat_tables([table, table])), "rows instead of"),
-        (rewritten(lambda table: table.set_column(4, "_key", pa.array([b"longer than it was"] * len(table)))), "bytes instead of"),
-        (rewritten(lambda table: table.set_column(2, "_offset", table.column("_offset").cast(pa.string()))), "_offset is string"),
-        (rewritten(lambda table: table.append_column("micro_batch", pa.array([1] * len(table)))), "'micro_batch' is none of them"),
+        (
+            rewritten(
+                lambda table: table.set_column(4, "_key", pa.array([b"longer than it was"] * len(table)))
+            ),
+            "bytes instead of",
+        ),
+        (
+            rewritten(
+                lambda table: table.set_column(2, "_offset", table.column("_offset").cast(pa.string()))
+            ),
+            "_offset is string",
+        ),
+        (
+            rewritten(lambda table: table.append_column("micro_batch", pa.array([1] * len(table)))),
+            "'micro_batch' is none of them",
+        ),
     ],
 )
-def test_a_file_that_is_not_what_was_published_is_red(one: Ledger, kind: str, change: Callable[[Path], Any], told: str) -> None:
+def test_a_file_that_is_not_what_was_published_is_red(
+    one: Ledger, kind: str, change: Callable[[Path], Any], told: str
+) -> None:
     """Once, with its name and with what it held; and verify neither waits nor breaks off."""
     path = path_of(one, kind)
     change(path)
@@ -250,7 +295,18 @@ def test_other_bytes_of_the_same_size_are_seen_by_their_checksum(one: Ledger, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", [".parquet", "more.parquet", ".more.PARQUET", "more", "_SUCCESS", "_entry.json.1", ".part-1.parquet.crc", "deeper", ".deeper"]
+    "name",
+    [
+        ".parquet",
+        "more.parquet",
+        ".more.PARQUET",
+        "more",
+        "_SUCCESS",
+        "_entry.json.1",
+        ".part-1.parquet.crc",
+        "deeper",
+        ".deeper",
+    ],
 )
 def test_anything_else_in_a_micro_batch_is_red(one: Ledger, kind: str, name: str) -> None:
     """Whatever it holds."""
@@ -271,7 +327,9 @@ def test_an_entry_lies_in_events_and_is_a_file(one: Ledger) -> None:
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 @pytest.mark.parametrize("place", ["micro_batch=1", "micro_batch=2", "other"])
-def test_an_entry_that_is_no_file_is_red_with_a_report(one: Ledger, place: str, make: Callable[[Path], Any]) -> None:
+def test_an_entry_that_is_no_file_is_red_with_a_report(
+    one: Ledger, place: str, make: Callable[[Path], Any]
+) -> None:
     """Verify neither waits for it nor breaks off."""
     path = one.folder.events / place / ENTRY
     path.parent.mkdir(exist_ok=True)
@@ -309,7 +367,9 @@ def test_files_as_spark_writes_them_have_the_columns(one: Ledger, tmp_path: Path
     assert read_footer(path, schema).rows == 0
     assert has_columns(path, schema)
     other = pa.field("_headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])))
-    pq.write_table(pa.schema([other if field.name == "_headers" else field for field in schema]).empty_table(), path)
+    pq.write_table(
+        pa.schema([other if field.name == "_headers" else field for field in schema]).empty_table(), path
+    )
     assert not has_columns(path, schema)
 
 
@@ -351,13 +411,22 @@ def test_a_name_that_is_not_utf8_is_red_with_a_report(one: Ledger, kind: str, na
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("column", "signed"), [("_offset", False), ("_offset", True), ("_topic", True), ("_timestamp", True), ("_key", True)]
+    ("column", "signed"),
+    [("_offset", False), ("_offset", True), ("_topic", True), ("_timestamp", True), ("_key", True)],
 )
-def test_a_column_written_as_another_type_is_red_with_a_report(one: Ledger, kind: str, column: str, signed: bool) -> None:  # noqa: FBT001
+def test_a_column_written_as_another_type_is_red_with_a_report(
+    one: Ledger, kind: str, column: str, signed: bool
+) -> None:  # noqa: FBT001
     """Also in a micro-batch that was never verified and whose entry was made to fit; it once ended verify without a report."""
 
     def change(table: pa.Table) -> pa.Table:
-        other = pa.string() if column == "_offset" else pa.large_binary() if column == "_key" else pa.large_string()
+        other = (
+            pa.string()
+            if column == "_offset"
+            else pa.large_binary()
+            if column == "_key"
+            else pa.large_string()
+        )
         return table.set_column(table.column_names.index(column), column, table.column(column).cast(other))
 
     one.tamper(0, change, kind, sign=signed)
@@ -373,7 +442,10 @@ def test_a_column_more_in_a_file_that_its_entry_signs_is_red(one: Ledger, kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["../../part.parquet", "../micro_batch=2/part-2.parquet", ".part.parquet", "_part.parquet", "part.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["../../part.parquet", "../micro_batch=2/part-2.parquet", ".part.parquet", "_part.parquet", "part.txt"],
+)
 def test_an_entry_that_names_what_readers_do_not_see_is_red(one: Ledger, kind: str, name: str) -> None:
     """Although the file is there, with the right rows, and nothing else is wrong."""
     path = one.folder.events / "micro_batch=1" / ENTRY
@@ -382,7 +454,9 @@ def test_an_entry_that_names_what_readers_do_not_see_is_red(one: Ledger, kind: s
     target = path_of(one, kind).parent / name
     if not target.exists():
         path_of(one, kind).rename(target)
-    file.update(name=name, bytes=target.stat().st_size, sha256=hashlib.sha256(target.read_bytes()).hexdigest())
+    file.update(
+        name=name, bytes=target.stat().st_size, sha256=hashlib.sha256(target.read_bytes()).hexdigest()
+    )
     path.write_text(json.dumps(entry))
     assert "no plain name of a Parquet file" in " ".join(one.verify()["I8"])
 
@@ -390,7 +464,11 @@ def test_an_entry_that_names_what_readers_do_not_see_is_red(one: Ledger, kind: s
 def test_hidden_files_that_no_reader_opens_are_green(one: Ledger) -> None:
     """As file managers, network drives and editors leave them, on each level."""
     for kind in KINDS:
-        for place in (one.folder.root / kind, path_of(one, kind).parent, (one.folder.root / kind / EMPTY).parent):
+        for place in (
+            one.folder.root / kind,
+            path_of(one, kind).parent,
+            (one.folder.root / kind / EMPTY).parent,
+        ):
             for name in (".DS_Store", ".nfs0001", ".part-1.parquet.swp"):
                 (place / name).write_bytes(b"1")
             Path(os.fsdecode(os.fsencode(place) + b"/.\xff")).touch()
@@ -410,7 +488,9 @@ def test_an_empty_file_that_pandas_wrote_is_red(one: Ledger, kind: str) -> None:
     """By its metadata pandas would take a column of all files for an index."""
     path = one.folder.root / kind / EMPTY
     table = pq.read_table(path, partitioning=None)
-    pq.write_table(table.replace_schema_metadata({b"pandas": b'{"index_columns": ["_offset"], "columns": []}'}), path)
+    pq.write_table(
+        table.replace_schema_metadata({b"pandas": b'{"index_columns": ["_offset"], "columns": []}'}), path
+    )
     (message,) = one.verify()["I8"]
     assert "metadata of its own" in message
 
@@ -435,9 +515,18 @@ def test_a_damaged_checkpoint_is_red_with_a_report(one: Ledger, content: bytes) 
         ("headrace.verify.parquet.pq.ParquetFile", pa.ArrowMemoryError("malloc of size 8 failed")),
         ("headrace.verify.parquet.pq.ParquetFile", OSError(errno.EMFILE, "Too many open files")),
         ("headrace.verify.records.expected", MemoryError()),
-        ("headrace.verify.records.PublishedRows._number", duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block")),
-        ("headrace.verify.records.PublishedRows._number", duckdb.IOException("IO Error: Could not write: No space left on device")),
-        ("headrace.verify.contents.engine.view", duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block")),
+        (
+            "headrace.verify.records.PublishedRows._number",
+            duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"),
+        ),
+        (
+            "headrace.verify.records.PublishedRows._number",
+            duckdb.IOException("IO Error: Could not write: No space left on device"),
+        ),
+        (
+            "headrace.verify.contents.engine.view",
+            duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"),
+        ),
     ],
 )
 def test_what_runs_out_on_this_machine_is_no_finding_about_the_data(

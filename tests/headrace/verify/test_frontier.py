@@ -10,7 +10,14 @@ import msgspec
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokerError, LedgerError, OpenTransactionError, UnavailableError, UnsupportedLoginError, UsageError
+from headrace.errors import (
+    BrokerError,
+    LedgerError,
+    OpenTransactionError,
+    UnavailableError,
+    UnsupportedLoginError,
+    UsageError,
+)
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import Offsets, TopicPartition
 from headrace.ledger.guard import check_starting
@@ -47,8 +54,13 @@ def test_what_waits_behind_a_verified_ledger_is_counted(tmp_path: Path) -> None:
     one.kafka.waiting_at = int((datetime.now(UTC) - timedelta(minutes=3, seconds=5)).timestamp() * 1000)
     report = one.look()
     outcome = wording.outcome(report)
-    assert outcome.sentence == "Green: all 10 published records are accounted for. Up to 20 records wait in Kafka, the oldest for 3 minutes"
-    assert [(row.partition, row.from_offset, row.until_offset) for row in report.waiting.partitions] == [(0, 10, 30)]
+    assert (
+        outcome.sentence
+        == "Green: all 10 published records are accounted for. Up to 20 records wait in Kafka, the oldest for 3 minutes"
+    )
+    assert [(row.partition, row.from_offset, row.until_offset) for row in report.waiting.partitions] == [
+        (0, 10, 30)
+    ]
     assert wording.summary(report)["waiting"]["records"] == report.waiting.offsets == 20
     assert wording.summary(report)["waiting"]["partitions"] == 1
     assert 185 <= wording.summary(report)["waiting"]["oldest_seconds"] < 240
@@ -85,7 +97,10 @@ def test_a_loss_before_the_first_micro_batch_is_red(tmp_path: Path) -> None:
     """identity.json says where the first stream begins, also if it never came to publish."""
     one = first_stream_died(tmp_path)
     one.kafka.first = 4
-    assert [(each.from_offset, each.until_offset) for each in findings(one.look(), "I9")] == [(None, None), (0, 4)]
+    assert [(each.from_offset, each.until_offset) for each in findings(one.look(), "I9")] == [
+        (None, None),
+        (0, 4),
+    ]
 
 
 def test_without_a_stream_only_a_batch_can_be_lost(tmp_path: Path) -> None:
@@ -107,8 +122,12 @@ def test_without_a_stream_only_a_batch_can_be_lost(tmp_path: Path) -> None:
     assert "run" in lost.message
 
 
-@pytest.mark.parametrize(("starting", "waits"), [("latest", 0), ("1970-01-01T00:00:00Z", 30), ("2026-01-01T00:00:00Z", 0)])
-def test_without_a_stream_records_wait_from_where_it_would_begin(tmp_path: Path, starting: str, waits: int) -> None:
+@pytest.mark.parametrize(
+    ("starting", "waits"), [("latest", 0), ("1970-01-01T00:00:00Z", 30), ("2026-01-01T00:00:00Z", 0)]
+)
+def test_without_a_stream_records_wait_from_where_it_would_begin(
+    tmp_path: Path, starting: str, waits: int
+) -> None:
     """By the pipeline file's `starting`."""
     one = Ledger.made(tmp_path, others(30))
     one.folder.root.rename(tmp_path / "aside")
@@ -143,7 +162,10 @@ def test_a_loss_is_not_said_while_a_stream_may_have_read_it(tmp_path: Path) -> N
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}
     one.kafka.first = 12
-    with one.folder.locked("the stream of run x"), pytest.raises(UnavailableError, match="a stream is running that may have read it"):
+    with (
+        one.folder.locked("the stream of run x"),
+        pytest.raises(UnavailableError, match="a stream is running that may have read it"),
+    ):
         one.look()
     assert "I9" in one.verify()
 
@@ -155,12 +177,19 @@ def test_a_first_stream_that_published_nothing_is_red(tmp_path: Path) -> None:
     outcome = wording.outcome(one.look())
     assert outcome.sentence.startswith("Red: nothing was published, up to 30 records wait in Kafka")
     assert outcome.sentence.endswith("and the last stream (scheduled__1) did not finish")
-    with one.folder.locked("a stream"), pytest.raises(UnavailableError, match="running its first micro-batch"):
+    with (
+        one.folder.locked("a stream"),
+        pytest.raises(UnavailableError, match="running its first micro-batch"),
+    ):
         one.look()
 
 
-@pytest.mark.parametrize(("hours", "coordinated", "hangs"), [(0.2, False, False), (0.3, False, True), (0.3, True, False)])
-def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, coordinated: bool, hangs: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("hours", "coordinated", "hangs"), [(0.2, False, False), (0.3, False, True), (0.3, True, False)]
+)
+def test_what_an_open_transaction_hides_is_named(
+    tmp_path: Path, hours: float, coordinated: bool, hangs: bool
+) -> None:  # noqa: FBT001
     """Only one that the brokers would have ended is called hanging, with what ends it; one that its coordinator knows may hold replayed records."""
     one = Ledger.made(tmp_path, others(511), [10])
     one.kafka.hidden_from = 10
@@ -171,7 +200,9 @@ def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, c
     (row,) = report.waiting.partitions
     assert row.hidden is not None
     assert (row.hidden.stable_offset, row.hidden.offsets, row.hidden.hanging) == (10, 501, hangs)
-    command = "kafka-transactions.sh --bootstrap-server nowhere abort --topic t --partition 0 --start-offset 10"
+    command = (
+        "kafka-transactions.sh --bootstrap-server nowhere abort --topic t --partition 0 --start-offset 10"
+    )
     assert row.hidden.abort == (command if hangs else None)
 
 
@@ -187,7 +218,9 @@ def test_what_an_open_transaction_hides_is_named(tmp_path: Path, hours: float, c
         (None, None, None),
     ],
 )
-def test_the_age_of_a_waiting_record(sent: datetime | None, since: datetime | None, expected: float | None) -> None:
+def test_the_age_of_a_waiting_record(
+    sent: datetime | None, since: datetime | None, expected: float | None
+) -> None:
     """Replayed records carry old timestamps and bad clocks future ones: those wait since the last complete stream began."""
     assert age(sent, NOW, since) == expected
 
@@ -195,7 +228,15 @@ def test_the_age_of_a_waiting_record(sent: datetime | None, since: datetime | No
 def transactions(*batches: tuple[int, int, str]) -> list[RecordBatch]:
     """Batches of one producer: first and last offset, and records, commit or abort."""
     return [
-        RecordBatch(first, last, kind != "records", is_transactional=True, producer_id=7, records=1, is_abort=kind == "abort")
+        RecordBatch(
+            first,
+            last,
+            kind != "records",
+            is_transactional=True,
+            producer_id=7,
+            records=1,
+            is_abort=kind == "abort",
+        )
         for first, last, kind in batches
     ]
 
@@ -227,7 +268,9 @@ def test_gaps_that_nothing_explains_are_red(tmp_path: Path, batches: list[Record
     assert list(read_verified(one.folder).recheck) == [0]
 
 
-def test_gaps_that_can_not_be_looked_at_are_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_that_can_not_be_looked_at_are_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That is no red, and the headline says it."""
     one = with_gap(tmp_path)
 
@@ -336,7 +379,10 @@ def test_a_batch_that_is_not_complete_is_not_lost(tmp_path: Path) -> None:
     """Nothing is known of where its records lie."""
     one = Ledger.made(tmp_path, batch("run", 10), [10])
     receipt = one.receipt("run", 0, 9)
-    documents.write(one.folder.receipt("other"), msgspec.structs.replace(receipt, run="other", state=ReceiptState.OPEN, landings=[]))
+    documents.write(
+        one.folder.receipt("other"),
+        msgspec.structs.replace(receipt, run="other", state=ReceiptState.OPEN, landings=[]),
+    )
     assert one.verify() == {}
 
 
@@ -352,7 +398,9 @@ def test_what_a_transaction_hides_waits_for_as_long_as_it_is_open(tmp_path: Path
     assert one.look().waiting.oldest_seconds == pytest.approx(1200, abs=60)
 
 
-def test_a_coordinator_that_is_silent_may_know_the_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coordinator_that_is_silent_may_know_the_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To abort what a producer still writes would lose it."""
     one = Ledger.made(tmp_path, others(40), [10])
     one.kafka.hidden_from = 10
@@ -370,7 +418,9 @@ def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch:
     """Hashing all files takes minutes: a record that arrives meanwhile has not waited since the last stream."""
     one = Ledger.made(tmp_path, others(40), [10])
     long_ago = datetime.now(UTC) - timedelta(days=1)
-    documents.write(one.folder.streamed, Streamed(run="run", started_at=long_ago, ended_at=long_ago, receipts=[]))
+    documents.write(
+        one.folder.streamed, Streamed(run="run", started_at=long_ago, ended_at=long_ago, receipts=[])
+    )
     ask = type(one.kafka).first_timestamps
 
     def arriving(kafka: FakeKafka, offsets: Offsets) -> dict[TopicPartition, int]:
@@ -381,7 +431,9 @@ def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch:
     assert one.look().waiting.oldest_seconds == pytest.approx(0, abs=30)
 
 
-def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was described, and gone when its offsets were asked for."""
     one = Ledger.made(tmp_path, others(40), [10])
     monkeypatch.setattr(type(one.kafka), "end", lambda *_, **__: Offsets())
@@ -389,11 +441,19 @@ def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(tmp_path: 
         one.look()
 
 
-def test_gaps_are_explained_once_more_when_a_leader_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_are_explained_once_more_when_a_leader_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new leader may not know yet how far its log is complete, and its first answer ends before the marker."""
-    one = Ledger.made(tmp_path, [GAP if offset in {8, 9} else record for offset, record in enumerate(others(10))], [10])
-    marker = RecordBatch(9, 9, is_control=True, is_transactional=True, producer_id=7, records=1, is_abort=True)
-    aborted = RecordBatch(8, 8, is_control=False, is_transactional=True, producer_id=7, records=1, is_abort=False)
+    one = Ledger.made(
+        tmp_path, [GAP if offset in {8, 9} else record for offset, record in enumerate(others(10))], [10]
+    )
+    marker = RecordBatch(
+        9, 9, is_control=True, is_transactional=True, producer_id=7, records=1, is_abort=True
+    )
+    aborted = RecordBatch(
+        8, 8, is_control=False, is_transactional=True, producer_id=7, records=1, is_abort=False
+    )
     answers = iter([[aborted], [aborted, marker]])
     known = [aborted]
 

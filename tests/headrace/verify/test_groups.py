@@ -47,7 +47,9 @@ def rows(one: Ledger, number: int, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def write(one: Ledger, number: int, kind: str, *files: list[dict[str, Any]], schema: pa.Schema | None = None) -> None:
+def write(
+    one: Ledger, number: int, kind: str, *files: list[dict[str, Any]], schema: pa.Schema | None = None
+) -> None:
     """Let a micro-batch hold these rows, a file for each list, and sign it: the entry says what the files now are."""
     place = one.folder.root / kind / f"micro_batch={number}"
     place.mkdir(exist_ok=True)
@@ -56,7 +58,9 @@ def write(one: Ledger, number: int, kind: str, *files: list[dict[str, Any]], sch
     described = []
     for part, own in enumerate(files):
         path = place / f"part-{part}.parquet"
-        pq.write_table(pa.Table.from_pylist(own, schema or schemas(one.pipeline.contract)[KINDS.index(kind)]), path)
+        pq.write_table(
+            pa.Table.from_pylist(own, schema or schemas(one.pipeline.contract)[KINDS.index(kind)]), path
+        )
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         spans = [Span(topic="t", partition=0, lowest_offset=0, highest_offset=RECORDS, rows=len(own))]
         described.append(DataFile(name=path.name, bytes=path.stat().st_size, sha256=sha256, spans=spans))
@@ -65,7 +69,10 @@ def write(one: Ledger, number: int, kind: str, *files: list[dict[str, Any]], sch
 
 def sign(one: Ledger, number: int, **changes: Any) -> None:
     """Change an entry, and those behind it so that the chain holds."""
-    documents.write(entry_path(one.folder, number), msgspec.structs.replace(read_link(one.folder, number).entry, **changes))
+    documents.write(
+        entry_path(one.folder, number),
+        msgspec.structs.replace(read_link(one.folder, number).entry, **changes),
+    )
     one.chain(number)
 
 
@@ -146,12 +153,23 @@ class Damage:
         into = KINDS[1 - KINDS.index(self.kind)]
         row, rest = self.take(one)
         write(one, self.number, self.kind, rest)
-        write(one, self.number, into, [*rows(one, self.number, into), {"reason": "null_value", "value": "important", **row}])
+        write(
+            one,
+            self.number,
+            into,
+            [*rows(one, self.number, into), {"reason": "null_value", "value": "important", **row}],
+        )
 
     def change_type(self, one: Ledger) -> None:
         """A column is of another type."""
         schema = schemas(one.pipeline.contract)[KINDS.index(self.kind)]
-        write(one, self.number, self.kind, rows(one, self.number, self.kind), schema=schema.set(2, pa.field("_offset", pa.int32())))
+        write(
+            one,
+            self.number,
+            self.kind,
+            rows(one, self.number, self.kind),
+            schema=schema.set(2, pa.field("_offset", pa.int32())),
+        )
 
     def lose_file(self, one: Ledger) -> None:
         """A file is gone, or is no file of records."""
@@ -165,14 +183,20 @@ class Damage:
         """The entry counts a record elsewhere."""
         (account, *_) = read_link(one.folder, self.number).entry.accounts
         up, down = itertools.islice(itertools.cycle(COLUMNS), self.which, self.which + 2)
-        changed = msgspec.structs.replace(account, **{up: getattr(account, up) + 1, down: getattr(account, down) - 1})
+        changed = msgspec.structs.replace(
+            account, **{up: getattr(account, up) + 1, down: getattr(account, down) - 1}
+        )
         sign(one, self.number, accounts=[changed])
 
     def cut_account(self, one: Ledger) -> None:
         """The entry accounts for a topic-partition twice."""
         (account, *_) = read_link(one.folder, self.number).entry.accounts
         first = msgspec.structs.replace(account, until_offset=account.from_offset + 1)
-        sign(one, self.number, accounts=[first, msgspec.structs.replace(account, from_offset=account.from_offset + 1)])
+        sign(
+            one,
+            self.number,
+            accounts=[first, msgspec.structs.replace(account, from_offset=account.from_offset + 1)],
+        )
 
     def change_range(self, one: Ledger) -> None:
         """The entry's range does not join the one before."""
@@ -183,7 +207,13 @@ class Damage:
     def change_filter(self, one: Ledger) -> None:
         """The entry has another filter, or one that can't be read."""
         contract = read_link(one.folder, self.number).entry.contract
-        sign(one, self.number, contract=msgspec.structs.replace(contract, filter=["value = 'other'", "nonsense("][self.which % 2]))
+        sign(
+            one,
+            self.number,
+            contract=msgspec.structs.replace(
+                contract, filter=["value = 'other'", "nonsense("][self.which % 2]
+            ),
+        )
 
     def change_rules(self, one: Ledger) -> None:
         """The entry was judged by unknown rules."""
@@ -191,7 +221,20 @@ class Damage:
 
 
 WHAT = [
-    *("alter", "alter", "alter", "remove", "double", "copy", "move", "swap", "split", "change_kind", "change_type", "lose_file"),
+    *(
+        "alter",
+        "alter",
+        "alter",
+        "remove",
+        "double",
+        "copy",
+        "move",
+        "swap",
+        "split",
+        "change_kind",
+        "change_type",
+        "lose_file",
+    ),
     *("change_counts", "cut_account", "change_range", "change_filter", "change_rules"),
 ]
 damages = st.builds(
@@ -243,7 +286,17 @@ def seen(report: Report) -> dict[str, Any]:
     return {
         name: getattr(report, name)
         for name in (
-            *("state", "balance", "receipts", "invariants", "recheck", "gaps_not_checked", "last_records", "quarantine", "aged_out"),
+            *(
+                "state",
+                "balance",
+                "receipts",
+                "invariants",
+                "recheck",
+                "gaps_not_checked",
+                "last_records",
+                "quarantine",
+                "aged_out",
+            ),
             *("kept_per_minute", "samples", "micro_batches", "waiting", "ever"),
         )
     }
@@ -277,7 +330,9 @@ def test_a_report_is_the_same_with_groups_and_without(world: World, damages: lis
         one.receipt("run", 9, 12)
         if world.are_gaps_explained:
             one.kafka.batches = [
-                RecordBatch(at, at, is_control=True, is_transactional=True, producer_id=1, records=1, is_abort=True)
+                RecordBatch(
+                    at, at, is_control=True, is_transactional=True, producer_id=1, records=1, is_abort=True
+                )
                 for at, record in enumerate(records)
                 if record is GAP
             ]
@@ -305,12 +360,18 @@ def test_what_is_right_is_read_once(tmp_path: Path) -> None:
     assert one.kafka.reads == [last, OffsetRange("t", 0, 0, 30), OffsetRange("t", 0, 15, 20)]
 
 
-def test_rows_that_take_too_much_memory_are_left_to_the_slower_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_take_too_much_memory_are_left_to_the_slower_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Small files may hold large rows; the micro-batches that do not fit are judged one by one."""
     one = Ledger.made(tmp_path, others(30), [10, 20, 30])
     monkeypatch.setattr(groups, "ROWS_BYTES", 400)
     assert one.verify() == {}
-    assert one.kafka.reads == [OffsetRange("t", 0, 0, 30), OffsetRange("t", 0, 10, 20), OffsetRange("t", 0, 20, 30)]
+    assert one.kafka.reads == [
+        OffsetRange("t", 0, 0, 30),
+        OffsetRange("t", 0, 10, 20),
+        OffsetRange("t", 0, 20, 30),
+    ]
 
 
 def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +385,10 @@ def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     contract = read_link(one.folder, 2).entry.contract
     sign(one, 2, contract=msgspec.structs.replace(contract, filter="value = 'other'"))
     assert numbers() == [[0, 1], [2], [3, 4, 5]]
-    assert [[entry.number for entry in group] for group in grouped([entries(one.folder)[each] for each in (0, 1, 3, 5)])] == [
+    assert [
+        [entry.number for entry in group]
+        for group in grouped([entries(one.folder)[each] for each in (0, 1, 3, 5)])
+    ] == [
         [0, 1],
         [3],
         [5],
@@ -342,11 +406,24 @@ def test_every_type_can_be_compared(tmp_path: Path) -> None:
     values = {"string_": "s", "int_": 2, "bigint_": 3, "double_": 1.5, "boolean_": True}
     sent = json.dumps({**values, "timestamp_": "2026-01-01T00:00:00Z"}).encode()
     one = Ledger.made(tmp_path, [(b"k", sent)], [1])
-    row = {"_topic": "t", "_partition": 0, "_offset": 0, "_timestamp": 1_000_000, "_key": b"k", **values, "timestamp_": MOMENT}
+    row = {
+        "_topic": "t",
+        "_partition": 0,
+        "_offset": 0,
+        "_timestamp": 1_000_000,
+        "_key": b"k",
+        **values,
+        "timestamp_": MOMENT,
+    }
     write(one, 0, "events", [row], schema=schemas(contract)[0])
     sign(one, 0, contract=contract)
     entry = read_link(one.folder, 0).entry
-    group = Group(one.folder, [entry], Readable(cluster({0: 0}, {0: 1}), None, Findings()), Judge(contract, engine.connect()))
+    group = Group(
+        one.folder,
+        [entry],
+        Readable(cluster({0: 0}, {0: 1}), None, Findings()),
+        Judge(contract, engine.connect()),
+    )
     for block in one.kafka.read(OffsetRange("t", 0, 0, 1)):
         group.compare(block, OffsetRange("t", 0, 0, 1))
     assert group.doubted == set()

@@ -8,20 +8,37 @@ import pytest
 from histories import FakeWorld, Operation, check, replay
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "60"))
-HAPPENS = ("green", "red", "refused", "killed", "with waiting", "with lost", "with unproven", "with gaps", "aged out", "accepted")
+HAPPENS = (
+    "green",
+    "red",
+    "refused",
+    "killed",
+    "with waiting",
+    "with lost",
+    "with unproven",
+    "with gaps",
+    "aged out",
+    "accepted",
+)
 
 
 @pytest.mark.timeout(300 + HISTORIES)
-def test_verify_agrees_with_the_oracle_in_random_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_agrees_with_the_oracle_in_random_histories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No false green and no false red; colour, waiting, lost and unproven offsets and gaps are those that broker and files show.
 
     The environment variable HEADRACE_HISTORIES says how many: `HEADRACE_HISTORIES=2000 .venv/bin/pytest tests/headrace/verify/test_histories.py`
     takes about ten minutes. The seeds are 0, 1, 2, …, so a failing history fails again; the error names it, shortened, as arguments for `replay`.
     """
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # it is what takes longest, and power is cut by removing files
+    monkeypatch.setattr(
+        os, "fsync", lambda _: None
+    )  # it is what takes longest, and power is cut by removing files
     seen = check(tmp_path / "history", FakeWorld, range(HISTORIES))
     print(f"{HISTORIES} histories: {dict(sorted(seen.items()))}")  # noqa: T201
-    assert [what for what in HAPPENS if not seen[what]] == [], f"histories in which this never happens prove little: {seen}"
+    assert [what for what in HAPPENS if not seen[what]] == [], (
+        f"histories in which this never happens prove little: {seen}"
+    )
 
 
 FOUND: dict[str, tuple[Operation, ...]] = {

@@ -11,7 +11,14 @@ import pyarrow as pa
 import pytest
 
 from headrace import documents
-from headrace.errors import BrokenInvariantError, LedgerError, OpenTransactionError, OutdatedError, RefusedError, UsageError
+from headrace.errors import (
+    BrokenInvariantError,
+    LedgerError,
+    OpenTransactionError,
+    OutdatedError,
+    RefusedError,
+    UsageError,
+)
 from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
@@ -137,7 +144,10 @@ def test_what_was_verified_and_aged_out_is_told_apart(tmp_path: Path) -> None:
     assert one.conclude(report, one.everything) == {}
     assert report.aged_out == [0]
     assert [(each.run, each.state) for each in report.receipts] == [("run", "aged_out")]
-    assert "Kafka no longer holds all records of 1 of them, which were judged while it did." in wording.outcome(report).detail
+    assert (
+        "Kafka no longer holds all records of 1 of them, which were judged while it did."
+        in wording.outcome(report).detail
+    )
 
 
 def test_an_entry_whose_filter_can_not_be_read_is_red(tmp_path: Path) -> None:
@@ -154,7 +164,9 @@ def test_before_the_first_stream_there_is_nothing_to_verify(tmp_path: Path) -> N
     one = Ledger.made(tmp_path, others(30), [10])
     aside = one.folder.root.rename(tmp_path / "aside")
     outcome = wording.outcome(one.verification(one.everything).run("verify"))
-    assert outcome.sentence.startswith("Nothing to verify yet; up to 30 records wait in Kafka, the oldest for ")
+    assert outcome.sentence.startswith(
+        "Nothing to verify yet; up to 30 records wait in Kafka, the oldest for "
+    )
     assert "the folder was moved" in outcome.detail
     shutil.copytree(aside / "checkpoint", one.folder.checkpoint)
     assert "I5" in one.verify()
@@ -259,7 +271,8 @@ def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="not complete yet"):
         of_run(one.folder, "x")
     documents.write(
-        one.folder.receipt("x"), msgspec.structs.replace(receipt, state=ReceiptState.COMPLETE, completed_at=MOMENT, digest="0" * 32)
+        one.folder.receipt("x"),
+        msgspec.structs.replace(receipt, state=ReceiptState.COMPLETE, completed_at=MOMENT, digest="0" * 32),
     )
     with pytest.raises(UsageError, match="waits for a stream"):
         of_run(one.folder, "x")
@@ -267,12 +280,16 @@ def test_a_run_that_is_not_published_yet_can_not_be_verified(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("hidden_from", [10, None])
-def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(tmp_path: Path, hidden_from: int | None) -> None:
+def test_a_batch_hidden_when_the_stream_was_planned_is_tried_again(
+    tmp_path: Path, hidden_from: int | None
+) -> None:
     """Whether the transaction that hid it is still open or has ended meanwhile."""
     one = Ledger.made(tmp_path, [*others(10), *batch("run", 10)], [10])
     one.receipt("run", 10, 19)
     one.kafka.hidden_from = hidden_from
-    with pytest.raises(OpenTransactionError, match="still open at offset 10" if hidden_from else "it has ended"):
+    with pytest.raises(
+        OpenTransactionError, match="still open at offset 10" if hidden_from else "it has ended"
+    ):
         check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
 
 
@@ -303,7 +320,9 @@ def with_headers(keys: list[str]) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         index = table.column_names.index("_headers")
         kind = table.schema.field(index).type
-        return table.set_column(index, "_headers", pa.array([[{"key": key, "value": b"v"} for key in keys]] * len(table), kind))
+        return table.set_column(
+            index, "_headers", pa.array([[{"key": key, "value": b"v"} for key in keys]] * len(table), kind)
+        )
 
     return change
 
@@ -445,7 +464,9 @@ def test_what_a_file_manager_leaves_is_no_published_file(tmp_path: Path) -> None
         ({"records": others(10)}, "t-0: the next offset is 20 but the topic ends at 10"),
     ],
 )
-def test_what_was_verified_is_not_green_beside_another_kafka(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_what_was_verified_is_not_green_beside_another_kafka(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
     """A topic made anew, or one whose end Kafka lost, has not aged out: the ledger is not about it. With the right one it is green again."""
     one = Ledger.made(tmp_path, others(20), [10, 20])
     assert one.verify() == {}
@@ -526,7 +547,9 @@ def test_a_history_is_looked_at_a_few_at_a_time(tmp_path: Path, monkeypatch: pyt
     assert [set(each) for each in found] == [set(), {"I8"}, {"I8"}]
 
 
-def test_a_missing_micro_batch_is_noticed_by_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_micro_batch_is_noticed_by_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long the history: one listing shows it."""
     monkeypatch.setattr("headrace.verify.history.SHARE", 1)
     one = Ledger.made(tmp_path, others(20), range(2, 21, 2))
@@ -554,7 +577,11 @@ def test_what_was_proven_stays_proven_when_kafka_compacts_it_later(tmp_path: Pat
     one.receipt("a", 0, 9)
     assert one.verify() == {}
     one.kafka.records = [GAP if offset in {5, 6, 15} else record for offset, record in enumerate(records)]
-    one.kafka.batches = [RecordBatch(0, 19, is_control=False, is_transactional=False, producer_id=-1, records=17, is_abort=False)]
+    one.kafka.batches = [
+        RecordBatch(
+            0, 19, is_control=False, is_transactional=False, producer_id=-1, records=17, is_abort=False
+        )
+    ]
     report = one.look(one.everything)
     assert one.conclude(report, one.everything) == {}
     assert report.aged_out == [0, 1]
@@ -565,8 +592,12 @@ def test_what_was_proven_stays_proven_when_kafka_compacts_it_later(tmp_path: Pat
 
 def test_what_kafka_had_compacted_before_the_proof_is_red(tmp_path: Path) -> None:
     """The entry counts gaps that nothing explains."""
-    one = Ledger.made(tmp_path, [GAP if offset == 5 else record for offset, record in enumerate(others(10))], [10])
-    one.kafka.batches = [RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=9, is_abort=False)]
+    one = Ledger.made(
+        tmp_path, [GAP if offset == 5 else record for offset, record in enumerate(others(10))], [10]
+    )
+    one.kafka.batches = [
+        RecordBatch(0, 9, is_control=False, is_transactional=False, producer_id=-1, records=9, is_abort=False)
+    ]
     for scope in (None, None, one.everything):
         assert one.verify(scope).keys() == {"I6"}
 

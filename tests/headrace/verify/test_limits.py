@@ -31,7 +31,9 @@ def limited(tmp_path: Path, limits: str, cuts: tuple[int, ...] = (10,)) -> Ledge
 
 def of_limits(report: Report) -> list[str]:
     """What I10 found."""
-    return next([finding.message for finding in each.findings] for each in report.invariants if each.id == "I10")
+    return next(
+        [finding.message for finding in each.findings] for each in report.invariants if each.id == "I10"
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,11 @@ def test_limits_that_are_none_are_reported_with_the_file_s_other_mistakes(tmp_pa
     """A word that is no duration, a share above one, a key that is none."""
     with pytest.raises(PipelineFileError) as caught:
         limited(tmp_path, 'lag = "soon"\nquarantined = 2\nfreshnes = "1 day"')
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["limits.lag", "limits.quarantined", "limits.freshnes"]
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "limits.lag",
+        "limits.quarantined",
+        "limits.freshnes",
+    ]
 
 
 @pytest.mark.parametrize(("limit", "is_red"), [("2 minutes", True), ("4 minutes", False)])
@@ -84,7 +90,9 @@ def test_lag_is_not_judged_while_an_ingest_runs(tmp_path: Path) -> None:
     """What waits is about to be published: an ingest is queued or running, or a stream holds the lock."""
     one = limited(tmp_path, 'lag = "2 minutes"')
     number = draw_number(one.folder, "a test")
-    running = Verification(one.folder, one.pipeline, one.kafka, since_verified(one.folder), number, ingest_is_running=True)
+    running = Verification(
+        one.folder, one.pipeline, one.kafka, since_verified(one.folder), number, ingest_is_running=True
+    )
     assert of_limits(running.run("beside an ingest")) == []
     with one.folder.locked("a stream by hand"):
         assert of_limits(one.look()) == []
@@ -92,7 +100,9 @@ def test_lag_is_not_judged_while_an_ingest_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "is_red"), [("1 day", True), ("100000 days", False)])
-def test_freshness_counts_from_the_last_entry_that_has_a_record(tmp_path: Path, limit: str, is_red: bool) -> None:  # noqa: FBT001
+def test_freshness_counts_from_the_last_entry_that_has_a_record(
+    tmp_path: Path, limit: str, is_red: bool
+) -> None:  # noqa: FBT001
     """A dead upstream must not be green for ever, whether or not there is anything new."""
     one = limited(tmp_path, f'freshness = "{limit}"', (10, 20, 20))
     assert one.folder.micro_batches() == [0, 1, 2]
@@ -102,7 +112,9 @@ def test_freshness_counts_from_the_last_entry_that_has_a_record(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(("share", "is_red"), [("0.49", True), ("0.5", False)])
-def test_the_share_of_quarantined_records_is_taken_over_enough_of_them(tmp_path: Path, share: str, is_red: bool) -> None:  # noqa: FBT001
+def test_the_share_of_quarantined_records_is_taken_over_enough_of_them(
+    tmp_path: Path, share: str, is_red: bool
+) -> None:  # noqa: FBT001
     """Over the scope and what came before it, up to a thousand records: ten bad ones of ten are no rate."""
     one = limited(tmp_path, f"quarantined = {share}", (10,))
     one.kafka.records = [*[(b"k", b"other")] * 10, *[(b"k", None)] * 20]
@@ -118,7 +130,10 @@ def test_the_share_of_quarantined_records_is_taken_over_enough_of_them(tmp_path:
 def test_what_a_limit_found_is_in_the_report(tmp_path: Path) -> None:
     """Also where it holds."""
     one = limited(tmp_path, 'freshness = "100000 days"\nquarantined = 0.5')
-    assert [(each.name, each.holds) for each in one.look().limits] == [("freshness", True), ("quarantined", True)]
+    assert [(each.name, each.holds) for each in one.look().limits] == [
+        ("freshness", True),
+        ("quarantined", True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +175,8 @@ def test_lag_counts_from_the_first_stream_where_none_is_complete(tmp_path: Path)
     one.kafka.waiting_at = 1_600_000_000_000
     path = entry_path(one.folder, 0)
     began = datetime.now(UTC) - timedelta(hours=1)
-    documents.write(path, msgspec.structs.replace(documents.read(path, Entry), planned_at=began, published_at=began))
+    documents.write(
+        path, msgspec.structs.replace(documents.read(path, Entry), planned_at=began, published_at=began)
+    )
     one.folder.streamed.unlink(missing_ok=True)
     assert one.look().limits[0].found == pytest.approx(3600, abs=60)

@@ -40,7 +40,9 @@ def quarantine(one: Ledger, number: int, rows: Sequence[Row]) -> None:
 
     def change(table: pa.Table) -> pa.Table:
         table = (
-            table.slice(0, len(rows)) if len(rows) <= len(table) else pa.concat_tables([table] * -(-len(rows) // len(table)))[: len(rows)]
+            table.slice(0, len(rows))
+            if len(rows) <= len(table)
+            else pa.concat_tables([table] * -(-len(rows) // len(table)))[: len(rows)]
         )
         for name, column in zip(("_value", "reason", "field"), zip(*rows, strict=True), strict=True):
             place = table.column_names.index(name)
@@ -61,8 +63,16 @@ def test_each_reason_and_field_has_a_sample_before_any_has_a_second(one: Ledger)
     quarantine(one, 0, [*frequent, (b'{"id":1}', "wrong_type", "id"), (b"[]", "not_object", None)])
     quarantine(one, 1, [(b"\xff", "not_utf8", None)] * 10)
     found = samples(one)
-    assert [(each.value, each.field) for each in found if each.reason in {"wrong_type", "not_object"}] == [("[]", None), ('{"id":1}', "id")]
-    assert Counter(each.reason for each in found) == {"missing_field": 5, "wrong_type": 1, "not_object": 1, "not_utf8": 5}
+    assert [(each.value, each.field) for each in found if each.reason in {"wrong_type", "not_object"}] == [
+        ("[]", None),
+        ('{"id":1}', "id"),
+    ]
+    assert Counter(each.reason for each in found) == {
+        "missing_field": 5,
+        "wrong_type": 1,
+        "not_object": 1,
+        "not_utf8": 5,
+    }
     quarantine(one, 0, [(b"{}", "missing_field", f"field {number}") for number in range(100)])
     assert len({each.field for each in samples(one)}) == quarantined.SAMPLES
 
@@ -92,7 +102,9 @@ def test_only_the_page_shows_a_payload(one: Ledger, value: bytes) -> None:
     assert json.dumps(shown[:10])[1:-1] not in (place / "report.json").read_text()
 
 
-def test_samples_of_millions_of_records_and_of_large_ones_are_found_at_once(one: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_millions_of_records_and_of_large_ones_are_found_at_once(
+    one: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows are looked for at a file's beginning: how many more there are, or how large they are, makes no difference."""
     report = one.look(one.everything)
     monkeypatch.setattr(quarantined, "has_columns", lambda *_: True)
@@ -100,6 +112,10 @@ def test_samples_of_millions_of_records_and_of_large_ones_are_found_at_once(one:
     (path,) = (one.folder.quarantine / "micro_batch=1").glob("*.parquet")
     table = pq.read_table(path, partitioning=None).slice(0, 1)
     large = table.set_column(table.column_names.index("_value"), "_value", pa.array([os.urandom(2_000_000)]))
-    pq.write_table(pa.concat_tables([large] * 40), path, use_dictionary=False, write_batch_size=1, data_page_size=1 << 20)
+    pq.write_table(
+        pa.concat_tables([large] * 40), path, use_dictionary=False, write_batch_size=1, data_page_size=1 << 20
+    )
     found = quarantined.samples(one.folder, report)
-    assert [(each.value or "").rpartition("… ")[2] for each in found if each.value] == ["(2,000,000 bytes)"] * 7
+    assert [(each.value or "").rpartition("… ")[2] for each in found if each.value] == [
+        "(2,000,000 bytes)"
+    ] * 7

@@ -61,7 +61,9 @@ def without_login(one: Ledger) -> Iterator[None]:
 
 def marker(at: int, until: int) -> RecordBatch:
     """What explains some gaps."""
-    return RecordBatch(at, until, is_control=True, is_transactional=True, producer_id=1, records=1, is_abort=True)
+    return RecordBatch(
+        at, until, is_control=True, is_transactional=True, producer_id=1, records=1, is_abort=True
+    )
 
 
 @pytest.mark.parametrize("is_red_first", [False, True])
@@ -111,7 +113,9 @@ def test_a_red_that_outlives_a_roll_back_vouches_for_no_other_entry(tmp_path: Pa
 
 
 @pytest.mark.parametrize("how", ["aged out", "unknown rules"])
-def test_a_run_that_judged_nothing_settles_no_red(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_judged_nothing_settles_no_red(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It lists the micro-batch, and did not compare its rows with records."""
     one = Ledger.made(tmp_path, others(30), [10, 20])
     assert one.verify() == {}
@@ -156,7 +160,9 @@ def test_a_record_of_a_killed_try_is_found_when_the_batch_is_complete(tmp_path: 
     """It was published and proven while the receipt was open, and lies before all that the receipt claims."""
     records = batch("b", 10)
     one = Ledger.made(tmp_path, [records[0], *others(9), *records], [10])
-    receipt = msgspec.structs.replace(one.made_receipt("b", 10, 19), state=ReceiptState.OPEN, digest=None, completed_at=None, landings=[])
+    receipt = msgspec.structs.replace(
+        one.made_receipt("b", 10, 19), state=ReceiptState.OPEN, digest=None, completed_at=None, landings=[]
+    )
     documents.write(one.folder.unverified_receipt("b"), receipt)
     assert one.verify() == {}
     one.publish(1, 10, 20)
@@ -252,7 +258,9 @@ def test_a_damaged_receipt_casts_no_doubt_on_a_micro_batch(tmp_path: Path, then:
     if then == "aged out":
         one.kafka.first = 25
     else:
-        one.kafka.records = [GAP if offset == 15 else record for offset, record in enumerate(one.kafka.records)]
+        one.kafka.records = [
+            GAP if offset == 15 else record for offset, record in enumerate(one.kafka.records)
+        ]
     for scope in (None, one.everything, None):
         assert one.verify(scope) == {}
 
@@ -284,7 +292,9 @@ def test_a_client_that_can_not_log_in_makes_nothing_red_for_good(tmp_path: Path)
 
 def test_gaps_that_were_not_checked_are_counted_once(tmp_path: Path) -> None:
     """However often a micro-batch is looked at; and as long as nobody could look at them, also when their records age out."""
-    one = Ledger.made(tmp_path, [GAP if offset in {4, 5} else record for offset, record in enumerate(others(20))], [10, 20])
+    one = Ledger.made(
+        tmp_path, [GAP if offset in {4, 5} else record for offset, record in enumerate(others(20))], [10, 20]
+    )
     with without_login(one):
         path, content = damaged(one, 0)
         for _ in range(3):
@@ -302,7 +312,11 @@ def test_gaps_that_were_not_checked_are_counted_once(tmp_path: Path) -> None:
 
 def test_gaps_that_are_checked_at_last_are_forgotten(tmp_path: Path) -> None:
     """Whatever else has aged out by then."""
-    one = Ledger.made(tmp_path, [GAP if offset in {14, 15} else record for offset, record in enumerate(others(30))], [10, 20, 30])
+    one = Ledger.made(
+        tmp_path,
+        [GAP if offset in {14, 15} else record for offset, record in enumerate(others(30))],
+        [10, 20, 30],
+    )
     with without_login(one):
         assert one.verify() == {}
     one.kafka.batches = [marker(14, 15)]
@@ -315,7 +329,9 @@ def test_gaps_that_are_checked_at_last_are_forgotten(tmp_path: Path) -> None:
 
 def test_gaps_of_what_was_rolled_back_are_forgotten(tmp_path: Path) -> None:
     """Those of the micro-batches that are there count."""
-    one = Ledger.made(tmp_path, [GAP if offset in {14, 15} else record for offset, record in enumerate(others(40))], [10])
+    one = Ledger.made(
+        tmp_path, [GAP if offset in {14, 15} else record for offset, record in enumerate(others(40))], [10]
+    )
     old = one.copied(tmp_path / "old")
     one.publish(1, 10, 20)
     with without_login(one):
@@ -353,7 +369,9 @@ def hidden(tmp_path: Path, limit: float) -> tuple[Ledger, datetime]:
 
 
 @pytest.mark.parametrize("error", [BrokerError("silent"), UnsupportedLoginError("GSSAPI")])
-def test_replayed_records_in_a_young_transaction_do_not_lag(tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replayed_records_in_a_young_transaction_do_not_lag(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When it began nobody can say; by the records' timestamps nothing can be told."""
     one, now = hidden(tmp_path, 3600.0)
     one.kafka.waiting_at = int((now - timedelta(days=900)).timestamp() * 1000)
@@ -378,7 +396,9 @@ def test_a_transaction_is_as_old_as_its_coordinator_says(tmp_path: Path, minutes
     assert report.limits[0].found == pytest.approx(3 * 3600, abs=60)
 
 
-def test_a_transaction_that_has_just_ended_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_has_just_ended_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its coordinator no longer knows it, since the brokers have aborted it."""
     one, now = hidden(tmp_path, 3600.0)
     one.kafka.waiting_at = int((now - timedelta(minutes=16)).timestamp() * 1000)

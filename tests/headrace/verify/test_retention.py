@@ -68,8 +68,14 @@ def test_sixty_runs_leave_as_many_files_as_thirty(tmp_path: Path) -> None:
         ingests(one, number)
         assert one.verify() == {}
         passes(one.folder, DAY)
-        others_of = [path for path in one.folder.root.rglob("*") if path.is_file() and not path.is_relative_to(one.folder.events)]
-        counts.append(sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of))  # Spark's own: it keeps 100
+        others_of = [
+            path
+            for path in one.folder.root.rglob("*")
+            if path.is_file() and not path.is_relative_to(one.folder.events)
+        ]
+        counts.append(
+            sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of)
+        )  # Spark's own: it keeps 100
     assert max(counts[30:]) <= max(counts[:30])
     assert len(reported(one.folder)) <= 12
     assert len(list(receipts(one.folder, verified=True))) <= 12
@@ -118,7 +124,11 @@ def test_of_an_expired_receipt_the_first_invariant_is_not_checked(tmp_path: Path
     assert everything(one.folder).receipts == ["run-1"]
     assert states(one, msgspec.structs.replace(scope_of_run(one.folder, "run"), has_expired=False)) == {}
     lone = Scope(
-        checkpoint="c1", micro_batches=[0], receipts=[], moves=False, has_expired=verified_receipts.has_expired(one.folder, "run-0")
+        checkpoint="c1",
+        micro_batches=[0],
+        receipts=[],
+        moves=False,
+        has_expired=verified_receipts.has_expired(one.folder, "run-0"),
     )
     assert states(one, lone) == {"I1": "not_checked"}
     assert one.verify(one.everything) == {}
@@ -159,7 +169,9 @@ def test_receipts_that_are_still_needed_are_kept(tmp_path: Path) -> None:
     os.utime(altered, (0, 0))
     passes(one.folder)
     tidy(one.folder, RETENTION)
-    assert {receipt.run for receipt in receipts(one.folder, verified=True)} == {"run-0", "run-1", "run-2"}, "streamed.json names them"
+    assert {receipt.run for receipt in receipts(one.folder, verified=True)} == {"run-0", "run-1", "run-2"}, (
+        "streamed.json names them"
+    )
     documents.write(one.folder.streamed, one.streamed)
     one.folder.verified_receipt("run-2").write_text(one.folder.verified_receipt("run-2").read_text() + " ")
     passes(one.folder)
@@ -170,8 +182,13 @@ def test_receipts_that_are_still_needed_are_kept(tmp_path: Path) -> None:
     assert one.verify() == {}
 
 
-@pytest.mark.parametrize(("where", "name"), [(documents, "sync"), (Path, "unlink"), (documents, "sync_directory"), (documents, "replace")])
-def test_a_crash_while_a_receipt_expires_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(documents, "sync"), (Path, "unlink"), (documents, "sync_directory"), (documents, "replace")],
+)
+def test_a_crash_while_a_receipt_expires_is_harmless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
     """With the line and the file, with the line alone, and with what the journal has not forgotten yet: all is green, and the next run ends it."""
     one = batches(tmp_path, 2)
     ingests(one, 0)
@@ -286,7 +303,14 @@ def test_a_red_goes_before_the_greens_that_began_with_it(tmp_path: Path) -> None
 
 
 def account(
-    number: int, seen: int, run: str, items: set[int], named: set[int], *, is_red: bool, everything: bool = False
+    number: int,
+    seen: int,
+    run: str,
+    items: set[int],
+    named: set[int],
+    *,
+    is_red: bool,
+    everything: bool = False,
 ) -> dict[str, Any]:
     """What of a report says which runs it covers, and how."""
     return {
@@ -323,7 +347,9 @@ def shown(base: Path, reports: list[dict[str, Any]], written_at: list[int]) -> t
     """Which report the tab of a run shows that published all of it, before and after all that was written before 2 has expired."""
     folder = Folder(base / "p")
     mark = Mark(number=2, sha256="0" * 64, proven_by=1)
-    documents.write(folder.verified, Verified(mark=mark))  # without entries: each micro-batch may be the run's
+    documents.write(
+        folder.verified, Verified(mark=mark)
+    )  # without entries: each micro-batch may be the run's
     for report, at in zip(reports, written_at, strict=True):
         path = folder.report(report["run"]) / DOCUMENT
         path.parent.mkdir(parents=True)
@@ -406,7 +432,9 @@ def test_a_crash_leaves_no_page_without_its_document(tmp_path: Path, monkeypatch
     assert reported(one.folder) == ["verify-2"]
 
 
-def test_a_failure_to_remove_is_no_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_to_remove_is_no_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A green stays green; the next run tries again."""
     one = kept_for(Ledger.made(tmp_path, others(60), [10]), RETENTION)
     scope = since_verified(one.folder)

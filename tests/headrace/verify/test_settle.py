@@ -171,7 +171,9 @@ def test_two_runs_at_once_count_their_share_of_the_history_once(tmp_path: Path) 
     """Both looked at the same micro-batches: the next run goes on behind these, not further."""
     one = Ledger.made(tmp_path, [(b"k", b"important")] * 140, range(2, 141, 2))
     assert one.verify() == {}
-    documents.write(one.folder.verified, msgspec.structs.replace(read_verified(one.folder), history=History()))
+    documents.write(
+        one.folder.verified, msgspec.structs.replace(read_verified(one.folder), history=History())
+    )
     next((one.folder.events / "micro_batch=40").glob("*.parquet")).unlink()
     scope = since_verified(one.folder)
     for report in (one.look(scope), one.look(scope)):
@@ -179,9 +181,13 @@ def test_two_runs_at_once_count_their_share_of_the_history_once(tmp_path: Path) 
     assert set(one.verify()) == {"I8"}
 
 
-def test_gaps_that_were_not_checked_stay_in_the_headline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_that_were_not_checked_stay_in_the_headline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until all of it is verified with a client that can log in."""
-    one = Ledger.made(tmp_path, [GAP if offset in {4, 5} else record for offset, record in enumerate(others(10))], [10])
+    one = Ledger.made(
+        tmp_path, [GAP if offset in {4, 5} else record for offset, record in enumerate(others(10))], [10]
+    )
 
     def refused(*_: object) -> None:
         raise UnsupportedLoginError("GSSAPI")
@@ -209,7 +215,9 @@ def test_kept_per_minute_follows_a_restored_ledger(tmp_path: Path) -> None:
     per_minute.extend(one.folder, read_verified(one.folder))
     newest = newest_link(one.folder)
     assert newest is not None
-    assert sum(pq.read_table(one.folder.kept_per_minute).column("kept").to_pylist()) == newest.entry.totals.kept
+    assert (
+        sum(pq.read_table(one.folder.kept_per_minute).column("kept").to_pylist()) == newest.entry.totals.kept
+    )
 
 
 def test_a_clock_that_was_ahead_hides_no_lag(tmp_path: Path) -> None:
@@ -279,12 +287,16 @@ def test_a_hole_behind_a_micro_batch_that_came_back_is_seen_at_once(tmp_path: Pa
     one.publish(3, 35, 45)
     aside = (one.folder.events / "micro_batch=2").rename(tmp_path / "aside")
     assert "I5" in one.verify()
-    documents.write(one.folder.verified, msgspec.structs.replace(read_verified(one.folder), history=History()))
+    documents.write(
+        one.folder.verified, msgspec.structs.replace(read_verified(one.folder), history=History())
+    )
     aside.rename(one.folder.events / "micro_batch=2")
     assert any("leaves out offsets 30 to 34" in message for message in one.verify()["I5"])
 
 
-def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another version of Headrace can't judge the records again: what it finds proven is not checked, what is new can't be green."""
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}

@@ -33,7 +33,15 @@ def record(**fields: object) -> bytes:
 
 def test_undeclared_fields_are_named_the_usual_ones_first() -> None:
     """Also those of a record that is unusable: a name with a typing error is what makes it so. Within nested objects nothing is declared."""
-    values = [record(device="a", i=1), record(device="b"), record(readings={"inner": 1}), b'{"Id":1}', b"[1]", b"\xff", None]
+    values = [
+        record(device="a", i=1),
+        record(device="b"),
+        record(readings={"inner": 1}),
+        b'{"Id":1}',
+        b"[1]",
+        b"\xff",
+        None,
+    ]
     found = judged(values)
     assert found == Undeclared(sample=7, fields=["device", "Id", "readings"], more=False)
 
@@ -58,7 +66,12 @@ def test_a_sample_is_spread_over_the_run_and_bounded() -> None:
 
 def test_any_number_of_names_of_any_length_is_bounded() -> None:
     """Names that are data, such as those of a map by customer, do not fill a report."""
-    found = judged([record(**{f"customer {number}": 1 for number in range(at, at + 3_000)}) for at in range(0, 9_000, 3_000)])
+    found = judged(
+        [
+            record(**{f"customer {number}": 1 for number in range(at, at + 3_000)})
+            for at in range(0, 9_000, 3_000)
+        ]
+    )
     assert found is not None
     assert len(found.fields) == undeclared.MAX_NAMES
     assert found.more
@@ -83,13 +96,17 @@ def test_text_has_no_fields() -> None:
     assert sample.account is None
 
 
-def test_a_run_counts_each_record_once_and_keeps_its_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_counts_each_record_once_and_keeps_its_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Undeclared fields are green. Micro-batches that are doubted are judged again, which adds nothing to the sample."""
     monkeypatch.setattr(ledgers, "FILE", JSON_FILE)
     plain = [(b"k", b'{"value":"other","device":1}')] * 8
     green = Ledger.made(tmp_path / "green", plain, [4, 8]).look()
     assert green.state == "green"
     assert green.undeclared == Undeclared(sample=8, fields=["device"], more=False)
-    red = Ledger.made(tmp_path / "red", [*plain[:6], (b"k", b'{"value":"important","device":1}'), plain[0]], [4, 8]).look()
+    red = Ledger.made(
+        tmp_path / "red", [*plain[:6], (b"k", b'{"value":"important","device":1}'), plain[0]], [4, 8]
+    ).look()
     assert [each.id for each in red.invariants if each.state is InvariantState.BROKEN] == ["I4"]
     assert red.undeclared == Undeclared(sample=8, fields=["device"], more=False)

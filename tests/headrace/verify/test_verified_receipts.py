@@ -16,7 +16,14 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import check_receipts, open_ledger
 from headrace.ledger.progress import completed_receipts, read_verified, roll_back
-from headrace.ledger.receipts import Receipt, key_prefix, receipt_by_prefix, receipt_of, receipt_sha256, receipts
+from headrace.ledger.receipts import (
+    Receipt,
+    key_prefix,
+    receipt_by_prefix,
+    receipt_of,
+    receipt_sha256,
+    receipts,
+)
 from headrace.report.conclusion import conclude
 from headrace.verify.scope import everything, of_run, since_verified
 from ledgers import Ledger, batch, others
@@ -159,7 +166,9 @@ def test_a_record_beyond_an_old_verified_receipt_is_noticed(tmp_path: Path) -> N
     assert since_verified(one.folder).receipts == ["a"]
 
 
-def test_keys_that_look_like_those_of_batches_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_look_like_those_of_batches_are_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each prefix costs one look at the disk; what could not be a file's name costs none."""
     looked: list[bytes] = []
 
@@ -176,7 +185,9 @@ def test_keys_that_look_like_those_of_batches_are_looked_up_once(tmp_path: Path,
 
 
 @pytest.mark.parametrize("aged_out", [False, True])
-def test_a_verified_receipt_that_was_altered_is_red_until_it_is_put_back(tmp_path: Path, *, aged_out: bool) -> None:
+def test_a_verified_receipt_that_was_altered_is_red_until_it_is_put_back(
+    tmp_path: Path, *, aged_out: bool
+) -> None:
     """Also where it still agrees with the records: the journal has its hash. A run's verify does not read it before it was named."""
     one = make(tmp_path)
     assert one.verify() == {}
@@ -245,8 +256,12 @@ def test_receipts_whose_records_are_no_longer_published_are_taken_back(tmp_path:
     assert files(one.folder) == (0, 2)
 
 
-@pytest.mark.parametrize(("where", "name"), [(documents, "sync_directory"), (documents, "replace"), (documents, "write")])
-def test_a_crash_while_receipts_are_taken_back_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "name"), [(documents, "sync_directory"), (documents, "replace"), (documents, "write")]
+)
+def test_a_crash_while_receipts_are_taken_back_is_harmless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
     """The next stream does it again."""
     one = rolled_back(tmp_path)
     stopped_at(monkeypatch, where, name)
@@ -301,7 +316,9 @@ def test_a_green_of_another_ledger_takes_receipts_back(tmp_path: Path) -> None:
     assert files(one.folder) == (0, 2)
 
 
-def test_a_receipt_that_moves_while_it_is_looked_for_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_that_moves_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run's verify, a producer or a stream may look while another verify run ends."""
     one = make(tmp_path)
     content = documents.content

@@ -31,7 +31,12 @@ def test_what_the_environment_leaves_open_is_as_the_running_stack_has_it(tmp_pat
         environments = [current.environment(each) for each in (found, another)]
     finally:
         supervisor.stop()
-    assert (found.ui_port, found.kafka_port, found.data, found.dags) == (18080, 19092, tmp_path / "data", Path("/dags"))
+    assert (found.ui_port, found.kafka_port, found.data, found.dags) == (
+        18080,
+        19092,
+        tmp_path / "data",
+        Path("/dags"),
+    )
     assert another == Settings.from_environment({**home, "HEADRACE_UI_PORT": "8080"}), (
         "other ports mean another stack, with folders of its own"
     )
@@ -48,6 +53,13 @@ sys.modules["supervisor"] = None
 from headrace.cli.arguments import kafka_config, load
 print(load("important_messages")[0].name, kafka_config(None))
 """
-    environment = {**os.environ, "HEADRACE_HOME": str(tmp_path / "none"), "HEADRACE_KAFKA_PORT": "19092", "HEADRACE_UI_PORT": "18080"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "HEADRACE_HOME": str(tmp_path / "none"),
+        "HEADRACE_KAFKA_PORT": "19092",
+        "HEADRACE_UI_PORT": "18080",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.stdout == "important_messages {'bootstrap.servers': '127.0.0.1:19092'}\n", done.stderr

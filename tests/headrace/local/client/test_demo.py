@@ -28,7 +28,9 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 class FakeAirflow:
     """An Airflow whose runs are over at once: the triggered one, and the verify runs that it is given."""
 
-    def __init__(self, verify_runs: list[Run], ingest_state: str = "success", errors: list[FileError] | None = None) -> None:
+    def __init__(
+        self, verify_runs: list[Run], ingest_state: str = "success", errors: list[FileError] | None = None
+    ) -> None:
         self.verify_runs = verify_runs
         self.ingest_state = ingest_state
         self.states: dict[str, dict[str, str]] = {"tiny_ingest": {}, "tiny_verify": {}}
@@ -73,7 +75,13 @@ class FakeAirflow:
         if run == self.triggered:
             self.looks += 1
             is_over = self.looks > len(self.tries)
-            return Run(dag, run, self.ingest_state if is_over else "running", NOON, NOON + timedelta(minutes=1) if is_over else None)
+            return Run(
+                dag,
+                run,
+                self.ingest_state if is_over else "running",
+                NOON,
+                NOON + timedelta(minutes=1) if is_over else None,
+            )
         return next(one for one in self.verify_runs if one.id == run)
 
     def runs(self, _: str) -> list[Run]:
@@ -86,7 +94,9 @@ class FakeAirflow:
         if not run.is_over:
             tries, state, _ = self.tries[self.looks - 1]
             return [Task(last, state, tries, 1.5)]
-        return [Task(name, state, 1, 1.5) for name, state in {last: run.state, **self.states[run.dag]}.items()]
+        return [
+            Task(name, state, 1, 1.5) for name, state in {last: run.state, **self.states[run.dag]}.items()
+        ]
 
     def reason(self, _: Run, __: Task) -> str | None:
         """Why the try failed that is looked at."""
@@ -105,7 +115,16 @@ def verify_run(name: str, minute: int, state: str = "success") -> Run:
 
 def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
     """A report that says no more than which receipts it covers."""
-    empty = ("balance", "invariants", "quarantine", "kept_per_minute", "samples", "micro_batches", "aged_out", "limits")
+    empty = (
+        "balance",
+        "invariants",
+        "quarantine",
+        "kept_per_minute",
+        "samples",
+        "micro_batches",
+        "aged_out",
+        "limits",
+    )
     content: dict[str, Any] = {
         **{name: [] for name in empty},
         **dict.fromkeys(("description", "events", "quarantined_records"), ""),
@@ -115,7 +134,10 @@ def report(run: str, receipts: dict[str, ReceiptState]) -> Report:
         "checked_at": NOON,
         "seconds": 1.0,
         "versions": {},
-        "receipts": [{"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []} for name, state in receipts.items()],
+        "receipts": [
+            {"run": name, "state": state, "wanted": 1, "landed": 1, "partitions": []}
+            for name, state in receipts.items()
+        ],
         "number": 1,
         "seen": 1,
         "recheck": {"micro_batches": [], "restorable": [], "receipts": []},
@@ -136,7 +158,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with one pipeline in an empty data folder, and no compose stack beside it."""
     monkeypatch.setattr(compose, "ENV", tmp_path / ".env")
     (tmp_path / "tiny.toml").write_text("[demo]\n")
-    folders = {"HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_DATA": str(tmp_path / "data"), "HEADRACE_DAGS": str(tmp_path)}
+    folders = {
+        "HEADRACE_HOME": str(tmp_path / "home"),
+        "HEADRACE_DATA": str(tmp_path / "data"),
+        "HEADRACE_DAGS": str(tmp_path),
+    }
     return Settings.from_environment(folders)
 
 
@@ -148,7 +174,11 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(console, "show", lambda found, _: shown.append(found.run))
 
     def play(
-        airflow: FakeAirflow, covered: dict[str, dict[str, ReceiptState]], *, produces: bool = True, is_verified: bool = False
+        airflow: FakeAirflow,
+        covered: dict[str, dict[str, ReceiptState]],
+        *,
+        produces: bool = True,
+        is_verified: bool = False,
     ) -> tuple[bool, list[str], str]:
         def trigger(_: str, run: str, __: Mapping[str, Any]) -> None:
             airflow.triggered = run
@@ -159,7 +189,12 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
                 receipt.touch()
             for verify, receipts in covered.items():
                 path = Folder(settings.data / "tiny").report(verify) / "report.json"
-                documents.write(path, report(verify, {run if name == "OURS" else name: state for name, state in receipts.items()}))
+                documents.write(
+                    path,
+                    report(
+                        verify, {run if name == "OURS" else name: state for name, state in receipts.items()}
+                    ),
+                )
 
         monkeypatch.setattr(airflow, "trigger", trigger)
         monkeypatch.setattr(demo, "Airflow", airflow)
@@ -170,7 +205,9 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any, *, is_verified: bool) -> None:
+def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(
+    play: Any, *, is_verified: bool
+) -> None:
     """Neither an older one nor that of a scheduled run in between does; a green one has moved the receipt."""
     airflow = FakeAirflow([verify_run("old", 0), verify_run("scheduled", 1), verify_run("asset/1", 2)])
     covered = {
@@ -185,7 +222,9 @@ def test_the_verify_run_that_names_our_receipt_is_the_one_that_counts(play: Any,
 
 def test_a_run_that_produced_nothing_is_covered_by_what_it_published(play: Any) -> None:
     """A pipeline that others write to has no receipts to wait for."""
-    green, shown, _ = play(FakeAirflow([verify_run("old", 0), verify_run("one", 1)]), {"one": {}}, produces=False)
+    green, shown, _ = play(
+        FakeAirflow([verify_run("old", 0), verify_run("one", 1)]), {"one": {}}, produces=False
+    )
     assert green
     assert shown == ["one"]
 
@@ -201,14 +240,19 @@ def test_a_dag_that_was_switched_off_stays_off(play: Any) -> None:
     """Its schedule would send batches again; whoever switched it off is to say so."""
     airflow = FakeAirflow([verify_run("first", 2)])
     airflow.switched_off = ["tiny_ingest"]
-    with pytest.raises(UsageError, match=r"tiny_ingest was switched off in Airflow, and stays off\. `headrace run tiny --unpause`"):
+    with pytest.raises(
+        UsageError,
+        match=r"tiny_ingest was switched off in Airflow, and stays off\. `headrace run tiny --unpause`",
+    ):
         play(airflow, {})
     assert (airflow.unpaused, airflow.triggered) == ([], "")
 
 
 def test_a_red_verify_run_is_red_and_its_report_is_shown(play: Any) -> None:
     """It says what is broken; the task's log would say it again."""
-    green, shown, output = play(FakeAirflow([verify_run("one", 1, "failed")]), {"one": {"OURS": ReceiptState.BROKEN}})
+    green, shown, output = play(
+        FakeAirflow([verify_run("one", 1, "failed")]), {"one": {"OURS": ReceiptState.BROKEN}}
+    )
     assert not green
     assert shown == ["one"]
     assert "log of report" not in output
@@ -243,7 +287,11 @@ def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any)
     airflow.tries += [(2, "running", None), (2, again, "It is full still.")]
     _, _, output = play(airflow, {})
     lines = [line.strip() for line in output.splitlines()]
-    assert [lines.count(each) for each in ("The disk is full.", "Make room.", "It is full still.")] == [1, 1, 1]
+    assert [lines.count(each) for each in ("The disk is full.", "Make room.", "It is full still.")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_red_report_is_red_whatever_the_run_is(play: Any) -> None:
@@ -294,15 +342,30 @@ def test_a_dag_file_with_an_error_is_shown(play: Any) -> None:
     """It is not waited until it is mended."""
     later = datetime.now(UTC) + timedelta(hours=1)
     with pytest.raises(UsageError, match=r"Traceback(.|\n)*No module named"):
-        play(FakeAirflow([], errors=[FileError("tiny.py", "Traceback\nModuleNotFoundError: No module named 'x'", later)]), {})
+        play(
+            FakeAirflow(
+                [],
+                errors=[FileError("tiny.py", "Traceback\nModuleNotFoundError: No module named 'x'", later)],
+            ),
+            {},
+        )
     with pytest.raises(UsageError) as caught:
-        play(FakeAirflow([], errors=[FileError("tiny.py", "Traceback\nheadrace.errors.UsageError: all of\nthis", later)]), {})
+        play(
+            FakeAirflow(
+                [],
+                errors=[FileError("tiny.py", "Traceback\nheadrace.errors.UsageError: all of\nthis", later)],
+            ),
+            {},
+        )
     assert str(caught.value).endswith("tiny.py:\nall of\nthis")
 
 
 def test_an_error_from_before_the_files_last_change_is_waited_out(play: Any) -> None:
     """Airflow has not read the mended file yet."""
-    airflow = FakeAirflow([verify_run("one", 1)], errors=[FileError("tiny.py", "ModuleNotFoundError", NOON - timedelta(days=900))])
+    airflow = FakeAirflow(
+        [verify_run("one", 1)],
+        errors=[FileError("tiny.py", "ModuleNotFoundError", NOON - timedelta(days=900))],
+    )
     green, _, _ = play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}})
     assert green
 

@@ -21,7 +21,9 @@ TASK = Task("stream_to_parquet", "up_for_retry", 2, 1.5)
         (404, {"detail": "not found"}, None),
     ],
 )
-def test_the_reason_is_that_of_the_latest_try(status: int, content: dict[str, Any], reason: str | None) -> None:
+def test_the_reason_is_that_of_the_latest_try(
+    status: int, content: dict[str, Any], reason: str | None
+) -> None:
     """A try that has left none, because it was killed, say, has none."""
 
     def answer(request: httpx.Request) -> httpx.Response:

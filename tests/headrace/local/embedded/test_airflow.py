@@ -13,7 +13,9 @@ from headrace.settings import Settings
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with moved ports."""
-    return Settings.from_environment({"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": "19092", "HEADRACE_UI_PORT": "18080"})
+    return Settings.from_environment(
+        {"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": "19092", "HEADRACE_UI_PORT": "18080"}
+    )
 
 
 def test_all_ports_follow_the_two_that_are_named(settings: Settings) -> None:
@@ -46,4 +48,7 @@ def test_keys_and_password_are_private(settings: Settings) -> None:
 
 def test_airflow_does_not_go_through_a_proxy_to_itself(settings: Settings) -> None:
     """What the user already excludes stays excluded."""
-    assert airflow.environment(settings, {"NO_PROXY": "intranet.example"})["NO_PROXY"] == "intranet.example,127.0.0.1,localhost"
+    assert (
+        airflow.environment(settings, {"NO_PROXY": "intranet.example"})["NO_PROXY"]
+        == "intranet.example,127.0.0.1,localhost"
+    )

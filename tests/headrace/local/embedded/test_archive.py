@@ -14,7 +14,9 @@ from headrace.local.embedded.services import Supervisor
 from headrace.settings import ROOT, Settings, read_kafka_config
 
 
-def test_it_is_made_once_also_if_another_demo_is_green_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_made_once_also_if_another_demo_is_green_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process that makes it is one of the stack."""
     settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
     command = ["java"]
@@ -28,7 +30,10 @@ def test_it_is_made_once_also_if_another_demo_is_green_meanwhile(tmp_path: Path,
 def test_its_stream_reads_the_kafka_of_the_dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another one there are no such topics, and it would be tried after each green run again."""
     settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path)})
-    classes, login = Layout.of(settings).spark_classes, {"bootstrap.servers": "elsewhere:9092", "sasl.password": "secret"}
+    classes, login = (
+        Layout.of(settings).spark_classes,
+        {"bootstrap.servers": "elsewhere:9092", "sasl.password": "secret"},
+    )
     classes.parent.mkdir()
 
     def submit(command: list[str], **_: object) -> SimpleNamespace:

@@ -84,7 +84,9 @@ def test_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = tmp_path / "spark" / "tmp" / "spark-1"
     left.mkdir(parents=True)
     aged(left, 2)
-    settings = Settings.from_environment({"HEADRACE_HOME": str(tmp_path), KEEP_LOGS: "2 days", KEEP_RUNS: "90 days"})
+    settings = Settings.from_environment(
+        {"HEADRACE_HOME": str(tmp_path), KEEP_LOGS: "2 days", KEEP_RUNS: "90 days"}
+    )
     tidy(settings, {"AIRFLOW_HOME": str(tmp_path), "SPARK_CONF_DIR": str(tmp_path / "spark" / "conf")}, NOW)
     assert names(tmp_path / "logs") == ["dag_id=p_ingest"]
     assert not left.exists()
@@ -94,7 +96,9 @@ def test_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_container_needs_no_supervisor() -> None:
     """Airflow's image has none; the same module runs there."""
     code = "import sys; import headrace.local.embedded.housekeeping; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     assert not {"supervisor", "airflow"} & set(loaded)
 
 

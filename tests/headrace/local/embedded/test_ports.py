@@ -18,7 +18,11 @@ def test_every_taken_port_is_named_with_its_holder_and_the_way_out(monkeypatch: 
     another = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(port=8081), pid=43)
     monkeypatch.setattr(psutil, "net_connections", lambda _: [listening, another])
     marks = {42: {}, 43: {MARK: "/other/.headrace/services"}}
-    monkeypatch.setattr(psutil, "Process", lambda pid: SimpleNamespace(pid=pid, name=lambda: "java", environ=lambda: marks[pid]))
+    monkeypatch.setattr(
+        psutil,
+        "Process",
+        lambda pid: SimpleNamespace(pid=pid, name=lambda: "java", environ=lambda: marks[pid]),
+    )
     with pytest.raises(UnavailableError) as caught:
         ports.require_free(
             [

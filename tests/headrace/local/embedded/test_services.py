@@ -18,7 +18,9 @@ def test_commands_reach_the_supervisor_as_they_are(tmp_path: Path) -> None:
     command = ["/a folder/java", "-Dx=100%", "it's"]
     configuration = tmp_path / "supervisor.conf"
     configuration.write_text(
-        services._configuration([Service("kafka", command, tmp_path / "100%.log")], tmp_path, str(tmp_path / "socket"))  # noqa: SLF001
+        services._configuration(
+            [Service("kafka", command, tmp_path / "100%.log")], tmp_path, str(tmp_path / "socket")
+        )  # noqa: SLF001
     )
     options = ServerOptions()
     options.realize(["-c", str(configuration)])
@@ -76,7 +78,8 @@ def test_a_service_that_ended_and_was_started_again_is_said_to_be(tmp_path: Path
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert re.fullmatch(
-            rf"fragile ended at [-\d]+ [:\d]+ \(terminated by SIGKILL\) and was started again; its log: {log}", after.restarted or ""
+            rf"fragile ended at [-\d]+ [:\d]+ \(terminated by SIGKILL\) and was started again; its log: {log}",
+            after.restarted or "",
         )
     finally:
         supervisor.stop()

@@ -29,7 +29,9 @@ def test_a_driver_imports_the_installed_pyspark_and_keeps_what_else_it_is_given(
         check=False,
     )
     py4j, pyspark, typing = map(Path, done.stdout.splitlines())
-    assert [py4j.parent, pyspark.parent] == [folder / "packages" / "py4j", folder / "packages" / "pyspark"], done.stderr
+    assert [py4j.parent, pyspark.parent] == [folder / "packages" / "py4j", folder / "packages" / "pyspark"], (
+        done.stderr
+    )
     assert "site-packages" not in typing.parts
 
 
@@ -41,7 +43,9 @@ def test_paths_with_spaces_are_one_option_each(tmp_path: Path) -> None:
     archive.touch()
     spark.prepare(folder, "connector.jar", archive)
     (line,) = [
-        line for line in (folder / "spark-defaults.conf").read_text().splitlines() if line.startswith("spark.driver.extraJavaOptions")
+        line
+        for line in (folder / "spark-defaults.conf").read_text().splitlines()
+        if line.startswith("spark.driver.extraJavaOptions")
     ]
     assert f'"-Djava.io.tmpdir={spark.scratch(folder)}"' in line
     assert f'"-XX:SharedArchiveFile={archive}" -Xlog:disable' in line
@@ -60,18 +64,27 @@ def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyP
     shared = tmp_path / "shared"
     shutil.copytree(spark.SHARED, shared)
     with (shared / "spark-defaults.conf").open("a") as file:
-        file.write("spark.driver.memory 3g\nspark.driver.extraJavaOptions -Dmine=1\nspark.driver.extraClassPath /mine.jar\n")
+        file.write(
+            "spark.driver.memory 3g\nspark.driver.extraJavaOptions -Dmine=1\nspark.driver.extraClassPath /mine.jar\n"
+        )
     monkeypatch.setattr(spark, "SHARED", shared)
     spark.prepare(tmp_path / "conf", "connector.jar", archive=None)
-    lines = [line.split(maxsplit=1) for line in (tmp_path / "conf" / "spark-defaults.conf").read_text().splitlines()]
-    found = {parts[0]: parts[1] for parts in lines if len(parts) > 1}  # of two lines Spark takes the later one
+    lines = [
+        line.split(maxsplit=1)
+        for line in (tmp_path / "conf" / "spark-defaults.conf").read_text().splitlines()
+    ]
+    found = {
+        parts[0]: parts[1] for parts in lines if len(parts) > 1
+    }  # of two lines Spark takes the later one
     assert found["spark.driver.memory"] == "3g"
     assert found["spark.driver.extraClassPath"] == f"connector.jar{os.pathsep}/mine.jar"
     assert found["spark.driver.extraJavaOptions"].endswith(" -Dmine=1")
     assert "-Djava.io.tmpdir" in found["spark.driver.extraJavaOptions"]
 
 
-def test_a_setting_that_was_changed_counts_for_the_next_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_was_changed_counts_for_the_next_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stack need not be restarted for it. Whatever bytes the user's comments hold, they stay."""
     shared, conf = tmp_path / "shared", tmp_path / "conf"
     shutil.copytree(spark.SHARED, shared)
@@ -104,11 +117,15 @@ def test_what_killed_drivers_left_goes_but_not_under_a_driver_that_runs(tmp_path
     scratch = left_by_a_driver(folder)
     os.utime(scratch / "liblz4.so", (0, 0))
     environment = {**os.environ, "SPARK_CONF_DIR": str(folder)}
-    with subprocess.Popen([sys.executable, "-c", "input()", "spark-submit"], stdin=subprocess.PIPE, env=environment) as driver:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "spark-submit"], stdin=subprocess.PIPE, env=environment
+    ) as driver:
         spark.tidy(folder)
         assert [path.name for path in scratch.iterdir()] == ["blockmgr-1"]
         driver.communicate(b"\n")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as service:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment
+    ) as service:
         spark.tidy(folder, before=0)
         assert [path.name for path in scratch.iterdir()] == ["blockmgr-1"], "it is younger"
         spark.tidy(folder)

@@ -52,7 +52,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         stack.claim(Layout(tmp_path / "file" / "home", tmp_path / "java"))
 
 
-def test_a_full_disk_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message says how much is missing."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300_000_000))
     with pytest.raises(UnavailableError, match=r"Only 0\.3 GB are free .* 1 GB are needed"):
@@ -107,13 +109,20 @@ def test_no_run_begins_with_a_connection_that_is_about_to_change(
         airflow.database(layout).touch()
     if state not in {"a new database", "an older version's database"}:
         written = connections.embedded(replace(settings, kafka_port=port))
-        files.write_private(layout.connections, json.dumps({name: one.digest for name, one in written.items()}))
+        files.write_private(
+            layout.connections, json.dumps({name: one.digest for name, one in written.items()})
+        )
     monkeypatch.setattr(kafka.Broker, "prepare", lambda _: None)
     monkeypatch.setattr(stack, "_migrate", lambda *_: None)
     monkeypatch.setattr(stack, "_wait_until_ready", lambda *_: None)
     monkeypatch.setattr(stack, "_keep_connections", lambda *_: began.append("connections"))
     monkeypatch.setattr(Supervisor, "start", lambda *_: None)
     monkeypatch.setattr(Supervisor, "start_service", lambda _, name: began.append(name))
-    stack._start(replace(settings, data=tmp_path / "data"), layout, Supervisor(layout.services), Say(Console(quiet=True)))  # noqa: SLF001
+    stack._start(
+        replace(settings, data=tmp_path / "data"),
+        layout,
+        Supervisor(layout.services),
+        Say(Console(quiet=True)),
+    )  # noqa: SLF001
     assert set(began) == {stack.KAFKA, *airflow.SERVICES, stack.HOUSEKEEPING, "connections"}
     assert (began.index(airflow.SCHEDULER) > began.index("connections")) is waits

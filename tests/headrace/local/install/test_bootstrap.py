@@ -36,17 +36,24 @@ def test_the_lock_loses_only_the_pinned_java_when_the_user_has_one(monkeypatch: 
 
 
 @pytest.mark.enable_socket
-def test_a_taken_port_is_told_before_the_download(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_told_before_the_download(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By the variable that moves it; what can't be a port is told by the command itself."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv("HEADRACE_UI_PORT", str(port))
         monkeypatch.setenv("HEADRACE_KAFKA_PORT", "many")
         bootstrap._tell_taken_ports()  # noqa: SLF001
-    assert f"Port {port} is in use here; for the stack to start, stop what has it, or set HEADRACE_UI_PORT." in capsys.readouterr().out
+    assert (
+        f"Port {port} is in use here; for the stack to start, stop what has it, or set HEADRACE_UI_PORT."
+        in capsys.readouterr().out
+    )
 
 
-def test_a_cache_that_is_not_there_yet_counts_by_the_disk_it_will_be_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_that_is_not_there_yet_counts_by_the_disk_it_will_be_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """On one disk, files are linked and not copied: half the room."""
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "none" / "yet"))

@@ -27,7 +27,11 @@ def test_the_connector_is_that_of_pyspark() -> None:
 def test_absent_and_damaged_jars_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A jar is right only if its content is."""
     digest = hashlib.sha256(b"whole").hexdigest()
-    monkeypatch.setattr(jars, "expected", lambda: {"broker/whole.jar": digest, "broker/damaged.jar": digest, "broker/absent.jar": digest})
+    monkeypatch.setattr(
+        jars,
+        "expected",
+        lambda: {"broker/whole.jar": digest, "broker/damaged.jar": digest, "broker/absent.jar": digest},
+    )
     (tmp_path / "broker").mkdir()
     (tmp_path / "broker" / "whole.jar").write_bytes(b"whole")
     (tmp_path / "broker" / "damaged.jar").write_bytes(b"whol")

@@ -19,12 +19,22 @@ def test_the_launcher_takes_away_only_what_the_pinned_java_lacks(tmp_path: Path)
     """Every other argument arrives as it was, spaces and empty ones too."""
     _script(tmp_path / "bin" / "java", java.LAUNCHER)
     _script(tmp_path / "runtime" / "bin" / "java", '#!/bin/sh\nprintf "[%s]" "$@"\n')
-    arguments = ["-Xmx1g", "--add-modules=jdk.incubator.vector", "a b", "", "--add-opens=java.base/sun.security.action=ALL-UNNAMED", "*"]
+    arguments = [
+        "-Xmx1g",
+        "--add-modules=jdk.incubator.vector",
+        "a b",
+        "",
+        "--add-opens=java.base/sun.security.action=ALL-UNNAMED",
+        "*",
+    ]
     done = subprocess.run([tmp_path / "bin" / "java", *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "[-Xmx1g][a b][][*]"
 
 
-@pytest.mark.parametrize(("said", "release"), [('openjdk version "17.0.15" 2025-04-15', 17), ('openjdk version "25" 2025-09-16', 25)])
+@pytest.mark.parametrize(
+    ("said", "release"),
+    [('openjdk version "17.0.15" 2025-04-15', 17), ('openjdk version "25" 2025-09-16', 25)],
+)
 def test_a_java_of_the_users_own_is_used_if_spark_runs_on_it(tmp_path: Path, said: str, release: int) -> None:
     """Any build of 17, 21 or 25 will do."""
     _script(tmp_path / "bin" / "java", f"#!/bin/sh\necho '{said}' >&2\n")
