@@ -1,4 +1,7 @@
-"""The way out when Kafka removed records before they were published or verified: what can't be proven is listed, and accepted on the record."""
+"""The way out when Kafka removed records before they were published or verified.
+
+What can't be proven is listed, and accepted on the record.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -25,9 +28,12 @@ MAX_RANGES = 200
 
 
 def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable:
-    """Judge all that is not proven yet, as a verify run does, and list what can't be. Changes nothing that the opening of the ledger would not.
+    """Judge all that is not proven yet, as a verify run does, and list what can't be.
 
-    Raises `RefusedError` where the list would mean nothing: no stream has run, the topics are others, the checkpoint is gone.
+    Changes nothing that the opening of the ledger would not.
+
+    Raises `RefusedError` where the list would mean nothing: no stream has run, the topics are others, the
+    checkpoint is gone.
     """
     if read_identity(folder) is None:
         raise RefusedError(

@@ -13,7 +13,10 @@ from headrace.errors import LedgerError, OutdatedError
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything that is kept as a JSON file. Each kind has a field `schema`, the version of its form; see `docs/schemas`."""
+    """Base of everything that is kept as a JSON file.
+
+    Each kind has a field `schema`, the version of its form; see `docs/schemas`.
+    """
 
 
 class _Version(msgspec.Struct):
@@ -88,14 +91,17 @@ def replace(path: Path, data: bytes) -> None:
 def read(path: Path, kind: type[DocumentT]) -> DocumentT:
     """Read a document.
 
-    Raises `LedgerError` naming the file if it is not what it should be (`OutdatedError` if an earlier version of Headrace wrote it),
-    `FileNotFoundError` if it is absent.
+    Raises `LedgerError` naming the file if it is not what it should be (`OutdatedError` if an earlier version
+    of Headrace wrote it), `FileNotFoundError` if it is absent.
     """
     return decode(path, content(path), kind)
 
 
 def content(path: Path) -> bytes:
-    """What is in a file. Raises `LedgerError` for what is no regular file: a folder can't be read, and a FIFO would be waited for."""
+    """What is in a file.
+
+    Raises `LedgerError` for what is no regular file: a folder can't be read, and a FIFO would be waited for.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise LedgerError(f"{path} is not a regular file. Put back a copy.")
     return path.read_bytes()

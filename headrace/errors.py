@@ -6,9 +6,11 @@ A message says what happened, where (file and key, or topic, partition and offse
     ├── UsageError            exit 2: something the user wrote cannot be used
     │   ├── PipelineFileError           a pipeline file, with every mistake in it
     │   └── AccessError                 Kafka's access lists do not let this user do it
-    ├── UnavailableError       exit 3: a broker, port, disk or registry is not as needed; trying again may help
+    ├── UnavailableError       exit 3: a broker, port, disk or registry is not as needed; trying again may
+                               help
     │   ├── BrokerError                 the broker does not answer, or answers with an error
-    │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others can
+    │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others
+        can
     │   ├── ResourceError               memory, open files or room on a disk ran out
     │   ├── UnwritableError             a folder or file can't be written, and that does not change by itself
     │   ├── BusyError                   another process is writing into the pipeline's folder
@@ -16,7 +18,8 @@ A message says what happened, where (file and key, or topic, partition and offse
     └── RedError                exit 1: the run cannot be green; trying again does not help
         ├── TopicDiffersError           a topic exists and is not as the pipeline file says
         ├── DeliveryError               the broker did not acknowledge every record
-        ├── RefusedError                the stream must not start: what is on disk and what is in Kafka do not fit
+        ├── RefusedError                the stream must not start: what is on disk and what is in Kafka do not
+                                        fit
         ├── LedgerError                 ledger and checkpoint disagree, or the account does not balance
         │   └── OutdatedError               a document that an earlier version wrote
         └── BrokenInvariantError        verify found a broken invariant
@@ -63,7 +66,9 @@ class PipelineFileError(UsageError):
 
 
 class AccessError(UsageError):
-    """Kafka's access lists refuse this user an operation. Trying again does not help until the right is granted.
+    """Kafka's access lists refuse this user an operation.
+
+    Trying again does not help until the right is granted.
 
     operation  what is not granted, in Kafka's words: Describe, Read ...
     topic      where

@@ -47,7 +47,10 @@ def check_file(pipeline: Pipeline) -> None:
 
 
 def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
-    """What of `opening.foresee` needs no Kafka: raise `RefusedError` or `UsageError` if the file does not fit what is published."""
+    """What of `opening.foresee` needs no Kafka.
+
+    Raise `RefusedError` or `UsageError` if the file does not fit what is published.
+    """
     if identity := read_identity(folder):
         check_pipeline(folder, identity, pipeline)
     else:
@@ -55,7 +58,10 @@ def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
 
 
 def longest_interval(schedule: str) -> float:
-    """The longest time between two ticks of a cron schedule within four years, in seconds; infinity if there is one tick at most."""
+    """The longest time between two ticks of a cron schedule within four years, in seconds.
+
+    Infinity if there is one tick at most.
+    """
     from croniter import croniter  # noqa: PLC0415  Airflow's own reading of schedules; few need it here
 
     minutes, hours, days, months, weekdays = (set(values) for values in croniter.expand(schedule)[0][:5])
@@ -88,7 +94,10 @@ def longest_interval(schedule: str) -> float:
 
 
 def check_connector() -> str:
-    """The version of the Kafka connector that Spark will load; it must be Spark's own, to the patch, or classes are missing at run time."""
+    """The version of the Kafka connector that Spark will load.
+
+    It must be Spark's own, to the patch, or classes are missing at run time.
+    """
     jars = [jar.name for jar in _class_path()]
     spark = next((match["spark"] for jar in jars if (match := _CORE.fullmatch(jar))), "not found")
     found = {match["spark"] for jar in jars if (match := _CONNECTOR.fullmatch(jar))}

@@ -1,4 +1,7 @@
-"""The way out after a topic or a folder was deleted: everything of a pipeline is moved aside, nothing is removed."""
+"""The way out after a topic or a folder was deleted.
+
+Everything of a pipeline is moved aside, nothing is removed.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +25,10 @@ def aside(folder: Folder) -> Path:
 
 
 def reset(folder: Folder, place: Path) -> None:
-    """Move the folder. Raises `BusyError` while a stream holds its lock, `UsageError` if there is nothing to move."""
+    """Move the folder.
+
+    Raises `BusyError` while a stream holds its lock, `UsageError` if there is nothing to move.
+    """
     if not folder.root.exists():
         raise UsageError(f"{folder.root} does not exist: there is nothing to reset.")
     with folder.locked("headrace reset"):

@@ -35,11 +35,14 @@ class Settings:
     data       output: one folder per pipeline
     dags       pipeline files and DAG files
     kafka_port broker; the controller listens one port higher
-    ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above that
+    ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above
+               that
     java_home  a Java (17, 21 or 25) to use instead of the pinned one
-    kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials included
+    kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials
+               included
     connection Airflow's `kafka_default` as JSON, where the environment of Airflow's services holds it
-    kafka_connection the name of a connection that Airflow is to be asked for, where the environment is that of Airflow's services
+    kafka_connection the name of a connection that Airflow is to be asked for, where the environment is that
+    of Airflow's services
     keep_logs  for how long the stack keeps the logs of Airflow's tasks, in seconds
     keep_runs  for how long it keeps what Airflow's database says of past runs, in seconds
     """
@@ -58,7 +61,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read `HEADRACE_*`. Raises `UsageError` for a port that is not one, and a duration that is none, or too short."""
+        """Read `HEADRACE_*`.
+
+        Raises `UsageError` for a port that is not one, and a duration that is none, or too short.
+        """
         java_home, kafka = environment.get("HEADRACE_JAVA_HOME"), environment.get("HEADRACE_KAFKA")
         return cls(
             home=Path(environment.get("HEADRACE_HOME") or HOME).absolute(),
@@ -81,7 +87,10 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, str]:
-        """How the environment says to reach Kafka, in librdkafka's words. Raises `UsageError` if what says so can't be used."""
+        """How the environment says to reach Kafka, in librdkafka's words.
+
+        Raises `UsageError` if what says so can't be used.
+        """
         if self.kafka:
             return read_kafka_config(self.kafka)
         return (
@@ -96,7 +105,10 @@ class Settings:
         return f"http://127.0.0.1:{self.ui_port}"
 
     def make(self, target: str) -> str:
-        """How to type a make command that is about this stack: with the state folder in front where it is not the usual one."""
+        """How to type a make command that is about this stack.
+
+        With the state folder in front where it is not the usual one.
+        """
         return (
             f"make {target}"
             if self.home == HOME
@@ -127,7 +139,10 @@ def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:
 
 
 def shown(path: Path) -> str:
-    """A path as people see it: from the checkout on, if it lies there, since a container has the checkout elsewhere."""
+    """A path as people see it.
+
+    From the checkout on, if it lies there, since a container has the checkout elsewhere.
+    """
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
@@ -147,7 +162,7 @@ def _of_connection(text: str) -> dict[str, str]:
 
 
 def _duration(environment: Mapping[str, str], name: str) -> float:
-    """At least a day: what is removed must not be a run's that goes on, and a run with all of its tries can take that long."""
+    """At least a day: a run with all of its tries can take that long, and must not lose its rows."""
     found = seconds(text := environment.get(name) or _KEPT)
     if found is None or found < UNITS["day"]:
         raise UsageError(

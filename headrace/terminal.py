@@ -31,7 +31,8 @@ def occasionally(say: Callable[[int], None]) -> Callable[[int], None]:
 class Terminal(Console):
     """Away from a terminal its lines are as long as those of a task's log.
 
-    A reader that is gone (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome: rich would exit with 1, which means red.
+    A reader that is gone (`headrace verify NAME | head`) ends the printing, not the work, and is no outcome:
+    rich would exit with 1, which means red.
     """
 
     def __init__(self, **named: Any) -> None:

@@ -65,8 +65,8 @@ SIZES = ("kB", "MB", "GB", "TB")
 def visible(text: str) -> str:
     """The text with every control, format and surrogate character replaced by a sign that can be seen.
 
-    A newline becomes `⟨LF⟩`, a right-to-left override `⟨U+202E⟩`: such a value can neither break a line, nor reorder what
-    stands beside it, nor send a code to a terminal.
+    A newline becomes `⟨LF⟩`, a right-to-left override `⟨U+202E⟩`: such a value can neither break a line, nor
+    reorder what stands beside it, nor send a code to a terminal.
     """
     return (
         "".join(_visible(character) for character in text)
@@ -81,7 +81,10 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def beginning(content: bytes, longest: int) -> str:
-    """The beginning of bytes as text, and how many there are if that is not all. Bytes that are not UTF-8 are shown in hexadecimal."""
+    """The beginning of bytes as text, and how many there are if that is not all.
+
+    Bytes that are not UTF-8 are shown in hexadecimal.
+    """
     is_whole = len(content) <= longest
     # A character that the cut divides is left out: it is not what is wrong with the bytes.
     text = getincrementaldecoder("utf-8")("backslashreplace").decode(content[:longest], final=is_whole)
@@ -107,7 +110,10 @@ def in_lines(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The lines of which `in_lines` made a text: one that the next word would have made too long goes on in the next line."""
+    """The lines of which `in_lines` made a text.
+
+    One that the next word would have made too long goes on in the next line.
+    """
     found: list[str] = []
     last = ""
     for line in text.splitlines():

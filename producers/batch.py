@@ -1,7 +1,8 @@
 """One bounded batch of demo records, resumable, with a receipt.
 
-Before the first send the receipt is stored as open. A try that resumes it reads back which records landed and sends the rest;
-a complete receipt is returned as it is. An idempotent producer alone covers no retry of a task.
+Before the first send the receipt is stored as open. A try that resumes it reads back which records landed and
+sends the rest; a complete receipt is returned as it is. An idempotent producer alone covers no retry of a
+task.
 """
 
 import secrets
@@ -44,12 +45,15 @@ SETTINGS = {
 }
 POLL_EVERY = 1_000
 LOCK_TIMEOUT = 120.0
-"""Seconds to wait for a producer of the same pipeline to end: an earlier try that Airflow gave up on may live on."""
+"""Seconds to wait for a producer of the same pipeline to end: an earlier try that Airflow gave up on may live
+on."""
 
 
 @dataclass
 class Acknowledgements:
-    """What the broker said of a batch's records: per topic-partition the lowest and highest offset and the count, and refusals.
+    """What the broker said of a batch's records.
+
+    Per topic-partition the lowest and highest offset and the count, and refusals.
 
     terminal  whether another try can't help
     waited    seconds that a record has waited in vain for an answer; 0 if all got one
@@ -96,10 +100,13 @@ def produce_batch(
     malformed: float | None = None,
     seed: int | None = None,
 ) -> Receipt | None:
-    """Produce a run's batch, or what is missing of it, and return its complete receipt; `None` if it was verified and has expired since.
+    """Produce a run's batch, or what is missing of it, and return its complete receipt.
 
-    `None` stands for the pipeline file's number, or a seed drawn at random. A receipt that is there decides over all three.
-    Raises `BrokerError` where another try can complete the batch, `DeliveryError` where it can't.
+    `None` if it was verified and has expired since.
+
+    `None` stands for the pipeline file's number, or a seed drawn at random. A receipt that is there decides
+    over all three. Raises `BrokerError` where another try can complete the batch, `DeliveryError` where it
+    can't.
     """
     if pipeline.demo is None:
         raise UsageError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
@@ -176,7 +183,8 @@ def read_back(
 
     topics  of the pipeline now: one that joined since the batch was begun may hold records of an earlier try
 
-    Reads uncommitted: the batch is no transaction, and another transaction that is still open would hide what landed behind it.
+    Reads uncommitted: the batch is no transaction, and another transaction that is still open would hide what
+    landed behind it.
     """
     prefix = key_prefix(receipt.pipeline, receipt.run)
     landed, digest = bytearray(receipt.records), 0
@@ -205,7 +213,10 @@ def read_back(
 
 
 def _ends(kafka: Kafka, topics: Iterable[str]) -> Offsets:
-    """Where the topics end. Raises `BrokerError` if one of them is not known: what of a batch lies in it would be unknown."""
+    """Where the topics end.
+
+    Raises `BrokerError` if one of them is not known: what of a batch lies in it would be unknown.
+    """
     ends = kafka.end(topics, committed=False)
     if missing := sorted(set(topics) - ends.topics):
         raise BrokerError(

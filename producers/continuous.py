@@ -21,7 +21,9 @@ def produce_continuously(
     sleep: Callable[[float], None] = time.sleep,
     chance: random.Random | None = None,
 ) -> Iterator[str]:
-    """Send one demo record every `every` seconds; yields what the broker acknowledged: place and value, as text.
+    """Send one demo record every `every` seconds.
+
+    Yields what the broker acknowledged: place and value, as text.
 
     Raises `BrokerError` for a record that the broker did not take.
     """

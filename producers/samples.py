@@ -1,4 +1,4 @@
-"""Demo payloads: each derives from the seed and its sequence number alone, so that a resumed batch is the same batch."""
+"""Demo payloads: each derives from seed and sequence number alone, so a resumed batch is the same batch."""
 
 import hashlib
 

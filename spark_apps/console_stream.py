@@ -1,6 +1,7 @@
 """Watch what a pipeline keeps, as it arrives, until stopped. Publishes nothing and leaves no trace.
 
-spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.toml --bootstrap-servers localhost:9092
+spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.toml --bootstrap-servers
+localhost:9092
 """
 
 import argparse
@@ -23,7 +24,8 @@ BACK = 1_000
 """How many offsets before the end of each partition it starts."""
 
 MOST = 20_000
-"""Offsets of a micro-batch, of all partitions together: the console sink holds all of it to show its first rows."""
+"""Offsets of a micro-batch, of all partitions together: the console sink holds all of it to show its first
+rows."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""Kafka settings in librdkafka's words, as the connection `kafka_default` holds them, translated for the Java client inside Spark."""
+"""Kafka settings in librdkafka's words, translated for the Java client inside Spark.
+
+The connection `kafka_default` holds them.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +18,8 @@ LOGIN_MODULES = {
 }
 
 SECURITY = ("sasl.", "ssl.", "security.", "enable.sasl.", "enable.ssl.", "oauthbearer", "https.")
-"""What begins like this decides who may read: it is translated or refused, never left out. The rest is librdkafka's own tuning."""
+"""What begins like this decides who may read: it is translated or refused, never left out. The rest is
+librdkafka's own tuning."""
 
 TRUE = {"true", "t", "1"}
 """What librdkafka takes for yes, in any case."""

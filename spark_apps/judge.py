@@ -1,4 +1,6 @@
-"""Gives every record its verdict, by expressions alone: no UDF, and nothing that can raise under ANSI, whatever the bytes are.
+"""Gives every record its verdict, by expressions alone.
+
+No UDF, and nothing that can raise under ANSI, whatever the bytes are.
 
 The rule is written in `docs/contract.md`; the second engine obeys the same text with other code.
 """
@@ -17,9 +19,10 @@ POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
 def judge(records: DataFrame, contract: Contract) -> DataFrame:
     """Give every record of Kafka's source its verdict.
 
-    Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is unusable), `_value`, `_headers`,
-    `_reason` (string, one of `Reason`; null if usable), `_field` (the declared field that the reason is about, null if it is about none) and
-    `_verdict` (string, one of `Verdict`).
+    Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is
+    unusable), `_value`, `_headers`, `_reason` (string, one of `Reason`; null if usable), `_field` (the
+    declared field that the reason is about, null if it is about none) and `_verdict` (string, one of
+    `Verdict`).
     """
     raw = (*POSITION, "_value", "_headers")
     # Kafka's columns under names that no field can have.

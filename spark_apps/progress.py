@@ -38,6 +38,9 @@ def reading(micro_batch: int, ranges: Sequence[OffsetRange], read: int) -> str:
 
 
 def records_read(spark: SparkSession) -> int:
-    """How many records the stages that run now have read. In local mode Spark counts those of a task when it ends, in a cluster every 10 s."""
+    """How many records the stages that run now have read.
+
+    In local mode Spark counts those of a task when it ends, in a cluster every 10 s.
+    """
     stages = spark.sparkContext._jsc.sc().statusStore().activeStages()  # noqa: SLF001, there is no public way
     return sum(int(stages.apply(i).inputRecords()) for i in range(stages.size()))

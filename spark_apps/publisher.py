@@ -32,7 +32,8 @@ FILE_BYTES = 128 << 20
 """About how large a file may become."""
 
 PARQUET = {"parquet.page.size.row.check.min": "1", "parquet.page.size.row.check.max": "10"}
-"""After how many rows the writer looks how much memory its pages take: by default after 100, which may be a gigabyte."""
+"""After how many rows the writer looks how much memory its pages take: by default after 100, which may be a
+gigabyte."""
 
 RECENT = 10
 """Micro-batches whose files show how large a row is."""
@@ -44,7 +45,8 @@ FIRST_ROWS_PER_FILE = 1_000_000
 class Publisher:
     """Publishes a stream's micro-batches one after the other, for `foreachBatch`.
 
-    `error` keeps what went wrong, since Spark hands on nothing but its text. `at_work` is the micro-batch that is being published, and its ranges.
+    `error` keeps what went wrong, since Spark hands on nothing but its text. `at_work` is the micro-batch
+    that is being published, and its ranges.
     """
 
     def __init__(self, folder: Folder, contract: Contract, run: str) -> None:
@@ -122,7 +124,7 @@ class Publisher:
             ) from error
 
     def _recent(self, micro_batch: int) -> list[Entry]:
-        """The entries of the last micro-batches, whose files show how many rows make a file of a sensible size."""
+        """The entries of the last micro-batches, whose files show how many rows make a sensible file."""
         return [
             read_link(self.folder, number).entry
             for number in range(max(micro_batch - RECENT, 0), micro_batch)
@@ -136,7 +138,9 @@ def write(
     staging: publish.Staging,
     before: Sequence[Entry],
 ) -> publish.Counts:
-    """Write the kept records, counting all verdicts in the same pass; the unusable ones in a second, only if there are any.
+    """Write the kept records, counting all verdicts in the same pass.
+
+    The unusable ones in a second, only if there are any.
 
     before  entries whose files show how many rows make a file of a sensible size
     """
@@ -166,8 +170,9 @@ def rows_per_file(files: Sequence[DataFile]) -> int:
 class Tally:
     """Counts records per topic, partition and verdict in the same pass that writes them.
 
-    A frequent-items sketch is exact as long as it has room for every distinct item, which it has here by its size; the
-    audit would notice if it were not, since the counts must sum up to the files' rows and the planned ranges.
+    A frequent-items sketch is exact as long as it has room for every distinct item, which it has here by its
+    size; the audit would notice if it were not, since the counts must sum up to the files' rows and the
+    planned ranges.
     """
 
     _VERDICTS = tuple(Verdict)
@@ -221,7 +226,10 @@ def adopt_checkpoint(folder: Folder) -> Identity:
 
 
 def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: int) -> list[OffsetRange]:
-    """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends. Never taken from the data."""
+    """The offset ranges of a micro-batch: Spark's plan for it, from where the entry before ends.
+
+    Never taken from the data.
+    """
     planned = planned_offsets(folder.checkpoint, micro_batch)
     if new := [str(place) for place in planned if place not in identity.start]:
         raise UnavailableError(
@@ -236,7 +244,10 @@ def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: i
 
 
 def must_be_published(ranges: Sequence[OffsetRange], entry: Entry) -> None:
-    """Raise `LedgerError` unless the entry accounts for just these ranges: passing over by id alone would lose records."""
+    """Raise `LedgerError` unless the entry accounts for just these ranges.
+
+    Passing over by id alone would lose records.
+    """
     if list(ranges) != entry.ranges:
         planned, accounted = (", ".join(map(str, those)) for those in (ranges, entry.ranges))
         raise LedgerError(

@@ -1,4 +1,4 @@
-"""The Spark session of the apps, with the settings that the records depend on, whatever configuration the app was submitted with."""
+"""The apps' Spark session, with the settings that records depend on, however the app was submitted."""
 
 from pyspark.sql import SparkSession
 
@@ -10,7 +10,8 @@ SETTINGS = {
     "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
     # Values that cannot be converted raise; the contract's filters are made so that none can.
     "spark.sql.ansi.enabled": "true",
-    # What Spark must not show in plans and logs: its own default, and the settings of Kafka's Java client that hold a login or a key.
+    # What Spark must not show in plans and logs: its own default, and the settings of Kafka's Java client
+    # that hold a login or a key.
     "spark.redaction.regex": r"(?i)secret|password|passwd|token|access[.]?key|\.jaas\.|\.keystore\.",
     # The ledger says what is complete.
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
@@ -18,7 +19,8 @@ SETTINGS = {
 
 
 CONSUMERS = 64
-"""Kafka consumers that Spark keeps open at once, unless there are more partitions: beyond that it would open one after the other, and warn each time."""
+"""Kafka consumers that Spark keeps open at once, unless there are more partitions: beyond that it would open
+one after the other, and warn each time."""
 
 
 def spark_session(name: str, partitions: int) -> SparkSession:

@@ -27,7 +27,10 @@ OPTIONS = {
 
 
 def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user say how to reach Kafka: by an address, or by a file, since credentials do not belong on a command line."""
+    """Let the user say how to reach Kafka.
+
+    By an address, or by a file, since credentials do not belong on a command line.
+    """
     either = parser.add_mutually_exclusive_group(required=True)
     either.add_argument("--bootstrap-servers", help="Kafka, as host:port[,host:port]")
     either.add_argument(

@@ -1,4 +1,7 @@
-"""Unit tests open no sockets; tests below `integration`, and those marked `enable_socket`, use the real parts."""
+"""Unit tests open no sockets.
+
+Tests below `integration`, and those marked `enable_socket`, use the real parts.
+"""
 
 import logging
 import os
@@ -21,7 +24,8 @@ from headrace.settings import Settings
 INTEGRATION = Path(__file__).parent / "integration"
 
 REAL = ("tests/integration/", "tests/spark_apps/")
-"""Where the tests are that share a broker and a Spark session: one process runs them, while another runs the others."""
+"""Where the tests are that share a broker and a Spark session: one process runs them, while another runs the
+others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let integration tests use sockets, and run them after the unit tests; but first of all begins what runs beside them, and last it must have ended."""
+    """Let integration tests use sockets, and run them after the unit tests.
+
+    But first of all begins what runs beside them, and last it must have ended.
+    """
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
@@ -45,7 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Give all tests with real parts to one process, in their order. The plugin's own groups have no effect with this pytest."""
+    """Give all tests with real parts to one process, in their order.
+
+    The plugin's own groups have no effect with this pytest.
+    """
 
     class Apart(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
@@ -74,7 +84,10 @@ def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def spark(spark_environment: dict[str, str]) -> Iterator[SparkSession]:
-    """A warm Spark session with the apps' own settings: their `main` runs in it as it does under spark-submit."""
+    """A warm Spark session with the apps' own settings.
+
+    Their `main` runs in it as it does under spark-submit.
+    """
     assert spark_environment
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it says goodbye when the log is closed already
     session = SparkSession.builder.master("local[2]").getOrCreate()

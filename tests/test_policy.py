@@ -62,7 +62,8 @@ def test_walls(library: str) -> None:
 
 
 LAYERS = ("kafka", "contract", "formats", "ledger", "verify", "report")
-"""Folders of `headrace`, from the ground up; each knows those before it. Above them are the modules and folders that use them all."""
+"""Folders of `headrace`, from the ground up; each knows those before it. Above them are the modules and
+folders that use them all."""
 GROUND = ("errors", "settings", "documents", "durations", "text", "terminal", "progress", "diagnosis")
 """Modules that every layer may use."""
 
@@ -90,7 +91,10 @@ def test_the_ground_knows_nothing_above_it() -> None:
 
 
 def test_the_verifier_judges_by_other_code_than_spark() -> None:
-    """What judges again imports nothing from the Spark apps, and they nothing from it; both know the contract's words and its filter."""
+    """What judges again imports nothing from the Spark apps, and they nothing from it.
+
+    Both know the contract's words and its filter.
+    """
     for path in SOURCES:
         where = path.relative_to(ROOT).parts
         for module in imported(path):
@@ -117,7 +121,10 @@ def _of_formats(part: str) -> list[str]:
 
 
 def test_a_format_is_a_folder_with_all_parts() -> None:
-    """What `Format` names is there whole, and nothing else is; a side knows its own format's contract and no other part."""
+    """What `Format` names is there whole, and nothing else is.
+
+    A side knows its own format's contract and no other part.
+    """
     folders = {
         path.name
         for path in (ROOT / "headrace" / "formats").iterdir()
@@ -175,7 +182,10 @@ def test_a_dag_file_wires_what_a_new_one_would(dag: Path) -> None:
 
 
 def test_dag_files_import_nothing_heavy() -> None:
-    """What is imported at the top of a DAG file costs every task. The operator's own imports are there in any case."""
+    """What is imported at the top of a DAG file costs every task.
+
+    The operator's own imports are there in any case.
+    """
     dags = [str(path) for path in sorted((ROOT / "dags").glob("*.py"))]
     code = f"""
 import runpy, sys
@@ -226,7 +236,10 @@ def test_the_connector_is_sparks_own_version() -> None:
 
 
 def test_containers_run_the_same_versions() -> None:
-    """The images in docker-compose.yml are of the versions in the locks and in ivy.xml; the Dockerfile names none of its own."""
+    """The images in docker-compose.yml are of the versions in the locks and in ivy.xml.
+
+    The Dockerfile names none of its own.
+    """
     text = (ROOT / "docker-compose.yml").read_text()
     images = dict(re.findall(r":-(?:apache/)?(kafka|spark|airflow|postgres):(\d[\d.]*)(?=[-}])", text))
     wanted = compose.versions()
@@ -242,7 +255,7 @@ def test_containers_run_the_same_versions() -> None:
 
 
 def test_containers_can_become_nothing_more() -> None:
-    """No service keeps a capability or may gain one, none runs as root, and no image lets anybody but root write accounts."""
+    """No service keeps or may gain a capability, none runs as root, and only root may write accounts."""
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     for name, service in stack["services"].items():
         assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name

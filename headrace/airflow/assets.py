@@ -16,5 +16,8 @@ def verified(pipeline: Pipeline) -> Asset:
 
 
 def newly_verified(pipeline: Pipeline) -> AssetAlias:
-    """What the task `report` emits `verified` through: only if it proved something new, which a plain outlet could not say."""
+    """What the task `report` emits `verified` through.
+
+    Only if it proved something new, which a plain outlet could not say.
+    """
     return AssetAlias(name=f"{pipeline.name}_newly_verified")

@@ -16,7 +16,10 @@ def kafka_config() -> dict[str, str]:
 
 
 def spark_master() -> str:
-    """Where `spark_default` submits to. Raises `UsageError` if it is missing: stock Airflow would silently try YARN."""
+    """Where `spark_default` submits to.
+
+    Raises `UsageError` if it is missing: stock Airflow would silently try YARN.
+    """
     connection = _connection(SPARK)
     return f"{connection.host}:{connection.port}" if connection.port else str(connection.host)
 

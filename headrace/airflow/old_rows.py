@@ -1,4 +1,6 @@
-"""Removes old rows from Airflow's database, as `airflow db clean` does, without an archive of what it removes.
+"""Removes old rows from Airflow's database, as `airflow db clean` does.
+
+Without an archive of what it removes.
 
 python -m headrace.airflow.old_rows SECONDS       what is from before that moment, in seconds since 1970
 """
@@ -25,8 +27,8 @@ TABLES = [
     "task_reschedule",
     "xcom",
 ]
-"""The tables that grow with the runs. `dag` is not among them: on a machine that was off for a month Airflow would forget all DAGs, and which of
-them are switched on. Of `log` only some rows go."""
+"""The tables that grow with the runs. `dag` is not among them: on a machine that was off for a month Airflow
+would forget all DAGs, and which of them are switched on. Of `log` only some rows go."""
 
 SWITCHED = "patch_dag"
 """The event of a user who switches a DAG on or off: `headrace run` looks for it, however long ago it was."""
@@ -36,7 +38,10 @@ AT_ONCE = 500
 
 
 def remove(before: DateTime) -> None:
-    """Remove what is from before a moment; of each DAG the last scheduled run stays. Raises `RuntimeError` if a table could not be cleaned."""
+    """Remove what is from before a moment; of each DAG the last scheduled run stays.
+
+    Raises `RuntimeError` if a table could not be cleaned.
+    """
     run_cleanup(
         clean_before_timestamp=before,
         table_names=TABLES,

@@ -9,7 +9,10 @@ MAX_RECORDS = 10_000_000
 
 
 def demo_params(pipeline: Pipeline) -> dict[str, Param]:
-    """Size and contents of the demo batch. Without sections of their own, which the form would fold. Raises `UsageError` for a pipeline without a `[demo]` section."""
+    """Size and contents of the demo batch. Without sections of their own, which the form would fold.
+
+    Raises `UsageError` for a pipeline without a `[demo]` section.
+    """
     if pipeline.demo is None:
         raise UsageError(
             f"{pipeline.path}: there is no [demo] section, so its DAG can't have demo_params. Remove one or add the other."

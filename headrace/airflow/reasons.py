@@ -1,4 +1,6 @@
-"""Why a task failed, kept as an XCom of its try: the tab "Report" and the task `outcome` show it. Airflow itself has it in the task's log alone.
+"""Why a task failed, kept as an XCom of its try: the tab "Report" and the task `outcome` show it.
+
+Airflow itself has it in the task's log alone.
 
 Airflow removes a task's XComs when its next try starts.
 """
@@ -15,7 +17,10 @@ LONGEST = 4_000
 
 @hookimpl
 def on_task_instance_failed(task_instance: Any, error: object) -> None:
-    """Keep the exception of any task of our DAGs, a user's own included; called in the task's process, and only there with an exception."""
+    """Keep the exception of any task of our DAGs, a user's own included.
+
+    Called in the task's process, and only there with an exception.
+    """
     if isinstance(error, BaseException) and task_instance.dag_id.endswith((INGEST, VERIFY, REPAIR)):
         keep(task_instance, text(error))
 
@@ -26,7 +31,10 @@ def keep(task_instance: Any, reason: str) -> None:
 
 
 def text(error: BaseException) -> str:
-    """What an exception says, in text that can be stored; of one that is not Airflow's the type says more than its words."""
+    """What an exception says, in text that can be stored.
+
+    Of one that is not Airflow's the type says more than its words.
+    """
     from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415, every task's process loads this module
 
     said = str(error).strip()

@@ -1,4 +1,7 @@
-"""The tasks of the DAG `headrace_repair`: what would be done, the question, and then just what was agreed to."""
+"""The tasks of the DAG `headrace_repair`.
+
+What would be done, the question, and then just what was agreed to.
+"""
 
 import logging
 from pathlib import Path

@@ -82,7 +82,9 @@ def _may_read_logs(dag_id: str, user: BaseUser) -> bool:
 def page(
     data: Path, dag_id: str, run_id: str, look: Callable[[], Sequence[html.Task]], *, published: bool = False
 ) -> HTMLResponse:
-    """The report of a verify run, or the newest that covers an ingest run; else what the run is at, or a sentence that says why there is none.
+    """The report of a verify run, or the newest that covers an ingest run.
+
+    Else what the run is at, or a sentence that says why there is none.
 
     An ingest run that failed may have published something before: what failed comes first.
 

@@ -24,7 +24,8 @@ STATES = {
     TaskInstanceState.SCHEDULED: TaskState.WAITING,
     TaskInstanceState.QUEUED: TaskState.WAITING,
 }
-"""States that say why a run has no report. Tasks that succeeded, were skipped, or were not started because of a failed one are not named."""
+"""States that say why a run has no report. Tasks that succeeded, were skipped, or were not started because of
+a failed one are not named."""
 
 
 def tasks_of(session: Session, dag_id: str, run_id: str, base: str, *, reasons: bool) -> list[Task]:

@@ -1,9 +1,12 @@
-"""Print a connection as Airflow has it, secrets included, as JSON; `null` if there is none. The REST API masks secrets.
+"""Print a connection as Airflow has it, secrets included, as JSON; `null` if there is none.
+
+The REST API masks secrets.
 
 python -m headrace.airflow.stored_connection kafka_default
 
-It looks where a task's connection comes from: a secrets backend, the environment, the metadata database. For a process of its own, in the
-environment of Airflow's services: importing what reads the database takes seconds.
+It looks where a task's connection comes from: a secrets backend, the environment, the metadata database. For
+a process of its own, in the environment of Airflow's services: importing what reads the database takes
+seconds.
 """
 
 import json
@@ -15,7 +18,10 @@ FIELDS = ("conn_type", "host", "port", "login", "password", "schema", "extra")
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """Return the fields of a connection, under the names that the REST API gives them. Raises what the database does."""
+    """Return the fields of a connection, under the names that the REST API gives them.
+
+    Raises what the database does.
+    """
     # Otherwise Airflow takes this for a task, which has no right to look into the database.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 

@@ -1,4 +1,4 @@
-"""How Airflow reads the tasks' logs where its services share the folder that they are in, as they do in both stacks."""
+"""How Airflow reads the tasks' logs where its services share their folder, as they do in both stacks."""
 
 from typing import Any
 
@@ -7,7 +7,11 @@ from airflow.utils.log.file_task_handler import FileTaskHandler
 
 
 class SharedFolderHandler(FileTaskHandler):
-    """Reads a log where it is. Airflow's own also asks the worker for that of a running task; no log server runs, and the refusal would be its first line."""
+    """Reads a log where it is.
+
+    Airflow's own also asks the worker for that of a running task; no log server runs, and the refusal would
+    be its first line.
+    """
 
     def _read_from_logs_server(self, ti: Any, worker_log_rel_path: str) -> tuple[list[str], list[Any]]:
         """Nothing more than what is in the folder; of a task that runs, that may be nothing yet."""

@@ -1,6 +1,7 @@
 """The tasks that DAG files wire. What a task needs is imported when it runs.
 
-A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of them.
+A DAG file is read every few seconds and once more by every task; whatever is imported at its top costs all of
+them.
 """
 
 import logging
@@ -47,7 +48,8 @@ log = logging.getLogger(__name__)
 DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,
-    # Not backfill, which the UI offers otherwise: what a run reads is decided by offsets, and no date of the past has any of its own.
+    # Not backfill, which the UI offers otherwise: what a run reads is decided by offsets, and no date of the
+    # past has any of its own.
     "allowed_run_types": [
         "scheduled",
         "manual",
@@ -75,7 +77,10 @@ FIRST_STREAM_LOOK = 10.0
 
 
 def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
-    """The pipeline's cron schedule, in UTC, or `None`. A DAG that is switched on waits for the next tick; without a start date it may."""
+    """The pipeline's cron schedule, in UTC, or `None`.
+
+    A DAG that is switched on waits for the next tick; without a start date it may.
+    """
     return (
         CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0))
         if pipeline.schedule
@@ -84,7 +89,10 @@ def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
 
 
 def verify_schedule(pipeline: Pipeline) -> Any:
-    """When verify runs: after each ingest that published something; with `[limits]` also by the clock, so that silence is noticed."""
+    """When verify runs: after each ingest that published something.
+
+    With `[limits]` also by the clock, so that silence is noticed.
+    """
     if not pipeline.limits.any:
         return [published(pipeline)]
     by_clock = CronTriggerTimetable(pipeline.schedule or HOURLY, timezone="UTC", run_immediately=timedelta(0))
@@ -93,7 +101,7 @@ def verify_schedule(pipeline: Pipeline) -> Any:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """End a task with the error's own text, without a traceback's noise, and try again only where that can help."""
+    """End a task with the error's own text, without a traceback, and try again only where that can help."""
     try:
         yield
     except HeadraceError as error:
@@ -128,7 +136,10 @@ class Nothing(set[str]):
         self.held = held
 
     def add(self, task_id: str) -> None:
-        """Refuse a task, whichever way it is hung there: by either arrow, or behind a task group that ends with `outcome`."""
+        """Refuse a task, whichever way it is hung there.
+
+        By either arrow, or behind a task group that ends with `outcome`.
+        """
         raise UsageError(
             f"{task_id} can't be hung behind the task outcome: a green run skips that, and whatever is behind it. "
             f"Hang it behind {self.held}: `{self.held}(...) >> {task_id}`. (Behind a task group: name {self.held} instead of the group.)"
@@ -161,7 +172,10 @@ class Outcome(BaseOperator):
 
 
 def hold(task: Any, name: str) -> None:
-    """Red if the task before it is, or could not run; skipped in a green run. It keeps the run red, whatever else runs after a red task."""
+    """Red if the task before it is, or could not run; skipped in a green run.
+
+    It keeps the run red, whatever else runs after a red task.
+    """
     # The task that failed calls the callbacks of `default_args`: one alert is enough.
     task >> Outcome(
         task_id="outcome",
@@ -275,11 +289,15 @@ def produce_batch(pipeline: Pipeline) -> Any:
 
 
 NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode where no off-heap operations are allowed!"
-"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap, and there is nothing to do about it."""
+"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap,
+and there is nothing to do about it."""
 
 
 class QuietSparkSubmit(SparkSubmitHook):
-    """Submits as the original does, and leaves `NOISE` out of the task's log. As long as Spark prints nothing, it says what it waits for."""
+    """Submits as the original does, and leaves `NOISE` out of the task's log.
+
+    As long as Spark prints nothing, it says what it waits for.
+    """
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
         with Progress("starting Spark") as progress:
@@ -355,7 +373,10 @@ class StreamToParquet(SparkSubmitOperator):
 
 
 def _refresh_spark() -> None:
-    """On the embedded stack, let what the user has changed in `spark_apps/conf` since its start count; elsewhere Spark reads that, or its own."""
+    """On the embedded stack, let what the user has changed in `spark_apps/conf` since its start count.
+
+    Elsewhere Spark reads that, or its own.
+    """
     conf = Layout.of(Settings.from_environment()).spark_conf
     if os.environ.get("SPARK_CONF_DIR") == str(conf):
         from headrace.local.embedded import spark
@@ -412,7 +433,10 @@ def collect(pipeline: Pipeline) -> Any:
 
 
 def check(pipeline: Pipeline, scope: Any) -> Any:
-    """Read the records back, judge them again without Spark, compare with what is published, and store the findings."""
+    """Read the records back, judge them again without Spark, compare them with the files.
+
+    Stores the findings.
+    """
 
     @task(task_id="check", doc_md=check.__doc__)
     def run(scope: dict[str, Any]) -> str:
@@ -467,7 +491,10 @@ def _log_progress(offsets: int) -> Iterator[Callable[[int], None]]:
 
 
 def _is_ingesting(pipeline: Pipeline) -> bool:
-    """Whether an ingest runs or is about to. One that is queued while its DAG is switched off does neither."""
+    """Whether an ingest runs or is about to.
+
+    One that is queued while its DAG is switched off does neither.
+    """
     ti, ingest = get_current_context()["ti"], f"{pipeline.name}{INGEST}"
     if ti.get_dr_count(dag_id=ingest, states=["running"]):
         return True
@@ -475,7 +502,10 @@ def _is_ingesting(pipeline: Pipeline) -> bool:
 
 
 def report(pipeline: Pipeline, scope: Any) -> Any:
-    """Write the report for people; fail if an invariant is broken. What it proves stays proven, even if the run is red for another reason."""
+    """Write the report for people; fail if an invariant is broken.
+
+    What it proves stays proven, even if the run is red for another reason.
+    """
     news: list[int] = []
 
     def remember(_: Context) -> None:

@@ -37,7 +37,7 @@ def load(name: str) -> tuple[Pipeline, Folder]:
 
 
 def kafka_config(servers: str | None) -> dict[str, str]:
-    """How to reach Kafka: as the DAGs do, or at an address that is given, with a login only if the environment has one."""
+    """How to reach Kafka: as the DAGs do, or at a given address, with a login from the environment."""
     from headrace.local import connections
     from headrace.local.client import current
 

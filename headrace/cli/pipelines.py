@@ -35,7 +35,10 @@ def new(
 
 
 def check(name: Name, bootstrap_servers: Servers = None) -> None:
-    """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start. Changes nothing."""
+    """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start.
+
+    Changes nothing.
+    """
     from headrace.kafka.admin import wider
     from headrace.kafka.client import Kafka
     from headrace.ledger.opening import foresee
@@ -197,7 +200,10 @@ def accept(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     bootstrap_servers: Servers = None,
 ) -> None:
-    """Write down what Kafka removed before it was published or verified, and go on: the way out after records aged out."""
+    """Write down what Kafka removed before it was published or verified, and go on.
+
+    The way out after records aged out.
+    """
     from datetime import UTC, datetime
 
     from headrace import accepting

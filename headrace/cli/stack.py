@@ -49,7 +49,10 @@ def demo(
         str, typer.Argument(help="Name of a pipeline with a [demo] section.")
     ] = "important_messages",
 ) -> None:
-    """Start the stack, run a pipeline in it, follow the run, and print the report. Exit 0 only if the report is green."""
+    """Start the stack, run a pipeline in it, follow the run, and print the report.
+
+    Exit 0 only if the report is green.
+    """
     from headrace.local.client import current
     from headrace.local.client.console import Say
     from headrace.local.client.demo import require_pipeline, run
@@ -67,7 +70,10 @@ def doctor(
         bool, typer.Option("--compose", help="Look at the stack in containers instead.")
     ] = False,
 ) -> None:
-    """Check everything that the stack needs; one line each, with the way out. Exit 3 if something is amiss."""
+    """Check everything that the stack needs; one line each, with the way out.
+
+    Exit 3 if something is amiss.
+    """
     from headrace.local.client import current
     from headrace.local.client.console import Say
     from headrace.local.doctor import examine, examine_compose

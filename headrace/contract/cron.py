@@ -1,4 +1,7 @@
-"""Schedules: the five fields of cron, in UTC. Airflow's own parser takes 0.1 s to import, too much for what each DAG file loads."""
+"""Schedules: the five fields of cron, in UTC.
+
+Airflow's own parser takes 0.1 s to import, too much for what each DAG file loads.
+"""
 
 import re
 
@@ -18,7 +21,10 @@ _PART = re.compile(
 
 
 def cron_problem(schedule: str) -> str | None:
-    """What is wrong with a schedule, or `None`: in each field `*`, numbers or names, ranges, steps, and lists of these."""
+    """What is wrong with a schedule, or `None`.
+
+    In each field `*`, numbers or names, ranges, steps, and lists of these.
+    """
     parts = schedule.split()
     if len(parts) != len(_FIELDS):
         return f"it has {len(parts)} fields instead of {len(_FIELDS)}"

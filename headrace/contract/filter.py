@@ -5,7 +5,8 @@ The grammar is the allow-list: what it does not name is refused. Nothing in it c
     condition   = conjunction {or conjunction}
     conjunction = negation {and negation}
     negation    = [not] predicate
-    predicate   = sum [(= | <> | < | <= | > | >=) sum | [not] between sum and sum | [not] in (sum, …) | [not] like 'pattern' | is [not] null]
+    predicate   = sum [(= | <> | < | <= | > | >=) sum | [not] between sum and sum | [not] in (sum, …) | [not]
+                like 'pattern' | is [not] null]
     sum         = product {(+ | -) product}          product = operand {* operand}
     operand     = column | literal | function(condition, …) | (condition)
 """
@@ -41,7 +42,10 @@ MAX_PARENTHESES = 50
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter in the user's words and in those of both engines. A record is kept if it is true; null means no."""
+    """A filter in the user's words and in those of both engines.
+
+    A record is kept if it is true; null means no.
+    """
 
     text: str
     spark_sql: str
@@ -116,7 +120,10 @@ class _Token:
 
     @property
     def word(self) -> str:
-        """The word or symbol that it is; empty for names in backticks and literals, which are never part of the grammar."""
+        """The word or symbol that it is.
+
+        Empty for names in backticks and literals, which are never part of the grammar.
+        """
         return self.text.lower() if self.kind in {"word", "symbol"} else ""
 
 

@@ -28,7 +28,10 @@ class OfContract(Protocol):
     """Whether a value has members that a pipeline file may leave undeclared."""
 
     def fields(self, file: Table) -> tuple[Field, ...] | None:
-        """The declared columns of a pipeline file; `None` if they are not known, so that nothing is said about what uses them."""
+        """The declared columns of a pipeline file.
+
+        `None` if they are not known, so that nothing is said about what uses them.
+        """
 
     def demo(self, table: Table, fields: tuple[Field, ...] | None) -> Mapping[str, Any]:
         """What `[demo]` says that is this format's own, by the names of `Demo`."""
@@ -48,7 +51,10 @@ class OfSpark(Protocol):
     """A format's `spark.py`."""
 
     def decode(self, records: Any, fields: tuple[Field, ...], unreadable: Any) -> Any:
-        """Add the declared columns, `_reason` and `_field` to a DataFrame. `unreadable` is the column of the reasons that all formats share."""
+        """Add the declared columns, `_reason` and `_field` to a DataFrame.
+
+        `unreadable` is the column of the reasons that all formats share.
+        """
 
 
 class OfReference(Protocol):
@@ -81,5 +87,8 @@ def of_reference(name: Format) -> OfReference:
 
 
 def _part(name: Format, part: str) -> Any:
-    """Found by its name: so the contract need not know what is above it, and Spark is loaded where there is one."""
+    """Found by its name, so that the contract need not know what is above it.
+
+    And Spark is loaded only where needed.
+    """
     return import_module(f"headrace.formats.{name}.{part}")

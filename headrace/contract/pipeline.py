@@ -48,7 +48,8 @@ class Demo:
 class Pipeline:
     """A pipeline file, checked.
 
-    `starting` is `earliest`, `latest` or an RFC 3339 timestamp; `schedule` a cron expression in UTC, or `None`: by hand only.
+    `starting` is `earliest`, `latest` or an RFC 3339 timestamp; `schedule` a cron expression in UTC, or
+    `None`: by hand only.
     """
 
     path: Path
@@ -134,7 +135,10 @@ _SECTION_TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 
 
 def _described(text: str, message: str) -> str:
-    """What Python's parser of TOML says, with the line and a caret; of a key that is there twice it does not say which."""
+    """What Python's parser of TOML says, with the line and a caret.
+
+    Of a key that is there twice it does not say which.
+    """
     lines = [f"{line}\n" for line in text.split("\n")]
     if message.endswith(_END):
         what, at = message.removesuffix(_END), len(text.rstrip())

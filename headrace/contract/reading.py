@@ -15,8 +15,8 @@ REQUIRED: Final[Any] = object()
 class Table:
     """One table of a file.
 
-    A getter that finds a mistake notes it in `problems`, which all tables of a file share, and returns `None`: so all mistakes of a file
-    are found in one go.
+    A getter that finds a mistake notes it in `problems`, which all tables of a file share, and returns
+    `None`: so all mistakes of a file are found in one go.
     """
 
     def __init__(self, content: Mapping[str, Any], path: str = "", problems: list[str] | None = None) -> None:

@@ -1,4 +1,7 @@
-"""How long a pipeline keeps its reports and verified receipts, under `[retention]`. Published records are never removed."""
+"""How long a pipeline keeps its reports and verified receipts, under `[retention]`.
+
+Published records are never removed.
+"""
 
 from dataclasses import dataclass
 

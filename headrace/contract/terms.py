@@ -1,4 +1,4 @@
-"""The parts that a filter is made of, each written out for both engines, with nothing left to their defaults."""
+"""The parts of a filter, each written out for both engines, with nothing left to their defaults."""
 
 import string
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ from headrace.contract.verdicts import Field
 
 @dataclass(frozen=True)
 class Term:
-    """A part of a filter, translated. `number` is the value of a number literal, which takes on the kind that it stands beside."""
+    """A part of a filter, translated.
+
+    `number` is the value of a number literal, which takes on the kind that it stands beside.
+    """
 
     kind: Kind
     spark: str
@@ -44,7 +47,7 @@ def timestamp_literal(microseconds: int) -> Term:
 
 
 def text_literal(text: str) -> Term:
-    """A string without NUL, which DuckDB does not take, and without backslash, which Spark's `like` takes for more than itself."""
+    """A string without NUL, which DuckDB refuses, and without backslash, Spark's escape in `like`."""
     # Spark replaces ${…} by a variable, also inside literals.
     spark = text.replace("'", "\\'").replace("$", "\\u0024")
     return Term(Kind.STRING, f"'{spark}'", "'" + text.replace("'", "''") + "'")
@@ -64,7 +67,7 @@ def column(field: Field) -> Term:
 
 
 def of_one_kind(terms: Sequence[Term]) -> Sequence[Term] | None:
-    """The terms with whole numbers written as doubles where they stand beside doubles, or `None` if they don't fit together."""
+    """The terms, with whole numbers written as doubles beside doubles; `None` if they don't fit together."""
     if {term.kind for term in terms} == {Kind.INTEGER, Kind.DOUBLE}:
         terms = [term if term.number is None else number_literal(float(term.number)) for term in terms]
     return terms if len({term.kind for term in terms}) == 1 else None

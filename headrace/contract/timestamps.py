@@ -14,8 +14,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def microseconds(text: str) -> int | None:
     """Microseconds since 1970-01-01T00:00:00Z, or `None` if the text is not a timestamp of the contract.
 
-    Allowed are `2026-01-31T23:59:59Z` and `2026-01-31T23:59:59.999999+01:00`: upper-case T and Z, up to 6 fraction digits, offsets up
-    to 18:00, no leap second, and a moment in the years 1 to 9999 both as written and in UTC.
+    Allowed are `2026-01-31T23:59:59Z` and `2026-01-31T23:59:59.999999+01:00`: upper-case T and Z, up to 6
+    fraction digits, offsets up to 18:00, no leap second, and a moment in the years 1 to 9999 both as written
+    and in UTC.
     """
     if not _RFC_3339.fullmatch(text):
         return None

@@ -1,4 +1,6 @@
-"""The types of declared columns: how each is named, how its column lies in Parquet and in a filter, and what a demo makes up for it.
+"""The types of declared columns.
+
+How each is named, how its column lies in Parquet and in a filter, and what a demo makes up for it.
 
 What a type takes of a record's value is the formats' affair, on each engine's side.
 """

@@ -8,7 +8,8 @@ import msgspec
 from headrace.contract.types import Type
 
 Format: TypeAlias = Literal["text", "json"]
-"""How the value of a record is written. This is the only list: each has a folder of its own, see `headrace.contract.formats`."""
+"""How the value of a record is written. This is the only list: each has a folder of its own, see
+`headrace.contract.formats`."""
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 

@@ -10,7 +10,8 @@ Row: TypeAlias = tuple[Any, ...]
 """A record's values in the order of the declared columns; timestamps are microseconds since 1970 (UTC)."""
 
 Decoded: TypeAlias = tuple[Reason | None, str | None, Row]
-"""A reason, the declared field that it is about if it is about one, and a row of nothing but `None`; or no reason, no field and the row."""
+"""A reason, the declared field that it is about if it is about one, and a row of nothing but `None`; or no
+reason, no field and the row."""
 
 
 class UnusableError(Exception):

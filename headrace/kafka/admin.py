@@ -45,7 +45,9 @@ class Admin(Connection):
         return found
 
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
-        """Raise `AccessError` if the access lists do not let this user do something with topics that exist, before it is tried.
+        """Raise `AccessError` if the access lists do not let this user do something with existing topics.
+
+        Before it is tried.
 
         operations  of `OPERATIONS`
         """
@@ -116,7 +118,10 @@ class Admin(Connection):
         )
 
     def extend(self, topic: str, partitions: int) -> None:
-        """Raise a topic's number of partitions. Raises `UsageError` if there is no such topic, `BrokerError` if it has as many already."""
+        """Raise a topic's number of partitions.
+
+        Raises `UsageError` if there is no such topic, `BrokerError` if it has as many already.
+        """
         self._require(topic)
         self._ask(
             lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(
@@ -171,7 +176,10 @@ class Admin(Connection):
         return Offsets(found)
 
     def longest_transaction(self) -> float:
-        """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`); Kafka's default where it may not be asked."""
+        """Seconds for which a transaction may stay open (`transaction.max.timeout.ms`).
+
+        Kafka's default where it may not be asked.
+        """
         broker = ConfigResource(ResourceType.BROKER, str(self._brokers(self.admin)[0].id))
         try:
             config = self.admin.describe_configs([broker])[broker].result(self.timeout)
@@ -181,7 +189,10 @@ class Admin(Connection):
 
 
 def wider(topics: Iterable[Topic], existing: Mapping[str, TopicFacts]) -> Iterator[str]:
-    """A sentence for each topic that has more partitions in Kafka than in the pipeline file; the stream reads them all."""
+    """A sentence for each topic that has more partitions in Kafka than in the pipeline file.
+
+    The stream reads them all.
+    """
     for topic in topics:
         if (facts := existing.get(topic.name)) and facts.partitions > topic.partitions:
             yield (

@@ -1,4 +1,7 @@
-"""Record batches as they lie in Kafka's log: what a consumer never sees, markers and aborted records included."""
+"""Record batches as they lie in Kafka's log.
+
+What a consumer never sees, markers and aborted records included.
+"""
 
 import struct
 import time
@@ -23,12 +26,15 @@ MAX_BYTES = 8 << 20
 QUICK = 1.0
 """Seconds: what takes longer is not doubled, so that an answer comes in time over a slow line too."""
 EMPTY_TRIES = 3
-"""Empty answers in a row, each after a wait of half a second, that are believed: a new leader does not know the log's end yet."""
+"""Empty answers in a row, each after a wait of half a second, that are believed: a new leader does not know
+the log's end yet."""
 HELD_FOR = 5.0
-"""Seconds in which an answer serves further calls; not for longer, because a topic may be deleted and created again."""
+"""Seconds in which an answer serves further calls; not for longer, because a topic may be deleted and created
+again."""
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
-"""Base offset, length, leader epoch, format version, CRC, attributes, last offset delta, 2 timestamps, producer id, epoch and sequence, count."""
+"""Base offset, length, leader epoch, format version, CRC, attributes, last offset delta, 2 timestamps,
+producer id, epoch and sequence, count."""
 BEFORE_LENGTH = 12
 """Bytes of a batch that its length does not count."""
 FORMAT_AT = 16
@@ -62,7 +68,8 @@ class RecordBatch:
 def parse(data: bytes) -> list[RecordBatch]:
     """The whole batches in the bytes of a Fetch answer; what is cut off at their end is left out.
 
-    A message of the formats before 2 (Kafka 0.10 and older) comes out as a plain batch of one offset: it knows no transactions.
+    A message of the formats before 2 (Kafka 0.10 and older) comes out as a plain batch of one offset: it
+    knows no transactions.
     """
     batches = []
     at = 0
@@ -144,8 +151,8 @@ class SilentError(TransientError):
 class Leaders(Protocol):
     """What `BatchReader` needs of a cluster; `protocol.Brokers` is the real one.
 
-    All raise `TransientError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not. `deadline` is in
-    seconds of `time.monotonic`.
+    All raise `TransientError` if trying again may help, `BrokerError` and `UnsupportedLoginError` if not.
+    `deadline` is in seconds of `time.monotonic`.
     """
 
     def fetch(self, place: TopicPartition, offset: int, max_bytes: int, deadline: float) -> Answer:
@@ -155,12 +162,18 @@ class Leaders(Protocol):
         """The offset at which the log starts."""
 
     def transaction_start(self, place: TopicPartition, producer: int, deadline: float) -> int | None:
-        """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one."""
+        """When the open transaction of a producer id in a partition began, in milliseconds since 1970.
+
+        `None` if no coordinator knows one.
+        """
 
 
 @dataclass(frozen=True)
 class _Held:
-    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive), when it came and how many seconds it took."""
+    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive).
+
+    With the time when it came and how many seconds it took.
+    """
 
     place: TopicPartition
     start: int
@@ -174,8 +187,8 @@ class _Held:
 class BatchReader:
     """Reads record batches of a cluster, given librdkafka's settings. Not for several threads at once.
 
-    Holds one answer (at most `MAX_BYTES`, or one batch if that is larger) and answers calls for offsets within it from memory, so a call
-    per gap is cheap.
+    Holds one answer (at most `MAX_BYTES`, or one batch if that is larger) and answers calls for offsets
+    within it from memory, so a call per gap is cheap.
 
     Args:
         config: librdkafka's settings.
@@ -192,9 +205,10 @@ class BatchReader:
         self._max_bytes = FIRST_BYTES
 
     def read(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
-        """Batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
+        """Batches from the one that holds `offset` on, or from the next one, up to the log's end.
 
-        Raises `BrokerError` if the cluster does not answer within `TIMEOUT`, and `UnsupportedLoginError` if this client cannot log in.
+        Raises `BrokerError` if the cluster does not answer within `TIMEOUT`, and `UnsupportedLoginError` if
+        this client cannot log in.
         """
         end: int | None = None
         while end is None or offset < end:
@@ -209,7 +223,12 @@ class BatchReader:
             offset = held.end
 
     def transaction_start(self, place: TopicPartition, offset: int) -> int | None:
-        """When the open transaction that holds an offset began, by its coordinator, in milliseconds since 1970. Raises like `read`."""
+        """When the open transaction that holds an offset began, by its coordinator.
+
+        In milliseconds since 1970. Raises like `read`.
+
+        Raises like `read`.
+        """
         deadline = time.monotonic() + TIMEOUT
         first = next(self.read(place, offset), None)
         if first is None:

@@ -23,15 +23,18 @@ class Kafka(Admin, Reader):
         self._silent_coordinator: BrokerError | None = None
 
     def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
-        """Record batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now.
+        """Record batches from the one that holds `offset` on, or from the next one, up to the log's end.
 
-        With markers, aborted records and what lies behind an open transaction. It is a client of its own, without prefetching; a call for
-        an offset close behind the last one costs little. Raises `UnsupportedLoginError` if that client cannot log in.
+        With markers, aborted records and what lies behind an open transaction. It is a client of its own,
+        without prefetching; a call for an offset close behind the last one costs little. Raises
+        `UnsupportedLoginError` if that client cannot log in.
         """
         return self._batches.read(place, offset)
 
     def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
-        """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it.
+        """When the open transaction that holds an offset began, by its coordinator.
+
+        `None` if no coordinator knows it.
 
         Raises `UnsupportedLoginError` if the client that asks them cannot log in.
         """

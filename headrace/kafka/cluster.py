@@ -1,4 +1,7 @@
-"""What is asked of a Kafka cluster, and the shapes of its answers. `client.Kafka` is the real one; tests have one in memory."""
+"""What is asked of a Kafka cluster, and the shapes of its answers.
+
+`client.Kafka` is the real one; tests have one in memory.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +65,10 @@ class Cluster(Protocol):
         """Facts of those topics that exist."""
 
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
-        """Raise `AccessError` if the access lists do not let this user do something with topics that exist, before it is tried."""
+        """Raise `AccessError` if the access lists do not let this user do something with existing topics.
+
+        Before it is tried.
+        """
 
     def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset still there, per partition."""
@@ -74,19 +80,27 @@ class Cluster(Protocol):
         """The first offset whose timestamp is not before a moment, or the end."""
 
     def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
-        """The timestamp of the first record at or after an offset, aborted and open ones included, in milliseconds since 1970 (UTC)."""
+        """The timestamp of the first record at or after an offset, in milliseconds since 1970 (UTC).
+
+        Aborted and open ones included.
+        """
 
     def longest_transaction(self) -> float:
         """Seconds for which a transaction may stay open."""
 
     def transaction_start(self, place: TopicPartition, offset: int) -> datetime | None:
-        """When the open transaction that holds an offset began, by its coordinator; `None` if no coordinator knows it.
+        """When the open transaction that holds an offset began, by its coordinator.
+
+        `None` if no coordinator knows it.
 
         Raises `UnsupportedLoginError` if the client that asks them cannot log in.
         """
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
-        """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over."""
+        """The records of a range, in blocks of bounded size.
+
+        Offsets that hold no record for such a reader are passed over.
+        """
 
     def record_batches(self, place: TopicPartition, offset: int) -> Iterator[RecordBatch]:
-        """Record batches from the one that holds `offset` on, or from the next one if none does, up to where the log ends now."""
+        """Record batches from the one that holds `offset` on, or from the next one, up to the log's end."""

@@ -64,7 +64,10 @@ class Connection:
 
     @property
     def admin(self) -> AdminClient:
-        """The admin client, made once a bootstrap server's port accepts (librdkafka retries for ever, and says so each time)."""
+        """The admin client, made once a bootstrap server's port accepts connections.
+
+        Librdkafka retries for ever, and says so each time.
+        """
         if self._admin is None:
             self._admin, _ = self._connected()
         return self._admin
@@ -84,10 +87,11 @@ class Connection:
     def check_listeners(self) -> int:
         """Reach every broker at the address it advertises; returns how many there are.
 
-        A broker that answers at the bootstrap address and advertises another one (a container's name, say) fails every
-        client later, with a time-out that does not say why.
+        A broker that answers at the bootstrap address and advertises another one (a container's name, say)
+        fails every client later, with a time-out that does not say why.
         """
-        # Asked once: the client may go on to an advertised address, and then there is no answer that says which one is wrong.
+        # Asked once: the client may go on to an advertised address, and then there is no answer that says
+        # which one is wrong.
         if self._admin is None:
             self._admin, brokers = self._connected()
         else:
@@ -97,7 +101,10 @@ class Connection:
         return len(brokers)
 
     def _brokers(self, admin: AdminClient) -> list[BrokerMetadata]:
-        """What the cluster says of its brokers. Raises `UsageError` if it refuses the login: trying again does not help."""
+        """What the cluster says of its brokers.
+
+        Raises `UsageError` if it refuses the login: trying again does not help.
+        """
         began = time.monotonic()
         has_said = False
         while True:
@@ -156,7 +163,9 @@ class Connection:
             time.sleep(0.1)
 
     def _silent(self, began: float, what: str = "") -> BrokerError:
-        """The error for an answer that did not come. A broker that is gone differs from a silent one by its port.
+        """The error for an answer that did not come.
+
+        A broker that is gone differs from a silent one by its port.
 
         began  since when the client has waited
         what   what could not be done

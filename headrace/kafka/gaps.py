@@ -1,4 +1,7 @@
-"""Why offsets hold no record for a committed reader: transaction markers and aborted records, or else removal by Kafka."""
+"""Why offsets hold no record for a committed reader.
+
+Transaction markers and aborted records, or else removal by Kafka.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +13,13 @@ from headrace.kafka.offsets import OffsetRange, merged
 
 @dataclass(frozen=True)
 class Unexplained:
-    """Offsets of one topic-partition that neither a marker nor an aborted transaction explains, as ranges that do not overlap.
+    """Offsets of one topic-partition that neither a marker nor an aborted transaction explains.
+
+    As ranges that do not overlap.
 
     removed    Kafka had records there and does not any more: compaction, deletion or damage
-    undecided  records of transactions whose marker is not in the log yet; a committed reader stops before them
+    undecided  records of transactions whose marker is not in the log yet; a committed reader stops before
+               them
     """
 
     removed: list[OffsetRange]
@@ -34,19 +40,21 @@ def unexplained(
 def explain(gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[RecordBatch]]) -> Unexplained:
     """Hold each gap of one topic-partition against the record batches in Kafka.
 
-    An offset is explained if a control batch covers it, or if a transactional batch covers it and the next control batch of the same producer
-    id is an abort. The id, not the epoch: an abort after a restart has a higher one. It may lie beyond all gaps, and beyond the last stable
-    offset. Counting cannot replace this: a transaction whose only record was refused leaves a marker without a record.
+    An offset is explained if a control batch covers it, or if a transactional batch covers it and the next
+    control batch of the same producer id is an abort. The id, not the epoch: an abort after a restart has a
+    higher one. It may lie beyond all gaps, and beyond the last stable offset. Counting cannot replace this: a
+    transaction whose only record was refused leaves a marker without a record.
 
-    A batch that compaction emptied explains nothing: Kafka may have removed its commit marker as well, and the next one is another
-    transaction's. While a batch has records, its marker stays.
+    A batch that compaction emptied explains nothing: Kafka may have removed its commit marker as well, and
+    the next one is another transaction's. While a batch has records, its marker stays.
 
-    Reads forward once. Batches between two gaps are skipped unless a marker is looked for; then they must be read, because it may be
-    anywhere. Needs memory for the gaps alone.
+    Reads forward once. Batches between two gaps are skipped unless a marker is looked for; then they must be
+    read, because it may be anywhere. Needs memory for the gaps alone.
 
     Args:
         gaps: offsets without a committed record, in any order, all of one topic-partition.
-        batches: record batches from the one that holds an offset on, or from the next one if none does, to the log's end.
+        batches: record batches from the one that holds an offset on, or from the next one if none does, to
+            the log's end.
     """
     search = _Search(deque(merged(gap for gap in gaps if len(gap))))
     while search.left:
@@ -102,7 +110,10 @@ class _Search:
 
 
 def _follow(search: _Search, found: Iterator[RecordBatch]) -> bool:
-    """Take batches until some can be skipped or nothing is left to explain. Says whether it stopped before the log's end."""
+    """Take batches until some can be skipped or nothing is left to explain.
+
+    Says whether it stopped before the log's end.
+    """
     for batch in found:
         if batch.last_offset < search.position:
             continue

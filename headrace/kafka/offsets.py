@@ -111,7 +111,10 @@ class Offsets(Stored, Mapping[TopicPartition, int]):
 
 
 class Extent(msgspec.Struct, frozen=True):
-    """Where records of one topic-partition lie: the lowest and the highest offset, both inclusive, and how many there are. Others may lie between."""
+    """Where records of one topic-partition lie.
+
+    The lowest and the highest offset, both inclusive, and how many there are. Others may lie between.
+    """
 
     lowest: int
     highest: int
@@ -241,7 +244,10 @@ def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]
 
 
 def within(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
-    """What of some ranges lies in a span. They are in order, do not overlap, and are of the same topic-partition."""
+    """What of some ranges lies in a span.
+
+    They are in order, do not overlap, and are of the same topic-partition.
+    """
     for place in range(
         bisect_right(ranges, span.from_offset, key=lambda each: each.until_offset), len(ranges)
     ):

@@ -1,7 +1,10 @@
-"""Kafka's protocol below the consumer, for what no client library offers: Fetch answers with their record batches as they are.
+"""Kafka's protocol below the consumer, for what no client library offers.
 
-Of kafka-python the requests, the framing and SASL are used; the connection is a plain blocking socket, with Python's own TLS. Its manager
-of connections would try a refused login again until the time is up, and not say why.
+Fetch answers with their record batches as they are.
+
+Of kafka-python the requests, the framing and SASL are used; the connection is a plain blocking socket, with
+Python's own TLS. Its manager of connections would try a refused login again until the time is up, and not say
+why.
 """
 
 import logging
@@ -37,11 +40,13 @@ logging.getLogger("kafka").setLevel(
 )  # what matters is raised; it warns of each SASL login without TLS
 
 FETCH, LIST_OFFSETS, METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE, TRANSACTIONS = 4, 1, 4, 1, 0, 0
-"""Versions of the requests. Kafka 2.8 to 4.4 know them all, those about transactions from 3.0 on. Fetch 13 would want topic ids; Metadata before 4 would create topics."""
+"""Versions of the requests. Kafka 2.8 to 4.4 know them all, those about transactions from 3.0 on. Fetch 13
+would want topic ids; Metadata before 4 would create topics."""
 EARLIEST = -2
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SECURITY = ("sasl.", "ssl.", "security.", "enable.sasl.", "enable.ssl.", "oauthbearer", "https.")
-"""What begins like this decides who may read: it is translated or refused, never left out. The rest is librdkafka's own tuning."""
+"""What begins like this decides who may read: it is translated or refused, never left out. The rest is
+librdkafka's own tuning."""
 TRUE = {"true", "t", "1"}
 """What librdkafka takes for yes, in any case."""
 
@@ -56,7 +61,8 @@ MAX_ANSWER = 2**31 - 1
 OFFSET_OUT_OF_RANGE = 1
 TOPIC_REFUSED = 29
 TRANSIENT = {5, 6, 7, 9, 14, 15, 16, 56, 74, 75, 78}
-"""No leader, not the leader, time-out, no replica, three of coordinators, storage, two of leader epochs, offset not available."""
+"""No leader, not the leader, time-out, no replica, three of coordinators, storage, two of leader epochs,
+offset not available."""
 UNKNOWN_TRANSACTION = {53, 105}
 """This client may not describe it, or it is over by now."""
 
@@ -64,7 +70,8 @@ UNKNOWN_TRANSACTION = {53, 105}
 class Brokers:
     """A cluster, reached with librdkafka's settings.
 
-    Raises `UnsupportedLoginError` for a setting about security that has no counterpart here, and for a login that is refused.
+    Raises `UnsupportedLoginError` for a setting about security that has no counterpart here, and for a login
+    that is refused.
     """
 
     def __init__(self, config: Mapping[str, object]) -> None:
@@ -75,7 +82,10 @@ class Brokers:
         weakref.finalize(self, _close, self._connections)
 
     def fetch(self, place: TopicPartition, offset: int, max_bytes: int, deadline: float) -> Answer:
-        """Fetch from the partition's leader. Level 1 would stop at the last stable offset; an abort marker may lie behind it."""
+        """Fetch from the partition's leader.
+
+        Level 1 would stop at the last stable offset; an abort marker may lie behind it.
+        """
         request = FetchRequest(
             version=FETCH,
             replica_id=-1,
@@ -97,7 +107,9 @@ class Brokers:
         return int(answer.offset)
 
     def transaction_start(self, place: TopicPartition, producer: int, deadline: float) -> int | None:
-        """When the open transaction of a producer id in a partition began, in milliseconds since 1970; `None` if no coordinator knows one.
+        """When the open transaction of a producer id in a partition began, in milliseconds since 1970.
+
+        `None` if no coordinator knows one.
 
         Each broker coordinates some of the transactions, and lists the ones that the client may describe.
         """
@@ -189,7 +201,10 @@ class Brokers:
 
     @contextmanager
     def _forgetting(self, place: TopicPartition) -> Iterator[None]:
-        """After a failure, connect again and ask again who the leader is. A broken connection may heal; a refused login does not."""
+        """After a failure, connect again and ask again who the leader is.
+
+        A broken connection may heal; a refused login does not.
+        """
         try:
             yield
         except ssl.SSLError as error:
@@ -214,7 +229,8 @@ class Brokers:
 class Connection:
     """One logged-in connection to a broker; requests are answered one after the other.
 
-    Raises `OSError` (TLS included) and kafka-python's errors if it breaks, `UnsupportedLoginError` if the login is refused.
+    Raises `OSError` (TLS included) and kafka-python's errors if it breaks, `UnsupportedLoginError` if the
+    login is refused.
     """
 
     def __init__(self, address: tuple[str, int], login: "Login", deadline: float) -> None:
@@ -346,7 +362,10 @@ def _trust(context: ssl.SSLContext, location: str | None, content: str | None) -
 
 @contextmanager
 def _file(given: dict[str, str], name: str) -> Iterator[str | None]:
-    """The file that a setting is (`….location`), or one with what it says (`….pem`): Python reads certificates and keys from files only."""
+    """The file that a setting is (`….location`), or one with what it says (`….pem`).
+
+    Python reads certificates and keys from files only.
+    """
     content, location = given.pop(f"{name}.pem", None), given.pop(f"{name}.location", None)
     if location is not None or content is None:
         yield location

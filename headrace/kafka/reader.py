@@ -12,7 +12,8 @@ from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 
 MAX_SILENCE = 1800.0
-"""Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted transaction in silence."""
+"""Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted
+transaction in silence."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which a leader that sends nothing must say where its log ends."""
 BLOCK_RECORDS = 50_000
@@ -24,7 +25,9 @@ class Reader(Connection):
     """A cluster's records."""
 
     def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:
-        """The timestamp of the first record at or after an offset, aborted and open ones included, in milliseconds since 1970 (UTC).
+        """The timestamp of the first record at or after an offset, in milliseconds since 1970 (UTC).
+
+        Aborted and open ones included.
 
         A partition without such a record is absent. One consumer asks for all of them.
         """
@@ -62,7 +65,9 @@ class Reader(Connection):
         return found
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
-        """The records of a range, in blocks of bounded size. Offsets that hold no record for such a reader are passed over.
+        """The records of a range, in blocks of bounded size.
+
+        Offsets that hold no record for such a reader are passed over.
 
         Raises `BrokerError` if the range is not there to be read to its end.
         """
@@ -120,7 +125,10 @@ class Reader(Connection):
 
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
-    """Leave out what the client says of its group, which is not used: that it may not even be looked at, where access lists rule."""
+    """Leave out what the client says of its group, which is not used.
+
+    That it may not even be looked at, where access lists rule.
+    """
     return (
         message
         for message in messages

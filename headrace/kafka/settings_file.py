@@ -1,7 +1,9 @@
-"""Kafka's settings, password included, on their way to another process: in a file, since arguments are seen by everybody on a machine.
+"""Kafka's settings, password included, on their way to another process.
 
-A file is locked while it is in use. One that is not was left by a process that was killed; the next one to make such a file removes it, as the
-stack does when it starts and stops.
+In a file, since arguments are seen by everybody on a machine.
+
+A file is locked while it is in use. One that is not was left by a process that was killed; the next one to
+make such a file removes it, as the stack does when it starts and stops.
 """
 
 import fcntl
@@ -17,7 +19,10 @@ PREFIX = "headrace-kafka-"
 
 @contextmanager
 def kafka_file(config: Mapping[str, str], home: Path) -> Iterator[str]:
-    """A file with such settings that only this user can read, for as long as the block lasts. It is below the state folder `home`."""
+    """A file with such settings that only this user can read, for as long as the block lasts.
+
+    It is below the state folder `home`.
+    """
     folder = _make(home)
     with _alone(folder):
         _discard(folder)
@@ -47,7 +52,8 @@ def _make(home: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
     except OSError:
-        # A checkout that may not be written, in an Airflow of the user's own: then it is where such files are on this machine.
+        # A checkout that may not be written, in an Airflow of the user's own: then it is where such files are
+        # on this machine.
         return Path(tempfile.gettempdir())
     return folder
 

@@ -1,4 +1,4 @@
-"""Transactions that hide the end of a partition from committed readers, and the command that ends one whose producer is gone."""
+"""Transactions that hide the end of a partition from committed readers, and how to end one that hangs."""
 
 import shlex
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ class OpenTransaction(Placed):
 
     stable_offset  last stable offset: the transaction's first record; it hides everything from there on
     end            the partition's end
-    began_at       when it began, by its coordinator; where that does not say, its first record's timestamp, which its producer set; `None` if unknown
+    began_at       when it began, by its coordinator; where that does not say, its first record's timestamp,
+                   which its producer set; `None` if unknown
     is_certain     whether coordinators were asked, so that it has been open since `began_at`
-    is_hanging     whether it is older than the brokers let a transaction be, and no coordinator knows it: then the brokers do not end it
+    is_hanging     whether it is older than the brokers let a transaction be, and no coordinator knows it:
+                   then the brokers do not end it
     """
 
     topic: str
@@ -82,7 +84,10 @@ def open_transactions(kafka: Cluster, stable: Offsets, ends: Offsets, now: datet
 
 
 def moment(milliseconds: int) -> datetime | None:
-    """A record's timestamp as a moment; `None` for none (negative), and for one that no calendar here holds."""
+    """A record's timestamp as a moment.
+
+    `None` for none (negative), and for one that no calendar here holds.
+    """
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds >= 0 else None
     except (OverflowError, ValueError, OSError):

@@ -29,13 +29,17 @@ from headrace.ledger.progress import roll_back
 
 
 class Unprovable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can't be published or proven any more. Ranges of a topic-partition are in order and do not overlap."""
+    """What can't be published or proven any more.
+
+    Ranges of a topic-partition are in order and do not overlap.
+    """
 
     pipeline: str
     after: Sha256 | None
     """SHA-256 of the newest entry when the list was made; null before the first."""
     lost: list[OffsetRange]
-    """Never published, gone from Kafka: behind the ledger's end, or gaps within it that no transaction explains."""
+    """Never published, gone from Kafka: behind the ledger's end, or gaps within it that no transaction
+    explains."""
     unproven: list[OffsetRange]
     """Published, gone from Kafka before verify read them."""
 
@@ -76,7 +80,9 @@ def accept(
     run: str,
     shown: str | None = None,
 ) -> Entry:
-    """Write the entry that accepts what is listed. The caller holds the lock, and has made sure that it is still as listed.
+    """Write the entry that accepts what is listed.
+
+    The caller holds the lock, and has made sure that it is still as listed.
 
     Args:
         folder: The pipeline's folder.
@@ -88,7 +94,8 @@ def accept(
         run: The run that writes the entry.
         shown: Digest of the list that was shown before the answer; nothing on a command line.
 
-    Raises `RefusedError` or `LedgerError` where a stream would be refused as well, or if the ledger has moved on since it was listed.
+    Raises `RefusedError` or `LedgerError` where a stream would be refused as well, or if the ledger has moved
+    on since it was listed.
     """
     identity, newest = read_identity(folder), newest_link(folder)
     if listed.after != (newest.sha256 if newest else None):
@@ -141,7 +148,10 @@ def accept(
 
 
 def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange], ids: Mapping[str, str]) -> Identity:
-    """The identity with partitions that no stream has read yet: their first records left Kafka before one could."""
+    """The identity with partitions that no stream has read yet.
+
+    Their first records left Kafka before one could.
+    """
     start = Offsets({each.place: each.from_offset for each in lost}) | identity.start
     new = {
         topic: ids[topic] for topic in sorted(start.topics) if topic not in identity.topics and topic in ids
@@ -150,7 +160,10 @@ def _with_new_partitions(identity: Identity, lost: Sequence[OffsetRange], ids: M
 
 
 def _planned(identity: Identity, newest: Link | None, behind: Sequence[OffsetRange]) -> Offsets:
-    """Where the partitions of the plan stand: those of the last one, and new ones that have lost offsets. The first plan has all."""
+    """Where the partitions of the plan stand: those of the last one, and new ones that have lost offsets.
+
+    The first plan has all.
+    """
     if newest is None:
         return identity.start
     return Offsets({each.place: identity.start[each.place] for each in behind}) | newest.entry.offsets

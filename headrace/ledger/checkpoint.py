@@ -1,8 +1,11 @@
-"""Spark's checkpoint folder: what is read from it, what must be on disk before a commit, and what is discarded after a power cut.
+"""Spark's checkpoint folder.
 
-Spark syncs none of its files. After a power cut a file of the last seconds is whole, absent, or torn: its name is there, its content is not.
-Spark reads a torn file at each start and fails. `sync` is called before each commit, so whatever a published micro-batch relies on is whole;
-what can be torn is relied on by nothing that is published, and `recover` discards it.
+What is read from it, what must be on disk before a commit, and what is discarded after a power cut.
+
+Spark syncs none of its files. After a power cut a file of the last seconds is whole, absent, or torn: its
+name is there, its content is not. Spark reads a torn file at each start and fails. `sync` is called before
+each commit, so whatever a published micro-batch relies on is whole; what can be torn is relied on by nothing
+that is published, and `recover` discards it.
 """
 
 import itertools
@@ -48,7 +51,10 @@ def logged(checkpoint: Path, name: str) -> list[int]:
 
 
 def planned_until(checkpoint: Path, micro_batch: int, start: Offsets) -> Offsets:
-    """Where a micro-batch ends by Spark's plan; a partition that joined after it was planned still stands at its start."""
+    """Where a micro-batch ends by Spark's plan.
+
+    A partition that joined after it was planned still stands at its start.
+    """
     planned = planned_offsets(checkpoint, micro_batch)
     return start | planned
 
@@ -56,7 +62,8 @@ def planned_until(checkpoint: Path, micro_batch: int, start: Offsets) -> Offsets
 def planned_offsets(checkpoint: Path, micro_batch: int) -> Offsets:
     """Where a micro-batch ends according to Spark's offset log.
 
-    The log's last line holds the positions of the one Kafka source; lines before it hold a version and Spark's settings.
+    The log's last line holds the positions of the one Kafka source; lines before it hold a version and
+    Spark's settings.
     """
     path = checkpoint / "offsets" / str(micro_batch)
     try:
@@ -75,17 +82,20 @@ def planned_offsets(checkpoint: Path, micro_batch: int) -> Offsets:
 def torn(path: Path) -> bool:
     """Whether a file of Spark's has lost its content: it is empty, or holds NUL bytes where text belongs.
 
-    Raises `FileNotFoundError` if it is absent. Spark's files are text; the first byte of `sources/*/*` alone is NUL, for Spark 2.1's sake.
+    Raises `FileNotFoundError` if it is absent. Spark's files are text; the first byte of `sources/*/*` alone
+    is NUL, for Spark 2.1's sake.
     """
     content = path.read_bytes()
     return content in {b"", b"\0"} or b"\0" in content[1:]
 
 
 def sync(checkpoint: Path, micro_batch: int) -> None:
-    """Make what a restart needs, after this micro-batch is published, survive a power cut. Called before the commit.
+    """Make what a restart needs, after this micro-batch is published, survive a power cut.
 
-    That is the checkpoint's id, the start of its source and the plan of the micro-batch, with the folders that hold them. Syncing what is
-    on disk already costs next to nothing.
+    Called before the commit.
+
+    That is the checkpoint's id, the start of its source and the plan of the micro-batch, with the folders
+    that hold them. Syncing what is on disk already costs next to nothing.
     """
     sources = [path for path in (checkpoint / "sources").glob("*/*") if not path.name.startswith(".")]
     for path in (checkpoint / "metadata", *sources, checkpoint / "offsets" / str(micro_batch)):
@@ -100,8 +110,8 @@ def sync(checkpoint: Path, micro_batch: int) -> None:
 def recover(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> Identity:
     """Discard what a power cut has torn and no published micro-batch relies on. The caller holds the lock.
 
-    What is relied on stays as it is, to be refused by `check_checkpoint`. Whatever is removed here may come back should the power fail
-    again: then it is removed again.
+    What is relied on stays as it is, to be refused by `check_checkpoint`. Whatever is removed here may come
+    back should the power fail again: then it is removed again.
 
     Args:
         folder: The pipeline's folder.
@@ -110,7 +120,8 @@ def recover(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> I
         ends: Where the ledger ends.
 
     Returns:
-        The identity; written with no checkpoint's id if the whole checkpoint was discarded, the same otherwise.
+        The identity; written with no checkpoint's id if the whole checkpoint was discarded, the same
+        otherwise.
     """
     if newest < 0:
         return _recover_unpublished(folder, identity)
@@ -188,10 +199,13 @@ def _lost_unpublished(checkpoint: Path, identity: Identity) -> Path | None:
 
 
 def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
-    """Discard the checkpoint as a whole if a part of it is lost: as long as nothing is published, all of it can be made again.
+    """Discard the checkpoint as a whole if a part of it is lost.
 
-    A part alone can't: Spark refuses a plan without `metadata`, and a plan is bound to the partitions that `sources` names. Where there is
-    no plan yet, Spark refuses a checkpoint with any file in its logs, and a driver that was killed leaves temporary ones there.
+    As long as nothing is published, all of it can be made again.
+
+    A part alone can't: Spark refuses a plan without `metadata`, and a plan is bound to the partitions that
+    `sources` names. Where there is no plan yet, Spark refuses a checkpoint with any file in its logs, and a
+    driver that was killed leaves temporary ones there.
     """
     checkpoint = folder.checkpoint
     lost = _lost_unpublished(checkpoint, identity)
@@ -210,7 +224,9 @@ def _recover_unpublished(folder: Folder, identity: Identity) -> Identity:
 
 
 def plan_again(checkpoint: Path, newest: int, ends: Offsets, most: int) -> None:
-    """Remove a plan that nothing was published by if it is larger than a micro-batch may be by now: Spark would carry it out as it is.
+    """Remove a plan that nothing was published by if it is larger than a micro-batch may be by now.
+
+    Spark would carry it out as it is.
 
     Args:
         checkpoint: Spark's.
@@ -235,9 +251,12 @@ def plan_again(checkpoint: Path, newest: int, ends: Offsets, most: int) -> None:
 
 
 def write_plan(folder: Folder, identity: Identity, number: int, ends: Offsets) -> Identity:
-    """Write a plan for an entry that Spark did not plan, so that the stream goes on behind it. The caller holds the lock.
+    """Write a plan for an entry that Spark did not plan, so that the stream goes on behind it.
 
-    A plan of Spark's own by that number is removed: nothing was published by it. Before the first entry the whole checkpoint is made.
+    The caller holds the lock.
+
+    A plan of Spark's own by that number is removed: nothing was published by it. Before the first entry the
+    whole checkpoint is made.
 
     Args:
         folder: The pipeline's folder.
@@ -275,7 +294,10 @@ def write_plan(folder: Folder, identity: Identity, number: int, ends: Offsets) -
 
 
 def note_committed(checkpoint: Path, number: int) -> None:
-    """Note that a plan is carried out, where Spark did not make it: it would replay the plan, and refuse partitions that begin in it."""
+    """Note that a plan is carried out, where Spark did not make it.
+
+    It would replay the plan, and refuse partitions that begin in it.
+    """
     note = checkpoint / "commits" / str(number)
     if not note.exists():
         before = note.with_name(str(number - 1))
@@ -301,7 +323,10 @@ def _sources(checkpoint: Path) -> list[Path]:
 
 
 def _orphans(checkpoint: Path, folders: str) -> list[Path]:
-    """Checksums in some folders of files that are not there; temporary files aside, each of which has a name of its own."""
+    """Checksums in some folders of files that are not there.
+
+    Temporary files aside, each of which has a name of its own.
+    """
     checksums = {path: path.with_name(path.name[1:-4]) for path in checkpoint.glob(f"{folders}/.*.crc")}
     return sorted(path for path, of in checksums.items() if of.name.isdecimal() and not of.exists())
 
@@ -318,12 +343,18 @@ def _ends_there(checkpoint: Path, micro_batch: int, start: Offsets, ends: Offset
 
 
 def _checksum(path: Path) -> Path:
-    """Hadoop's checksum file beside one of Spark's; it must not outlive it, since Spark fails where it would replace one."""
+    """Hadoop's checksum file beside one of Spark's.
+
+    It must not outlive it, since Spark fails where it would replace one.
+    """
     return path.with_name(f".{path.name}.crc")
 
 
 def first_offsets(checkpoint: Path) -> Offsets:
-    """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions. Empty where there is none that can be read."""
+    """Where Spark's own first plan began: `sources/0/0`, a NUL, the log's version, then positions.
+
+    Empty where there is none that can be read.
+    """
     try:
         return Offsets.nested(
             msgspec.json.decode(

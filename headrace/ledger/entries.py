@@ -1,7 +1,10 @@
-"""Entries: the account of each published micro-batch, and of every other event. The chain of all entries is the ledger.
+"""Entries: the account of each published micro-batch, and of every other event.
 
-Entry 0, 1, 2, …: the numbers are Spark's batch ids. Each entry names the SHA-256 of the one before it, says where every partition
-stands after it, and holds the running totals, so that the newest one speaks for the whole ledger.
+The chain of all entries is the ledger.
+
+Entry 0, 1, 2, …: the numbers are Spark's batch ids. Each entry names the SHA-256 of the one before it, says
+where every partition stands after it, and holds the running totals, so that the newest one speaks for the
+whole ledger.
 """
 
 import hashlib
@@ -25,7 +28,8 @@ RULES = 1
 """Version of the written rules (`docs/contract.md`) by which records are judged now."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,240}\.parquet")
-"""Names of data files. Readers pass over a name that begins with a dot or an underscore, and some take other signs for a pattern or an address."""
+"""Names of data files. Readers pass over a name that begins with a dot or an underscore, and some take other
+signs for a pattern or an address."""
 
 ENTRY_RULES = frozenset({RULES})
 """The versions that verify can judge by."""
@@ -90,7 +94,7 @@ class DataFile(Part, frozen=True, kw_only=True):
     spans: list[Span]
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for a name that leads out of the folder, or that not all readers take for a file of records."""
+        """Raise `ValueError` for a name that leads out of the folder, or that not all readers read."""
         if not _FILE_NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no plain name of a Parquet file")
 
@@ -161,7 +165,8 @@ class Acceptance(Part, frozen=True, kw_only=True):
     unproven: list[OffsetRange]
     """Published, gone from Kafka before verify read them; their rows stay."""
     shown: Sha256 | None
-    """SHA-256 of the list that was shown before the question was answered; null for an answer on the command line."""
+    """SHA-256 of the list that was shown before the question was answered; null for an answer on the command
+    line."""
 
 
 class Redrive(Part, frozen=True, kw_only=True):
@@ -222,7 +227,10 @@ class Entry(Document, frozen=True, kw_only=True):
     expired: Expiry | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for what cannot be: a first entry with one before it, details of another kind."""
+        """Raise `ValueError` for what cannot be.
+
+        A first entry with one before it, details of another kind.
+        """
         if (self.number == 0) != (self.previous is None):
             raise ValueError("every entry but the first names the one before it")
         details = {kind: getattr(self, kind) for kind in Kind if kind is not Kind.PUBLISHED}
@@ -254,7 +262,10 @@ def entry_path(folder: Folder, number: int) -> Path:
 
 
 def read_link(folder: Folder, number: int) -> Link:
-    """One entry. Raises `LedgerError` if it is missing, can't be read, or lies in another micro-batch's folder."""
+    """One entry.
+
+    Raises `LedgerError` if it is missing, can't be read, or lies in another micro-batch's folder.
+    """
     path = entry_path(folder, number)
     try:
         data = documents.content(path)
@@ -285,7 +296,8 @@ def newest_number(folder: Folder, near: int = -1) -> int:
 def published_numbers(folder: Folder) -> list[int]:
     """The numbers of all entries, in order, by the names of their folders.
 
-    A folder far behind the others that holds no entry of that number was put there by accident: it is not the newest one.
+    A folder far behind the others that holds no entry of that number was put there by accident: it is not the
+    newest one.
     """
     numbers = folder.micro_batches()
     while numbers and not _belongs(folder, numbers):
@@ -306,7 +318,10 @@ def _belongs(folder: Folder, numbers: list[int]) -> bool:
 
 
 def newest_link(folder: Folder) -> Link | None:
-    """The newest entry, or `None` before the first. Raises `LedgerError` if it can't be read, or a micro-batch's folder before it is missing."""
+    """The newest entry, or `None` before the first.
+
+    Raises `LedgerError` if it can't be read, or a micro-batch's folder before it is missing.
+    """
     numbers = published_numbers(folder)
     if not numbers:
         return None
@@ -356,7 +371,9 @@ def _misfit(before: Entry | None, entry: Entry) -> str | None:
 
 
 def split_lost(accepted: Acceptance | None, stands: Offsets) -> tuple[list[OffsetRange], list[OffsetRange]]:
-    """The lost ranges of an acceptance: those within what was published before, and those behind it, which move the ledger's end.
+    """The lost ranges of an acceptance.
+
+    Those within what was published before, and those behind it, which move the ledger's end.
 
     stands  the next offset of each partition before the acceptance
     Raises `ValueError` for a range that is neither, or for an unproven one that was never published.

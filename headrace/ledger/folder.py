@@ -128,7 +128,10 @@ class Folder:
         return kind / f"{MICRO_BATCH}{micro_batch}"
 
     def micro_batches(self) -> list[int]:
-        """Numbers of the published micro-batches, in order, by the names of their folders alone: each came into place with its entry in it."""
+        """Numbers of the published micro-batches, in order, by the names of their folders alone.
+
+        Each came into place with its entry in it.
+        """
         try:
             names = os.listdir(self.events)  # noqa: PTH208, a year of quarter hours has 35,000 of them
         except FileNotFoundError:
@@ -138,7 +141,8 @@ class Folder:
     LOCK = ".lock"
     """Held while a stream writes, or the folder is moved."""
     PRODUCER_LOCK = ".producer.lock"
-    """Held while a batch is produced: an earlier try that lives on would send what a later one sends again."""
+    """Held while a batch is produced: an earlier try that lives on would send what a later one sends again.
+    """
     VERIFIED_LOCK = ".verified.lock"
     """Held while `verified.json` is read and rewritten."""
     BRIEFLY = 30.0
@@ -148,8 +152,8 @@ class Folder:
     def locked(self, purpose: str, *, lock: str = LOCK, timeout: float = 0.0) -> Iterator[None]:
         """Hold one of the folder's locks for as long as this process lives or the block lasts.
 
-        The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose driver lives on.
-        Raises `BusyError` if another process still holds it after `timeout` seconds.
+        The lock belongs to the process that writes (the Spark driver), since Airflow can lose a task whose
+        driver lives on. Raises `BusyError` if another process still holds it after `timeout` seconds.
         """
         documents.make_folder(self.root)
         path = self.root / lock

@@ -1,6 +1,7 @@
 """What must hold before a stream may start.
 
-It must be checked before: Spark writes its offset log first and fails then, and the checkpoint is stuck for good.
+It must be checked before: Spark writes its offset log first and fails then, and the checkpoint is stuck for
+good.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ class TopicSnapshot:
 
 
 def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | None) -> None:
-    """Raise `RefusedError` or `LedgerError` unless checkpoint, identity and the newest entry belong together."""
+    """Raise `RefusedError` or `LedgerError` unless checkpoint, identity and newest entry belong together."""
     found = checkpoint_id(folder.checkpoint)
     reset = f"`headrace reset {folder.root.name}` moves everything aside and starts over."
     if identity is None:
@@ -91,7 +92,10 @@ def starts_of_new(newest: Link | None, ends: Offsets, start: Offsets) -> Offsets
 
 
 def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics: TopicSnapshot) -> None:
-    """Raise `RefusedError` if a topic is another one or the next offsets are gone, `OpenTransactionError` if a transaction hides them."""
+    """Raise `RefusedError` if a topic is another one or the next offsets are gone.
+
+    Raises `OpenTransactionError` if a transaction hides them.
+    """
     reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
     if topics.compacted:
         raise RefusedError(
@@ -130,7 +134,9 @@ def _accept(pipeline: str) -> str:
 def unlike(
     identity: Identity, following: Offsets, topics: TopicSnapshot
 ) -> Iterator[tuple[str, int | None, str]]:
-    """Differences between the ledger's topics and Kafka's: topic, partition if it is about one, and what is wrong.
+    """Differences between the ledger's topics and Kafka's.
+
+    Topic, partition if it is about one, and what is wrong.
 
     following  the first offset after all that is published, per topic-partition
     """
@@ -152,7 +158,10 @@ def unlike(
 
 
 def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> None:
-    """Raise `RefusedError` if the pipeline file has other fields than the files that are there, or has lost a topic. Another filter is fine."""
+    """Raise `RefusedError` if the pipeline file has other fields than the files, or has lost a topic.
+
+    Another filter is fine.
+    """
     for topic in identity.topics:
         if topic not in {each.name for each in pipeline.topics}:
             raise RefusedError(
@@ -168,7 +177,10 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
 
 
 def check_starting(pipeline: Pipeline) -> None:
-    """Raise `UsageError` if a first stream would begin in the future: it would take what comes until then for what it was to leave out."""
+    """Raise `UsageError` if a first stream would begin in the future.
+
+    It would take what comes until then for what it was to leave out.
+    """
     if pipeline.starting not in {"earliest", "latest"} and (
         moment := datetime.fromisoformat(pipeline.starting)
     ) > datetime.now(UTC):
@@ -178,9 +190,12 @@ def check_starting(pipeline: Pipeline) -> None:
 
 
 def joined(identity: Identity, topics: TopicSnapshot) -> Identity:
-    """The identity with topics and partitions that came after it was written; they are read from their first record.
+    """The identity with topics and partitions that came after it was written.
 
-    Raises `RefusedError` if such a partition has lost records already: Spark would refuse it after it has written its plan.
+    They are read from their first record.
+
+    Raises `RefusedError` if such a partition has lost records already: Spark would refuse it after it has
+    written its plan.
     """
     new = {place: earliest for place, earliest in topics.earliest.items() if place not in identity.start}
     for place, earliest in new.items():

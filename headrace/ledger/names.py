@@ -6,7 +6,8 @@ from urllib.parse import quote
 PREFIX_DIGITS = 12
 
 LONGEST = 255 - len(".") - len(".json") - len(".1234567")
-"""Characters of a name: file systems take 255, and while a receipt `NAME.json` is written, it is `.NAME.json.PID`."""
+"""Characters of a name: file systems take 255, and while a receipt `NAME.json` is written, it is
+`.NAME.json.PID`."""
 
 
 def run_digits(pipeline: str, run: str) -> str:
@@ -17,7 +18,8 @@ def run_digits(pipeline: str, run: str) -> str:
 def quoted(run: str) -> str:
     """A run id as a file name: every byte outside `[A-Za-z0-9_.-]` as `%XX`, and no name that means a folder.
 
-    What is too long ends with `~` and the id's SHA-256 instead: no other id has that name, since `~` is in no short one.
+    What is too long ends with `~` and the id's SHA-256 instead: no other id has that name, since `~` is in no
+    short one.
     """
     name = quote(run, safe="").replace("~", "%7E")
     if set(name) == {"."}:

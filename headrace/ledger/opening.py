@@ -34,7 +34,9 @@ from headrace.ledger.receipts import Receipt
 
 
 def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
-    """Check everything that must hold before a stream starts and leave the folder ready for it. The caller holds the lock.
+    """Check everything that must hold before a stream starts and leave the folder ready for it.
+
+    The caller holds the lock.
 
     Raises `RefusedError` or `LedgerError` with what happened and the ways out.
     """
@@ -116,7 +118,10 @@ def _foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Iterator[str
 
 
 def require_known_topics(folder: Folder, kafka: Cluster) -> None:
-    """Raise `RefusedError` if a topic of the ledger is gone: one of that name that is created now would be another."""
+    """Raise `RefusedError` if a topic of the ledger is gone.
+
+    One of that name that is created now would be another.
+    """
     identity = read_identity(folder)
     if identity and (gone := sorted(identity.topics.keys() - kafka.describe(list(identity.topics)).keys())):
         raise RefusedError(
@@ -133,7 +138,10 @@ def _admitted(
     newest: Link | None,
     topics: TopicSnapshot,
 ) -> Identity:
-    """The identity with what is new in the topics. Raises `RefusedError` unless pipeline file and topics fit what was published."""
+    """The identity with what is new in the topics.
+
+    Raises `RefusedError` unless pipeline file and topics fit what was published.
+    """
     check_pipeline(folder, identity, pipeline)
     check_topics(folder, identity, newest, topics)
     ends = following(identity, newest)  # of records behind them the ledger no longer knows
@@ -160,7 +168,10 @@ def survey(kafka: Cluster, topics: list[str]) -> TopicSnapshot:
 
 
 def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) -> Offsets:
-    """Where a first stream begins, by the pipeline file's `starting`; not before what is there, as an end for committed readers can be."""
+    """Where a first stream begins, by the pipeline file's `starting`.
+
+    Not before what is there, as an end for committed readers can be.
+    """
     match pipeline.starting:
         case "earliest":
             offsets = topics.earliest
@@ -172,9 +183,12 @@ def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) 
 
 
 def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> None:
-    """Raise `LedgerError` (`OpenTransactionError` where another try can help) if a batch is not wholly within what is published.
+    """Raise `LedgerError` if a batch is not wholly within what is published.
 
-    A stream that ends well while records wait behind an open transaction would look as if nothing were missing.
+    Raises `OpenTransactionError` where another try can help.
+
+    A stream that ends well while records wait behind an open transaction would look as if nothing were
+    missing.
 
     owed  the receipts that were complete when the stream started
     """
@@ -212,10 +226,13 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
 def check_last_records(
     kafka: Cluster, topics: TopicSnapshot, last_records: Sequence[LastRecord]
 ) -> list[LastRecord]:
-    """Those of the last records that verify has read in whose place there is another record now, as far as Kafka still has the place.
+    """The last records that verify has read in whose place there is another record now.
 
-    A broker that lost its end (a power cut, an unclean election) and was filled again has records that no stream reads: their offsets were
-    published before, for others. A place from which compaction has removed the record holds no other: what was verified stays proven.
+    As far as Kafka still has the place.
+
+    A broker that lost its end (a power cut, an unclean election) and was filled again has records that no
+    stream reads: their offsets were published before, for others. A place from which compaction has removed
+    the record holds no other: what was verified stays proven.
     """
     return [last for last in last_records if _is_there(topics, last) and _is_another(kafka, last)]
 
@@ -237,7 +254,10 @@ def _is_another(kafka: Cluster, last: LastRecord) -> bool:
 
 
 def _fingerprint_at(kafka: Cluster, last: LastRecord) -> str | None:
-    """The fingerprint of the record that is in a place now; nothing if there is none for a committed reader."""
+    """The fingerprint of the record that is in a place now.
+
+    Nothing if there is none for a committed reader.
+    """
     return next((record_fingerprint(block, 0) for block in kafka.read(last.range)), None)
 
 

@@ -26,18 +26,25 @@ class Started(Document, frozen=True, kw_only=True):
 
 
 class Streamed(Document, frozen=True, kw_only=True):
-    """`streamed.json`: the last stream that ran to its end. What committed readers could see when it started is published."""
+    """`streamed.json`: the last stream that ran to its end.
+
+    What committed readers could see when it started is published.
+    """
 
     schema: Literal[1] = 1
     run: str
     started_at: datetime
     ended_at: datetime
     receipts: list[str]
-    """Runs whose receipts were complete when it started and not verified yet. By name: moments would compare several machines' clocks."""
+    """Runs whose receipts were complete when it started and not verified yet. By name: moments would compare
+    several machines' clocks."""
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A place in the ledger: an entry and the SHA-256 of its bytes, which vouches for all entries before it."""
+    """A place in the ledger.
+
+    An entry and the SHA-256 of its bytes, which vouches for all entries before it.
+    """
 
     number: int
     sha256: Sha256
@@ -51,13 +58,17 @@ class Recheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     found_by: int
     """Number of the newest report that named it; an older report says nothing of it."""
     restorable: bool
-    """Whether I5 or I8 named it, each time: its entry or files were missing or changed, and their hashes show when they are put back."""
+    """Whether I5 or I8 named it, each time: its entry or files were missing or changed, and their hashes show
+    when they are put back."""
     proven: bool
     """Whether it was proven before that."""
 
 
 class LastRecord(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The last record of a topic-partition that verify has read: if another one is there now, Kafka lost its end and was filled again."""
+    """The last record of a topic-partition that verify has read.
+
+    If another one is there now, Kafka lost its end and was filled again.
+    """
 
     topic: str
     partition: int
@@ -72,7 +83,10 @@ class LastRecord(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far the present round over the proven micro-batches has come, and the last whole one. Each run checks a few of them, in order."""
+    """How far the present round over the proven micro-batches has come, and the last whole one.
+
+    Each run checks a few of them, in order.
+    """
 
     next: int = 0
     """Where the next run goes on."""
@@ -95,7 +109,8 @@ class Verified(Document, frozen=True, kw_only=True):
     mark: Mark | None = None
     """All micro-batches up to here were proven, except those in `recheck`."""
     earlier: list[Mark] = msgspec.field(default_factory=list)
-    """Some of the marks before, the closer to the mark the more: where to go back to if ledger and checkpoint are put back from a copy."""
+    """Some of the marks before, the closer to the mark the more: where to go back to if ledger and checkpoint
+    are put back from a copy."""
     proved_by: int = 0
     """Number of the last report that proved something new."""
     announced: int = 0
@@ -103,7 +118,8 @@ class Verified(Document, frozen=True, kw_only=True):
     accepted: list[int] = msgspec.field(default_factory=list)
     """Numbers of the entries of kind `accepted` up to the mark."""
     settled: dict[int, int] = msgspec.field(default_factory=dict)
-    """Per micro-batch that nothing but an acceptance let pass, the number of that: should it be rolled back, the micro-batch is red again."""
+    """Per micro-batch that nothing but an acceptance let pass, the number of that: should it be rolled back,
+    the micro-batch is red again."""
     gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
     """Per micro-batch, how many gaps could not be looked at, where there are any."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
@@ -152,18 +168,27 @@ def stored_verified(folder: Folder) -> Verified:
 
 
 def is_of_another_checkpoint(folder: Folder) -> bool:
-    """Whether `verified.json` speaks of another checkpoint than identity.json: one of the two may be in the wrong place, and come back."""
+    """Whether `verified.json` speaks of another checkpoint than identity.json.
+
+    One of the two may be in the wrong place, and come back.
+    """
     return stored_verified(folder).checkpoint not in {None, read_verified(folder).checkpoint}
 
 
 def published_runs(folder: Folder) -> set[str]:
-    """The runs of whose batches a stream that ran to its end had all before it, verified ones aside. By name: one that went away is missed."""
+    """The runs of whose batches a stream that ran to its end had all before it, verified ones aside.
+
+    By name: one that went away is missed.
+    """
     streamed, verified = read_streamed(folder), read_verified(folder)
     return {*verified.recheck_receipts, *(streamed.receipts if streamed else [])}
 
 
 def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
-    """The names for `streamed.json`: receipts that were complete before the stream, and those of earlier streams that are not verified yet."""
+    """The names for `streamed.json`.
+
+    Receipts that were complete before the stream, and those of earlier streams that are not verified yet.
+    """
     return sorted(
         {receipt.run for receipt in before}
         | {run for run in published_runs(folder) if not verified_receipts.is_settled(folder, run)}
@@ -171,12 +196,18 @@ def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
 
 
 def completed_receipts(folder: Folder) -> list[Receipt]:
-    """The receipts that are complete by now and not verified yet: whose records a stream that starts now must publish."""
+    """The receipts that are complete by now and not verified yet.
+
+    Whose records a stream that starts now must publish.
+    """
     return [receipt for receipt in receipts(folder) if receipt.state == ReceiptState.COMPLETE]
 
 
 def roll_back(folder: Folder, newest: Link | None) -> None:
-    """If ledger and checkpoint were put back together from an older copy, or there is another ledger, what comes now was not verified yet."""
+    """Forget what was proven of what is not there any more.
+
+    Ledger and checkpoint may have been put back together from an older copy, or there is another ledger.
+    """
     with folder.locked("the opening of the ledger", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = read_verified(folder)
         until = newest.entry.number if newest else -1

@@ -56,9 +56,12 @@ class Staging:
 
 
 def prepare(folder: Folder, contract: Contract, newest: int) -> None:
-    """Discard what an interrupted attempt left behind, and put the empty files in place. The caller holds the lock.
+    """Discard what an interrupted attempt left behind, and put the empty files in place.
 
-    newest  number of the newest entry, -1 before the first: the quarantine of a micro-batch comes into place before its entry
+    The caller holds the lock.
+
+    newest  number of the newest entry, -1 before the first: the quarantine of a micro-batch comes into place
+            before its entry
     """
     if folder.staging.exists():
         shutil.rmtree(folder.staging)
@@ -98,7 +101,10 @@ def stage(folder: Folder, micro_batch: int) -> Staging:
 
 
 def data_files(staged: Path) -> list[DataFile]:
-    """Describe the Parquet files of a staged folder by what is on disk; anything else in it (checksum files) is removed."""
+    """Describe the Parquet files of a staged folder by what is on disk.
+
+    Anything else in it (checksum files) is removed.
+    """
     if not staged.exists():
         return []
     files = []
@@ -139,10 +145,12 @@ def spans(path: Path) -> list[Span]:
 def audit(
     ranges: Iterable[OffsetRange], counts: Counts, events: Sequence[DataFile], quarantine: Sequence[DataFile]
 ) -> list[Account]:
-    """The account of a staged micro-batch: what was counted while writing, held against the plan and against what lies on disk.
+    """The account of a staged micro-batch.
 
-    Offsets that no verdict claims are gaps; verify confirms them by a read of its own. Raises `LedgerError` if the account
-    does not balance.
+    What was counted while writing, held against the plan and against what lies on disk.
+
+    Offsets that no verdict claims are gaps; verify confirms them by a read of its own. Raises `LedgerError`
+    if the account does not balance.
     """
     accounts = []
     for offset_range in ranges:
@@ -187,7 +195,8 @@ def audit(
 def commit(folder: Folder, staging: Staging, entry: Entry) -> None:
     """Publish: quarantine first, then the rename that is the commit.
 
-    What Spark needs to go on from there is made to survive a power cut before: an entry without its plan is refused for good.
+    What Spark needs to go on from there is made to survive a power cut before: an entry without its plan is
+    refused for good.
     """
     checkpoint.sync(folder.checkpoint, entry.number)
     documents.write(staging.events / ENTRY, entry)  # makes the folder where there was nothing to write

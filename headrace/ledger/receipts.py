@@ -1,4 +1,7 @@
-"""Receipts: what a producer can prove about its batch. How a verified one leaves the way is in `verified_receipts.py`."""
+"""Receipts: what a producer can prove about its batch.
+
+How a verified one leaves the way is in `verified_receipts.py`.
+"""
 
 import hashlib
 import re
@@ -66,8 +69,8 @@ class Landing(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Receipt(Document, frozen=True, kw_only=True):
     """What one run's producer can prove.
 
-    `digest` is the sum modulo 2^128 of `fingerprint` over the batch's records, as 32 hex digits: neither order nor foreign
-    records in between matter to it.
+    `digest` is the sum modulo 2^128 of `fingerprint` over the batch's records, as 32 hex digits: neither
+    order nor foreign records in between matter to it.
     """
 
     schema: Literal[1] = 1

@@ -1,7 +1,8 @@
 """Verified receipts: the journal that says which they are, their move out of the way, and their end.
 
-The journal is what counts. Where a file is only says who reads it: those in `receipts/` are read by each stream and each verify run.
-A receipt that was kept for long enough is removed; a line in `expired.jsonl` stays: its batch is not sent again, and is no longer checked.
+The journal is what counts. Where a file is only says who reads it: those in `receipts/` are read by each
+stream and each verify run. A receipt that was kept for long enough is removed; a line in `expired.jsonl`
+stays: its batch is not sent again, and is no longer checked.
 """
 
 import hashlib
@@ -21,7 +22,10 @@ from headrace.ledger.receipts import Receipt, receipts
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line about a receipt: it was verified when it had this content. A later line about the same run replaces it."""
+    """A line about a receipt: it was verified when it had this content.
+
+    A later line about the same run replaces it.
+    """
 
     run: str
     sha256: Sha256
@@ -33,12 +37,18 @@ def journaled(folder: Folder) -> dict[str, str]:
 
 
 def expired(folder: Folder) -> set[str]:
-    """The runs whose receipts have expired. Reads a line for each, so this is for looks at the whole history."""
+    """The runs whose receipts have expired.
+
+    Reads a line for each, so this is for looks at the whole history.
+    """
     return {run for run in _read(folder.expired) if not folder.receipt(run).exists()}
 
 
 def has_expired(folder: Folder, run: str) -> bool:
-    """Whether the receipt of a run was verified, and removed when it was old enough. One that was put back counts again."""
+    """Whether the receipt of a run was verified, and removed when it was old enough.
+
+    One that was put back counts again.
+    """
     if folder.receipt(run).exists() or not folder.expired.exists():
         return False
     encoded = msgspec.json.encode(
@@ -53,12 +63,17 @@ def is_settled(folder: Folder, run: str) -> bool:
 
 
 def add(folder: Folder, proven: Mapping[str, str]) -> bool:
-    """Make receipts verified; returns whether one of them was not. The caller holds the lock of `verified.json`, and writes that afterwards.
+    """Make receipts verified; returns whether one of them was not.
 
-    First the lines are appended to the journal and synced, then each file is renamed. A crash in between is harmless:
+    The caller holds the lock of `verified.json`, and writes that afterwards.
 
-    - Journaled and not moved: the receipt is proven, also if its records leave Kafka now. The next run verifies it once more and moves it.
-    - Moved, and `verified.json` not written: the receipt is proven. Its micro-batches are verified once more, and so is the receipt if an
+    First the lines are appended to the journal and synced, then each file is renamed. A crash in between is
+    harmless:
+
+    - Journaled and not moved: the receipt is proven, also if its records leave Kafka now. The next run
+    verifies it once more and moves it.
+    - Moved, and `verified.json` not written: the receipt is proven. Its micro-batches are verified once more,
+    and so is the receipt if an
       earlier red named it.
     - Moved and not journaled can't be: the line is on disk before the file moves.
 
@@ -83,10 +98,13 @@ def add(folder: Folder, proven: Mapping[str, str]) -> bool:
 
 
 def expire(folder: Folder, before: float, at_once: float, keep: Collection[str]) -> int:
-    """Remove the receipts that were verified before a moment; returns how many. The caller holds the lock of `verified.json`.
+    """Remove the receipts that were verified before a moment; returns how many.
 
-    One that is not what the journal says stays: it is no proof, and `headrace verify` says so. The line in `expired.jsonl` is synced before
-    a file is removed, and the journal forgets it last. A crash in between is harmless:
+    The caller holds the lock of `verified.json`.
+
+    One that is not what the journal says stays: it is no proof, and `headrace verify` says so. The line in
+    `expired.jsonl` is synced before a file is removed, and the journal forgets it last. A crash in between is
+    harmless:
 
     - Both the line and the file: the file counts, and is removed the next time.
     - Neither file nor forgotten by the journal: the line counts, and the journal forgets it the next time.
@@ -95,7 +113,8 @@ def expire(folder: Folder, before: float, at_once: float, keep: Collection[str])
     Args:
         folder: of the pipeline
         before: seconds since 1970
-        at_once: nothing is done unless one was verified before this moment, so that most runs only list the folder
+        at_once: nothing is done unless one was verified before this moment, so that most runs only list the
+            folder
         keep: runs whose receipts stay, because verify reads them again or the last stream names them
     """
     if not folder.verified_receipts.exists():
@@ -127,10 +146,12 @@ def expire(folder: Folder, before: float, at_once: float, keep: Collection[str])
 
 
 def take_back(folder: Folder, ends: Offsets) -> None:
-    """Make the receipts unverified whose records do not all lie before these next offsets. Reads all receipts.
+    """Make the receipts unverified whose records do not all lie before these next offsets.
 
-    The caller holds the lock of `verified.json`, and writes that afterwards: after a crash this is done again. The files move first, so that
-    none is moved and not journaled.
+    Reads all receipts.
+
+    The caller holds the lock of `verified.json`, and writes that afterwards: after a crash this is done
+    again. The files move first, so that none is moved and not journaled.
     """
     moved = [receipt.run for receipt in receipts(folder, verified=True) if not _lies_before(receipt, ends)]
     _move({folder.verified_receipt(run): folder.unverified_receipt(run) for run in moved})

@@ -45,7 +45,8 @@ try:
 except HeadraceError as error:
     sys.exit(str(error))
 """
-"""Run in a container: a client that asks one broker for its topics never goes to the addresses that the others, or it, advertise."""
+"""Run in a container: a client that asks one broker for its topics never goes to the addresses that the
+others, or it, advertise."""
 
 ASKED_FOR = 3.0
 """Seconds for Kafka to answer a health check."""
@@ -55,7 +56,10 @@ HEALTH_TIMEOUT = 60
 
 
 def is_up(settings: Settings) -> bool:
-    """Say whether the UI's port is served by a compose stack of this checkout, as far as that is known without asking docker."""
+    """Say whether a compose stack of this checkout serves the UI's port.
+
+    As far as that is known without asking docker.
+    """
     return ENV.is_file() and ports.answers(settings.ui_port)
 
 
@@ -66,7 +70,10 @@ def secrets() -> dict[str, str]:
 
 
 def services() -> list[dict[str, Any]]:
-    """Return what docker says of each container, also of one that has ended. Raises `UnavailableError` if it can't be asked."""
+    """Return what docker says of each container, also of one that has ended.
+
+    Raises `UnavailableError` if it can't be asked.
+    """
     answer = docker("compose", "ps", "--all", "--format", "json")
     # One list, before compose 2.21; a line for each container since.
     found: list[dict[str, Any]] = (
@@ -83,7 +90,7 @@ def absent(found: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def state(service: dict[str, Any]) -> str:
-    """Return a service's health, or its state where it has no health check, or "done" where it runs once only."""
+    """Return a service's health, its state without a health check, or "done" where it runs once."""
     if service["Service"] in ONCE and service["State"] == "exited" and service["ExitCode"] == 0:
         return "done"
     return str(
@@ -105,7 +112,10 @@ def variable(service: str, name: str) -> str | None:
 
 
 def docker(*arguments: str) -> str:
-    """Run a docker command in the checkout; returns what it prints. Raises `UnavailableError` with what it says on failure."""
+    """Run a docker command in the checkout; returns what it prints.
+
+    Raises `UnavailableError` with what it says on failure.
+    """
     if shutil.which("docker") is None:
         raise UnavailableError(
             "Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/."
@@ -155,7 +165,7 @@ def check_env(_: Settings) -> str:
 
 
 def check_versions(_: Settings) -> str:
-    """The images are of the versions that the embedded stack runs, and Airflow's was built from the lock as it is now."""
+    """The images have the embedded stack's versions, and Airflow's was built from the present lock."""
     wanted = versions()
     configured = json.loads(docker("compose", "config", "--format", "json"))["services"]
     built = configured["spark-master"]["build"]["args"]
@@ -227,7 +237,10 @@ CHECKS = {
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the embedded stack, which hold for the images as well: of the lock, and of the jars beside it."""
+    """Return the versions of the embedded stack, which hold for the images as well.
+
+    Of the lock, and of the jars beside it.
+    """
     from headrace.local.install import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
 
     pins = dict(re.findall(r"^([a-z-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))

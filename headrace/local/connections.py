@@ -1,8 +1,9 @@
 """The two connections that DAGs run by: how a stack writes its own, and how the command reads what counts.
 
-Airflow looks for a connection in its environment first and in its database then. So nothing of ours is in the environment of Airflow's
-services: it would win over what a user saves under Admin → Connections. A stack writes its connections over REST where they are absent, keeps a
-digest of them, and writes them again (a port has changed) only while they are what it wrote.
+Airflow looks for a connection in its environment first and in its database then. So nothing of ours is in the
+environment of Airflow's services: it would win over what a user saves under Admin → Connections. A stack
+writes its connections over REST where they are absent, keeps a digest of them, and writes them again (a port
+has changed) only while they are what it wrote.
 """
 
 import hashlib
@@ -57,7 +58,10 @@ class Connection(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> "Connection":
-        """Read it from the API's answer, where the extra is text. A field that the UI's form leaves empty is none."""
+        """Read it from the API's answer, where the extra is text.
+
+        A field that the UI's form leaves empty is none.
+        """
         extra = msgspec.json.decode(answer["extra"] or "{}")
         return msgspec.convert(
             {**{name: value or None for name, value in answer.items()}, "extra": extra}, cls
@@ -161,7 +165,10 @@ def kafka_config(settings: Settings) -> dict[str, str]:
 
 
 def stored(name: str, environment: Mapping[str, str]) -> Connection | None:
-    """Ask Airflow's own code, in a process of its own and in the environment of Airflow's services: the API hides secrets. It takes seconds."""
+    """Ask Airflow's own code, in a process of its own and in the environment of Airflow's services.
+
+    The API hides secrets. It takes seconds.
+    """
     done = subprocess.run(
         [sys.executable, *_ask(name)],
         env=dict(environment),
@@ -179,17 +186,24 @@ def stored(name: str, environment: Mapping[str, str]) -> Connection | None:
 
 
 def main() -> None:
-    """Write the connections of the compose stack, which its environment names, as `kafka_default` for instance in KAFKA_DEFAULT."""
+    """Write the connections of the compose stack, which its environment names (KAFKA_DEFAULT …)."""
     wanted = {name: msgspec.json.decode(os.environ[name.upper()], type=Connection) for name in (KAFKA, SPARK)}
     note = Layout.of(Settings.from_environment()).connections
     with Airflow.at(API, USER, os.environ["AIRFLOW_PASSWORD"]) as airflow:
         keep(
-            airflow, wanted, note, lambda name: stored(name, os.environ), lambda text: print(text, flush=True)
-        )  # noqa: T201
+            airflow,
+            wanted,
+            note,
+            lambda name: stored(name, os.environ),
+            lambda text: print(text, flush=True),  # noqa: T201
+        )
 
 
 def _shown(settings: Settings, exact: Callable[[], Connection | None]) -> Connection | None:
-    """`kafka_default` as the API shows it, which is quick; where it hides something or does not answer, the exact one."""
+    """`kafka_default` as the API shows it, which is quick.
+
+    Where it hides something or does not answer, the exact one.
+    """
     try:
         with Airflow.connected(settings, QUICKLY) as airflow:
             found = airflow.connection(KAFKA)

@@ -1,4 +1,7 @@
-"""The end of a verify run: what it proved is remembered, and its page is written. The task `report` and `headrace verify` do the same."""
+"""The end of a verify run: what it proved is remembered, and its page is written.
+
+The task `report` and `headrace verify` do the same.
+"""
 
 from pathlib import Path
 
@@ -16,7 +19,10 @@ from headrace.verify.stored import PAGE
 
 
 def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -> int | None:
-    """Remember what a run proved, and write its page. Returns and raises as `settle.conclude`, and raises `BrokenInvariantError` on red."""
+    """Remember what a run proved, and write its page.
+
+    Returns and raises as `settle.conclude`, and raises `BrokenInvariantError` on red.
+    """
     page = folder.report(report.run) / PAGE
 
     def write_page() -> None:
@@ -29,7 +35,10 @@ def conclude(folder: Folder, pipeline: Pipeline, scope: Scope, report: Report) -
 
 
 def diagnosis(report: Report, page: Path) -> str:
-    """What a red report comes down to: per broken invariant the first finding, where it is, and what to do."""
+    """What a red report comes down to.
+
+    Per broken invariant the first finding, where it is, and what to do.
+    """
     lines = [wording.outcome(report).sentence]
     for invariant in report.broken:
         first = invariant.findings[0]

@@ -31,7 +31,8 @@ def task_log() -> Console:
 def show(report: Report, console: Console, *, samples: bool = True) -> None:
     """Print the outcome, the balance, receipts, invariants, samples and how to read the files.
 
-    Logs that others read must not hold payloads: they leave the samples out, and names that come from records.
+    Logs that others read must not hold payloads: they leave the samples out, and names that come from
+    records.
     """
     page = _Page(console)
     outcome = wording.outcome(report)

@@ -24,7 +24,10 @@ FIRST_FINDINGS = 5
 
 
 def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
-    """The page. Whatever stands in the report or in records is shown as text: it cannot become markup, nor hide or reorder other text.
+    """The page.
+
+    Whatever stands in the report or in records is shown as text: it cannot become markup, nor hide or reorder
+    other text.
 
     unusable  samples of what the report counts as quarantined
     """

@@ -1,4 +1,7 @@
-"""What a report says in words: its outcome, what a broken invariant means and what to do, how to read the files."""
+"""What a report says in words.
+
+Its outcome, what a broken invariant means and what to do, how to read the files.
+"""
 
 import json
 import re
@@ -137,7 +140,10 @@ def afterwards(pipeline: str) -> str:
 
 
 def readers(events: str) -> list[Reader]:
-    """One line per program: the glob where folders with other files in them are refused, the folder elsewhere."""
+    """One line per program.
+
+    The glob where folders with other files in them are refused, the folder elsewhere.
+    """
     pattern = events.rstrip("/") + "/**/*.parquet"
     return [
         Reader("DuckDB", f"duckdb.read_parquet({pattern!r}, hive_partitioning=True)"),
@@ -175,7 +181,10 @@ def _python(code: str) -> str:
 
 
 def waits(waiting: Waiting) -> str:
-    """What waits in Kafka, in words: "up to 500 more wait in Kafka, the oldest for 3 minutes"; empty if nothing does."""
+    """What waits in Kafka, in words: "up to 500 more wait in Kafka, the oldest for 3 minutes".
+
+    Empty if nothing does.
+    """
     if not waiting.offsets:
         return ""
     records = (
@@ -219,7 +228,10 @@ def accepted(report: Report) -> list[str]:
 
 
 def undeclared(report: Report) -> list[str]:
-    """The names of fields that records have and the pipeline does not declare; in quotes where they could be taken for something else."""
+    """The names of fields that records have and the pipeline does not declare.
+
+    In quotes where they could be taken for something else.
+    """
     names = report.undeclared.fields if report.undeclared else []
     return [name if PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names]
 
@@ -230,7 +242,10 @@ def of_sample(found: Undeclared) -> str:
 
 
 def hides(row: WaitingPartition) -> str:
-    """Which offsets of a partition an open transaction hides, since when, and what ends it if it hangs; empty if none does."""
+    """Which offsets of a partition an open transaction hides, since when, and what ends it if it hangs.
+
+    Empty if none does.
+    """
     hidden = row.hidden
     if hidden is None:
         return ""

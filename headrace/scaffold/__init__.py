@@ -12,7 +12,10 @@ HERE = Path(__file__).parent
 
 
 def write_pipeline(dags: Path, name: str) -> list[Path]:
-    """Write `<name>.toml` and `<name>.py`; returns their paths. Raises `UsageError` if the name won't do or is taken."""
+    """Write `<name>.toml` and `<name>.py`; returns their paths.
+
+    Raises `UsageError` if the name won't do or is taken.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(
             f"{name!r} can't be a pipeline's name: small letters, digits and _, starting with a letter. It names files, DAGs and a folder."

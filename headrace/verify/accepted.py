@@ -12,7 +12,8 @@ from headrace.verify import result
 class Accepted:
     """The acceptances of a ledger.
 
-    links  entries that can be read, by number: all of kind `accepted` are among them, with the ones before them
+    links  entries that can be read, by number: all of kind `accepted` are among them, with the ones before
+           them
     """
 
     def __init__(self, links: Mapping[int, Link]) -> None:

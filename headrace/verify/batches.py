@@ -70,7 +70,8 @@ class Batches:
         self._accepted: set[str] = set()
         """Runs that an acceptance settles."""
         self._excused: dict[str, int] = defaultdict(int)
-        """Of each batch that an acceptance settles in this run: how many offsets that it claims are gone at most."""
+        """Of each batch that an acceptance settles in this run: how many offsets that it claims are gone at
+        most."""
 
     def _tally(self, prefix: bytes) -> Tally | None:
         if (tally := self.tallies.get(prefix)) is None and (receipt := self._other(prefix)):
@@ -239,7 +240,10 @@ def claims(receipt: Receipt) -> list[OffsetRange]:
 
 
 def _from_start(receipt: Receipt, claimed: OffsetRange, there: Readable) -> OffsetRange:
-    """What a receipt claims, and what lies before it since its producer began: a try that was killed may have sent a record more."""
+    """What a receipt claims, and what lies before it since its producer began.
+
+    A try that was killed may have sent a record more.
+    """
     start, earliest = (
         receipt.start.get(claimed.place, claimed.from_offset),
         there.topics.earliest[claimed.place],

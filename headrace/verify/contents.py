@@ -56,7 +56,10 @@ class Contents:
         *,
         damaged: bool,
     ) -> "Contents":
-        """Read it. If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised."""
+        """Read it.
+
+        If verify found files `damaged`, what can't be read is left out; otherwise `duckdb.Error` is raised.
+        """
         there = [_files(folder, entry, damaged=damaged) for entry in chosen]
         events = [path for kept, _ in there for path in kept.values()]
         unusable = [path for _, quarantined in there for path in quarantined.values()]
@@ -83,7 +86,10 @@ class Contents:
 
 
 def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[result.Balance]:
-    """The account of each topic-partition over some entries; where entries between them are left out, one for each stretch."""
+    """The account of each topic-partition over some entries.
+
+    Where entries between them are left out, one for each stretch.
+    """
     stretches: dict[TopicPartition, list[result.Balance]] = {}
     for row in sorted(
         (row for entry in chosen for row in _rows(entry, accepted)),
@@ -99,7 +105,10 @@ def balance(chosen: Iterable[Entry], accepted: Accepted) -> list[result.Balance]
 
 
 def _rows(entry: Entry, accepted: Accepted) -> Iterator[result.Balance]:
-    """What an entry accounts for: a micro-batch's ranges, or offsets behind them that were accepted as lost."""
+    """What an entry accounts for.
+
+    A micro-batch's ranges, or offsets behind them that were accepted as lost.
+    """
     for account in entry.accounts:
         lost = accepted.lost_of(account.range)
         yield result.Balance(**msgspec.structs.asdict(account) | {"gaps": account.gaps - lost, "lost": lost})
@@ -146,7 +155,10 @@ def samples(
 
 
 def _files(folder: Folder, entry: Entry, *, damaged: bool) -> tuple[dict[str, Path], dict[str, Path]]:
-    """An entry's files by name, kept and quarantined rows, without files that are gone or, where verify found something, have other columns."""
+    """An entry's files by name, kept and quarantined rows.
+
+    Without files that are gone or, where verify found something, have other columns.
+    """
     kept, unusable = schemas(entry.contract)
     return (
         _readable(folder.published(folder.events, entry.number), entry.events, kept, damaged=damaged),

@@ -18,7 +18,10 @@ BYTES_IN_TURN = 32 << 20
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An empty database of its own, in memory. Its time zone is UTC: the extension that knows others is not loaded."""
+    """An empty database of its own, in memory.
+
+    Its time zone is UTC: the extension that knows others is not loaded.
+    """
     return duckdb.connect(
         config={
             "threads": 2,
@@ -54,7 +57,9 @@ def view_in_turn(
     schema: pa.Schema,
     span: OffsetRange | None = None,
 ) -> Iterator[None]:
-    """Give the rows of some Parquet files a name, for one query: a few are read at a time, however large they are.
+    """Give the rows of some Parquet files a name, for one query.
+
+    A few are read at a time, however large they are.
 
     DuckDB itself holds two thousand rows at once, and a few megabytes of a file may be gigabytes of rows.
 
@@ -90,6 +95,9 @@ def _in_turn(files: Sequence[Path], schema: pa.Schema, span: OffsetRange | None)
 
 
 def _may_hold(group: pq.RowGroupMetaData, schema: pa.Schema, name: str, lowest: int, highest: int) -> bool:
-    """Whether a row group may hold such a number in a column, by its statistics. The columns before the first nested one are as in the schema."""
+    """Whether a row group may hold such a number in a column, by its statistics.
+
+    The columns before the first nested one are as in the schema.
+    """
     found = group.column(schema.names.index(name)).statistics
     return not (found and found.has_min_max and (found.max < lowest or found.min > highest))

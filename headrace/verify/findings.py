@@ -24,7 +24,9 @@ class Advice:
 
 @dataclass(frozen=True)
 class Invariant:
-    """Something that verify checks. Each has a file of its own in `headrace.verify.checks`, and all are in `headrace.verify.invariants`.
+    """Something that verify checks.
+
+    Each has a file of its own in `headrace.verify.checks`, and all are in `headrace.verify.invariants`.
 
     Attributes:
         id: I1 to I10, as documents and messages have it.
@@ -57,7 +59,10 @@ class _Group:
 
 @dataclass
 class Findings:
-    """Collects what was checked and found; equal findings about records are reported once, with their offsets."""
+    """Collects what was checked and found.
+
+    Equal findings about records are reported once, with their offsets.
+    """
 
     checked: Counter[Invariant] = field(default_factory=Counter)
     found_by_invariant: dict[Invariant, list[result.Finding]] = field(default_factory=dict)

@@ -1,7 +1,10 @@
-"""Micro-batches that follow each other, judged together: whether their published rows are exactly what Kafka's records make of them.
+"""Micro-batches that follow each other, judged together.
 
-A verdict of "exactly equal" is all that comes from here. Whatever differs or can't be compared is doubted, and `PublishedRows` alone, micro-batch by
-micro-batch, says whether something is wrong and what. So a mistake here can cost time, and hide something only if Arrow calls different rows equal.
+Whether their published rows are exactly what Kafka's records make of them.
+
+A verdict of "exactly equal" is all that comes from here. Whatever differs or can't be compared is doubted,
+and `PublishedRows` alone, micro-batch by micro-batch, says whether something is wrong and what. So a mistake
+here can cost time, and hide something only if Arrow calls different rows equal.
 """
 
 from bisect import bisect_left
@@ -33,18 +36,24 @@ from headrace.verify.records import expected
 
 GROUP_OFFSETS = 100_000
 GROUP_BYTES = 8 << 20
-"""A group covers at most this many offsets, and its files have at most this many bytes. A larger micro-batch is none of a group."""
+"""A group covers at most this many offsets, and its files have at most this many bytes. A larger micro-batch
+is none of a group."""
 ROWS_BYTES = 128 << 20
-"""Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit are doubted."""
+"""Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit
+are doubted."""
 
 _PUBLISHED = (Verdict.KEPT, Verdict.QUARANTINED)
 _MICRO_BATCH, _HEADERS_KNOWN = "_micro_batch", "_headers_known"
 UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupError, OverflowError)
-"""What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that, `PublishedRows` raises it again."""
+"""What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that,
+`PublishedRows` raises it again."""
 
 
 def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries in their order, those together that can be judged together: they follow each other and were judged by one contract."""
+    """The entries in their order, those together that can be judged together.
+
+    They follow each other and were judged by one contract.
+    """
     group: list[Entry] = []
     ends: dict[TopicPartition, int] = {}
     offsets = size = 0
@@ -68,7 +77,10 @@ def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def is_comparable(entry: Entry) -> bool:
-    """Whether an entry can be in a group at all: it is plain and small, and accounts for each topic-partition once."""
+    """Whether an entry can be in a group at all.
+
+    It is plain and small, and accounts for each topic-partition once.
+    """
     places = {account.place for account in entry.accounts if len(account.range)}
     return (
         entry.kind is Kind.PUBLISHED
@@ -137,8 +149,8 @@ class _Rows:
 class Group:
     """Consecutive micro-batches of one contract: their published rows, to be compared with blocks of records.
 
-    First `compare` takes all records of `readable`; then `doubted` says which micro-batches are left to `PublishedRows`, and `close` accounts for
-    the shares of all others.
+    First `compare` takes all records of `readable`; then `doubted` says which micro-batches are left to
+    `PublishedRows`, and `close` accounts for the shares of all others.
 
     Args:
         folder: the pipeline's
@@ -179,7 +191,10 @@ class Group:
 
     @cached_property
     def doubted(self) -> set[int]:
-        """The numbers of the micro-batches that nothing can be said of here: all but those whose every row and record was found equal."""
+        """The numbers of the micro-batches that nothing can be said of here.
+
+        All but those whose every row and record was found equal.
+        """
         return {
             number
             for number, shares in self.shares.items()
@@ -261,7 +276,10 @@ class Group:
 
     @property
     def gaps(self) -> dict[TopicPartition, dict[int, list[OffsetRange]]]:
-        """Per topic-partition with any: the offsets without a record, by micro-batch. Doubted micro-batches are left out."""
+        """Per topic-partition with any: the offsets without a record, by micro-batch.
+
+        Doubted micro-batches are left out.
+        """
         found = {
             place: {
                 share.entry.number: share.gaps
@@ -318,7 +336,10 @@ def _count(offsets: Sequence[int], span: OffsetRange) -> int:
 
 
 def _compared(contract: Contract) -> dict[Verdict, dict[str, str]]:
-    """The columns that are compared: their names in `expected` → those in the files. The topic-partition is equal already."""
+    """The columns that are compared: their names in `expected` → those in the files.
+
+    The topic-partition is equal already.
+    """
     both = [_MICRO_BATCH, "_offset", "_timestamp", "_key"]
     raw = ["_value", "_headers", _HEADERS_KNOWN]
     return {

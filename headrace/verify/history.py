@@ -1,4 +1,7 @@
-"""The bounded share of the history that each run looks at again: names, sizes and hashes, longest unchecked first."""
+"""The bounded share of the history that each run looks at again.
+
+Names, sizes and hashes, longest unchecked first.
+"""
 
 from datetime import datetime
 
@@ -7,7 +10,8 @@ from headrace.verify import result
 from headrace.verify.scope import Scope
 
 SHARE = 32
-"""Micro-batches that a run looks at again. At every quarter hour, a history of 35,000 is seen once in eleven days."""
+"""Micro-batches that a run looks at again. At every quarter hour, a history of 35,000 is seen once in eleven
+days."""
 
 
 def share(verified: Verified, scope: set[int]) -> list[int]:

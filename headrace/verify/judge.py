@@ -1,4 +1,7 @@
-"""The second engine: judges records again, by Python and DuckDB. Of Spark's side it shares the parsed filter, translated for each."""
+"""The second engine: judges records again, by Python and DuckDB.
+
+It shares the parsed filter with Spark's side, translated for each.
+"""
 
 from collections.abc import Sequence
 from itertools import repeat
@@ -29,8 +32,9 @@ class Judge:
     def judge(self, values: Sequence[bytes | None]) -> pa.Table:
         """Give each value its verdict.
 
-        The columns are `_reason` (string, null if usable), `_field` (string, null if the reason is about no declared field), the declared columns (null if unusable) and `_verdict` (string), the rows in
-        the order of the values.
+        The columns are `_reason` (string, null if usable), `_field` (string, null if the reason is about no
+        declared field), the declared columns (null if unusable) and `_verdict` (string), the rows in the
+        order of the values.
         """
         decoded = [decode(value) for value, decode in zip(values, self.decoders, strict=False)]
         columns = (

@@ -26,7 +26,9 @@ from headrace.verify.undeclared import Undeclared
 
 
 class Judging:
-    """Judges the records of micro-batches again, and holds them against the published rows: I2, I4, I6 and I7.
+    """Judges the records of micro-batches again, and holds them against the published rows.
+
+    I2, I4, I6 and I7.
 
     Args:
         snapshot: The folder.
@@ -57,7 +59,8 @@ class Judging:
         self.gaps = gaps
         self.findings = findings
         self.on_progress = on_progress
-        # Two, since an error within DuckDB, as a damaged file can cause one, may make a whole database unusable.
+        # Two, since an error within DuckDB, as a damaged file can cause one, may make a whole database
+        # unusable.
         self.judging, self.files = engine.connect(), engine.connect()
         self.undeclared = Undeclared(sum(len(each) for entry in snapshot.chosen for each in entry.ranges))
         self.last_records: dict[TopicPartition, LastRecord] = {}
@@ -76,9 +79,12 @@ class Judging:
         ]
 
     def _judge_group(self, entries: list[Entry], batches: Batches) -> list[OffsetRange]:
-        """Judge micro-batches' records again, all at once where they can be; returns the ranges that could be read.
+        """Judge micro-batches' records again, all at once where they can be.
 
-        What is not exactly as it should be is judged once more, each micro-batch on its own, and only that says what is wrong.
+        Returns the ranges that could be read.
+
+        What is not exactly as it should be is judged once more, each micro-batch on its own, and only that
+        says what is wrong.
         """
         try:
             group = (
@@ -182,7 +188,10 @@ class Judging:
     def _compare(
         self, entry: Entry, rows: PublishedRows, batches: Batches | None
     ) -> tuple[list[OffsetRange], dict[TopicPartition, list[OffsetRange]]]:
-        """Compare a micro-batch's rows with Kafka's records; returns the ranges that could be read, and per topic-partition the gaps in them."""
+        """Compare a micro-batch's rows with Kafka's records.
+
+        Returns the ranges that could be read, and per topic-partition the gaps in them.
+        """
         were_read: list[OffsetRange] = []
         gaps: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
         for account in entry.accounts:
@@ -200,11 +209,14 @@ class Judging:
         return were_read, gaps
 
     def _is_removed(self, entry: Entry, gaps: list[OffsetRange], removed: list[OffsetRange]) -> bool:
-        """Whether Kafka removed records that were there when the micro-batch was proven: it has gaps that were none then, or nothing explains them."""
+        """Whether Kafka removed records that were there when the micro-batch was proven.
+
+        It has gaps that were none then, or nothing explains them.
+        """
         return self._was_explained(entry) and (bool(removed) or sum(map(len, gaps)) > entry.total("gaps"))
 
     def _pass_over(self, entry: Entry, gaps: list[OffsetRange]) -> None:
-        """What compaction has left of a proven micro-batch says nothing about the rows whose records are gone."""
+        """What compaction left of a proven micro-batch says nothing about the rows whose records are gone."""
         self.aged_out.add(entry.number)
         self.gaps.not_checked.pop(entry.number, None)
         self.gaps.removed_since += gaps
@@ -228,7 +240,9 @@ class Judging:
         return gaps
 
     def _blocks(self, readable: OffsetRange, batches: Batches | None) -> Iterator[tuple[Block, OffsetRange]]:
-        """The records of a range in blocks, each with the span of offsets whose records it holds. The spans join to the range.
+        """The records of a range in blocks, each with the span of offsets whose records it holds.
+
+        The spans join to the range.
 
         batches  take the records; `None` if these were counted before
         """
@@ -259,7 +273,10 @@ class Judging:
             self.there.report_unproven(VERDICTS, rest, part.why, micro_batch=entry.number)
 
     def _check_accepted(self, entry: Entry) -> None:
-        """Kafka must not hold what was accepted as lost behind the ledger's end: no stream would ever read it. The chain (I5) has all else."""
+        """Kafka must not hold what was accepted as lost behind the ledger's end.
+
+        No stream would ever read it. The chain (I5) has all else.
+        """
         for each in self.snapshot.accepted.moved(entry):
             if still := self.there.part(each).readable:
                 message = "accepted as lost, and still in Kafka: no stream reads it"
@@ -270,15 +287,19 @@ class Judging:
         self.on_progress(self._done)
 
     def was_proven(self, entry: Entry) -> bool:
-        """Whether a micro-batch whose records are gone from Kafka was proven while they were there, and is still what it was then."""
+        """Whether a micro-batch was proven while Kafka held its records, and is still what it was then."""
         if entry.number > self.snapshot.verified.until or self.findings.has(RANGES, entry.number):
             return False
         recheck = self.snapshot.verified.recheck.get(entry.number)
-        # If only its files were damaged, checksums say whether they were put back: I8 compares them with the entry.
+        # If only its files were damaged, checksums say whether they were put back: I8 compares them with the
+        # entry.
         return recheck is None or (recheck.proven and recheck.restorable)
 
     def _was_explained(self, entry: Entry) -> bool:
-        """Whether a micro-batch was proven, and each of its gaps explained: what Kafka does not have now, it has removed since."""
+        """Whether a micro-batch was proven, and each of its gaps explained.
+
+        What Kafka does not have now, it has removed since.
+        """
         return self.was_proven(entry) and entry.number not in self.snapshot.verified.gaps_not_checked
 
     def _remember_last(self, block: Block) -> None:

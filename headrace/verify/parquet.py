@@ -17,16 +17,23 @@ _SHOWN_COLUMNS = 3
 """How many columns a finding names; a damaged file can have thousands."""
 
 _ROWS_AT_ONCE = 250
-"""Rows that are read between two looks at how much memory they take: 250 MB of Kafka's largest records (1 MB each, unless set otherwise)."""
+"""Rows that are read between two looks at how much memory they take: 250 MB of Kafka's largest records (1 MB
+each, unless set otherwise)."""
 
 
 class WrongFileError(Exception):
-    """A published file is not what it should be. The text says what is wrong, as a finding does; the caller adds the place."""
+    """A published file is not what it should be.
+
+    The text says what is wrong, as a finding does; the caller adds the place.
+    """
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What is quick to see of a Parquet file: its size in bytes, its number of rows, and whether its columns carry metadata."""
+    """What is quick to see of a Parquet file.
+
+    Its size in bytes, its number of rows, and whether its columns carry metadata.
+    """
 
     bytes: int
     rows: int
@@ -34,16 +41,21 @@ class Footer:
 
 
 def read_footer(path: Path, schema: pa.Schema) -> Footer:
-    """Look at a published file without reading its rows. Raises `WrongFileError` unless it is a regular Parquet file with just these columns.
+    """Look at a published file without reading its rows.
 
-    Names, order and types of the columns count; whether they may be null, and metadata, do not: Spark and pyarrow write them differently.
+    Raises `WrongFileError` unless it is a regular Parquet file with just these columns.
+
+    Names, order and types of the columns count; whether they may be null, and metadata, do not: Spark and
+    pyarrow write them differently.
     """
     with _opened(path, schema) as (file, size):
         return Footer(bytes=size, rows=file.metadata.num_rows, has_metadata=bool(file.schema_arrow.metadata))
 
 
 def read_rows(path: Path, schema: pa.Schema, most: int) -> pa.Table:
-    """The rows of a published file, cast to these columns. Raises `WrongFileError` as `read_footer` does, or if they take too much memory.
+    """The rows of a published file, cast to these columns.
+
+    Raises `WrongFileError` as `read_footer` does, or if they take too much memory.
 
     most  in bytes; rows are read a few at a time, since a small file may hold the same large value very often
     """
@@ -60,7 +72,10 @@ def read_rows(path: Path, schema: pa.Schema, most: int) -> pa.Table:
 
 @contextmanager
 def _opened(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetFile, int]]:
-    """A published file and its size in bytes. Raises `WrongFileError` as `read_footer` does, also for what goes wrong while it is open."""
+    """A published file and its size in bytes.
+
+    Raises `WrongFileError` as `read_footer` does, also for what goes wrong while it is open.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a FIFO waits for a writer
@@ -116,7 +131,7 @@ def _wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str | None:
 
 
 def _is_same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether types are equal, whatever writers call the elements of a list, and whether those may be null."""
+    """Whether types are equal, whatever writers call a list's elements, and whether those may be null."""
     if pa.types.is_list(found) and pa.types.is_list(wanted):
         return _is_same_type(found.value_type, wanted.value_type)
     if pa.types.is_struct(found) and pa.types.is_struct(wanted):

@@ -1,4 +1,7 @@
-"""How many records were kept per minute: `kept_per_minute.parquet`, to which each green adds the micro-batches that are new."""
+"""How many records were kept per minute.
+
+`kept_per_minute.parquet`, to which each green adds the micro-batches that are new.
+"""
 
 import json
 import os
@@ -27,12 +30,14 @@ _COUNTED = """
 
 
 def extend(folder: Folder, verified: Verified) -> None:
-    """Add the kept records of the micro-batches that were proven since, by topic and by the minute (UTC) of their timestamp.
+    """Add the kept records of newly proven micro-batches, by topic and by minute (UTC).
 
-    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none for records without a
-    timestamp. The file is replaced as a whole, and made from all micro-batches where there is none that can be extended.
+    Columns: `minute timestamp`, `_topic string`, `kept bigint`; no row for a minute without records, and none
+    for records without a timestamp. The file is replaced as a whole, and made from all micro-batches where
+    there is none that can be extended.
 
-    Raises `LedgerError` if a file is gone that was there when it was verified, `UnavailableError` if it cannot be written, as on a full disk.
+    Raises `LedgerError` if a file is gone that was there when it was verified, `UnavailableError` if it
+    cannot be written, as on a full disk.
     """
     counted = _counted(folder)
     left_out = {
@@ -83,7 +88,10 @@ _NO_ROWS = pa.schema([("_timestamp", pa.timestamp("us", tz="UTC")), ("_topic", p
 
 
 def _counted(folder: Folder) -> set[int] | None:
-    """The micro-batches that the file counts; `None` if there is none that says so of the ledger that is there."""
+    """The micro-batches that the file counts.
+
+    `None` if there is none that says so of the ledger that is there.
+    """
     try:
         states = json.loads((pq.read_metadata(folder.kept_per_minute).metadata or {})[COUNTED.encode()])
         is_of_this_ledger = states["entry"] == entry_sha256(folder, states["until"])

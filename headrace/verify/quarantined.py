@@ -1,4 +1,7 @@
-"""A few quarantined records for the report's page. They are in no other document: report.json, logs and the terminal hold no unusable payload."""
+"""A few quarantined records for the report's page.
+
+They are in no other document: report.json, logs and the terminal hold no unusable payload.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,7 +24,8 @@ SAMPLES, SAMPLES_OF_EACH = 20, 5
 """In all, and of one reason and field."""
 NEWEST_MICRO_BATCHES = 20
 FIRST_ROWS, FIRST_BYTES = 1_000, 16_000_000
-"""How far to look into a file. A micro-batch may quarantine millions of records: the way to one in their midst is not cheap."""
+"""How far to look into a file. A micro-batch may quarantine millions of records: the way to one in their
+midst is not cheap."""
 KEY_BYTES, VALUE_BYTES = 60, 300
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LedgerError)
@@ -45,7 +49,7 @@ class Unusable:
 
 
 def samples(folder: Folder, report: Report) -> list[Unusable]:
-    """Records that the newest micro-batches of a run's scope quarantined, of as many reasons and fields as there are."""
+    """Quarantined records from a run's newest micro-batches, of as many reasons and fields as there are."""
     numbers = [each.id for each in report.micro_batches if each.quarantined]
     places: dict[tuple[str, str], list[tuple[Path, int]]] = defaultdict(list)
     for number in sorted(numbers, reverse=True)[:NEWEST_MICRO_BATCHES]:

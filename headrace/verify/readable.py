@@ -12,7 +12,10 @@ from headrace.verify.findings import Findings, Invariant
 
 @dataclass(frozen=True)
 class Part:
-    """An offset range, split into what can still be read and what can't, with the reason; either may be absent."""
+    """An offset range, split into what can still be read and what can't, with the reason.
+
+    Either may be absent.
+    """
 
     readable: OffsetRange | None
     missing: OffsetRange | None = None
@@ -33,7 +36,10 @@ class Readable:
         self.unproven: list[OffsetRange] = []
 
     def part(self, offset_range: OffsetRange) -> Part:
-        """Split a range. Offsets age out one by one, from the lowest on; everything else concerns the whole range."""
+        """Split a range.
+
+        Offsets age out one by one, from the lowest on; everything else concerns the whole range.
+        """
         if why := self._gone(offset_range):
             return Part(None, offset_range, why)
         place, at, until = offset_range.place, offset_range.from_offset, offset_range.until_offset

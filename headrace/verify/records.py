@@ -1,4 +1,4 @@
-"""I2, I4, I6 and I7: every record of a micro-batch, read from the broker and judged again, held against the published rows.
+"""I2, I4, I6 and I7: a micro-batch's records, read from the broker and judged again, against its rows.
 
 DuckDB compares, block by block, so that memory stays bounded whatever a micro-batch's size.
 """
@@ -55,8 +55,8 @@ _COMPARED = """
 class PublishedRows:
     """The rows of one micro-batch as they lie on disk, to be compared with what they should be.
 
-    Files that can't be read are a finding, once; nothing is compared from then on. Rows of a file that is gone are reported by I8 alone:
-    that they are not there says nothing of how they were judged.
+    Files that can't be read are a finding, once; nothing is compared from then on. Rows of a file that is
+    gone are reported by I8 alone: that they are not there says nothing of how they were judged.
     """
 
     def __init__(
@@ -214,13 +214,18 @@ class PublishedRows:
             self.findings.add(FILES, message, micro_batch=self.entry.number)
 
     def _number(self, query: str, values: Sequence[object] = ()) -> int:
-        """The one number that a query gives. All rows are fetched: until DuckDB has said that there are no more, it takes no other work."""
+        """The one number that a query gives.
+
+        All rows are fetched: until DuckDB has said that there are no more, it takes no other work.
+        """
         ((number,),) = self.database.execute(query, values).fetchall()
         return int(number)
 
 
 def expected(judge: Judge, block: Block) -> pa.Table:
-    """What a block's records are to be published as: position and raw parts, and the columns of `Judge.judge`.
+    """What a block's records are to be published as.
+
+    Position and raw parts, and the columns of `Judge.judge`.
 
     `_headers_known` says whether the client could read a record's headers.
     """
@@ -241,5 +246,8 @@ def expected(judge: Judge, block: Block) -> pa.Table:
 
 
 def contract_timestamp(milliseconds: int) -> int | None:
-    """A record's timestamp in microseconds; null if it is negative, since clients differ on calendars before 1970."""
+    """A record's timestamp in microseconds.
+
+    Null if it is negative, since clients differ on calendars before 1970.
+    """
     return milliseconds * 1000 if milliseconds >= 0 else None

@@ -17,7 +17,10 @@ WORDS = re.compile(
 
 
 def raise_if_short(error: BaseException) -> None:
-    """Raise `ResourceError` if memory, open files or room on a disk ran out; return if the error is about something else."""
+    """Raise `ResourceError` if memory, open files or room on a disk ran out.
+
+    Return if the error is about something else.
+    """
     is_short = isinstance(error, duckdb.OutOfMemoryException) or (
         isinstance(error, duckdb.Error) and WORDS.search(str(error))
     )

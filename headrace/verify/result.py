@@ -31,7 +31,10 @@ RED = frozenset({InvariantState.BROKEN, InvariantState.UNVERIFIABLE})
 
 
 class ReceiptState(StrEnum):
-    """What verify could say about a receipt: `open` and `pending` ones are no part of what was published yet."""
+    """What verify could say about a receipt.
+
+    `open` and `pending` ones are no part of what was published yet.
+    """
 
     VERIFIED = "verified"
     AGED_OUT = "aged_out"
@@ -79,7 +82,10 @@ class Invariant(Part, frozen=True, kw_only=True):
 
 
 class Balance(Part, frozen=True, kw_only=True):
-    """The account of one topic-partition over the scope: until - from = kept + filtered + quarantined + gaps."""
+    """The account of one topic-partition over the scope.
+
+    Until - from = kept + filtered + quarantined + gaps.
+    """
 
     topic: str
     partition: int
@@ -149,7 +155,10 @@ class Reason(Part, frozen=True, kw_only=True):
 
 
 class Undeclared(Part, frozen=True, kw_only=True):
-    """Names of JSON fields that records have and the pipeline does not declare. They are read from a sample, so there may be others."""
+    """Names of JSON fields that records have and the pipeline does not declare.
+
+    They are read from a sample, so there may be others.
+    """
 
     sample: int
     """How many records were looked at."""
@@ -160,7 +169,10 @@ class Undeclared(Part, frozen=True, kw_only=True):
 
 
 class Minute(Part, frozen=True, kw_only=True):
-    """How many kept records of the scope carry a timestamp in this minute (UTC). A report holds a week's worth of minutes, the newest."""
+    """How many kept records of the scope carry a timestamp in this minute (UTC).
+
+    A report holds a week's worth of minutes, the newest.
+    """
 
     minute: datetime
     kept: int
@@ -214,16 +226,21 @@ class WaitingPartition(Part, frozen=True, kw_only=True):
     from_offset: int
     until_offset: int
     oldest_at: datetime | None
-    """Timestamp of the first record there; null if there is none, as where only markers are, or if it can't be read."""
+    """Timestamp of the first record there; null if there is none, as where only markers are, or if it can't
+    be read."""
     hidden: Hidden | None
 
 
 class Waiting(Part, frozen=True, kw_only=True):
-    """What waits in Kafka, in offsets, so up to as many records: markers and aborted records are among them."""
+    """What waits in Kafka, in offsets, so up to as many records.
+
+    Markers and aborted records are among them.
+    """
 
     offsets: int = 0
     oldest_seconds: float | None = None
-    """Age of the oldest record: by its timestamp, or since the last complete stream began where that can't be right."""
+    """Age of the oldest record: by its timestamp, or since the last complete stream began where that can't be
+    right."""
     partitions: list[WaitingPartition] = msgspec.field(default_factory=list)
     unfinished: str | None = None
     """The last stream's run, if it did not run to its end."""
@@ -261,11 +278,15 @@ class Totals(Part, frozen=True, kw_only=True):
 
 
 class Recheck(Part, frozen=True, kw_only=True):
-    """Everything that has a finding, also where only some of the findings are listed: later runs look at it until it is green."""
+    """Everything that has a finding, also where only some of the findings are listed.
+
+    Later runs look at it until it is green.
+    """
 
     micro_batches: list[int]
     restorable: list[int]
-    """Those of the micro-batches whose entry or files were missing or altered (I5, I8): hashes show when they are put back."""
+    """Those of the micro-batches whose entry or files were missing or altered (I5, I8): hashes show when they
+    are put back."""
     receipts: list[str]
     everything: bool = False
     """Whether a finding casts doubt on all micro-batches, so that this run proved none of them."""
@@ -284,7 +305,10 @@ class History(Part, frozen=True, kw_only=True):
 
 
 class Hashes(Part, frozen=True, kw_only=True):
-    """SHA-256 of the documents in the scope as they were when they were checked: `verified.json` moves only if they still are."""
+    """SHA-256 of the documents in the scope as they were when they were checked.
+
+    `verified.json` moves only if they still are.
+    """
 
     entries: dict[int, str]
     """By micro-batch."""
@@ -299,7 +323,8 @@ class Report(Document, frozen=True, kw_only=True):
     number: int
     """Drawn when the run began: of two reports the one with the higher number is the newer."""
     seen: int
-    """Number of the newest run that had begun when this one had looked: only one that began later can settle what it found."""
+    """Number of the newest run that had begun when this one had looked: only one that began later can settle
+    what it found."""
     pipeline: str
     description: str
     run: str
@@ -319,7 +344,8 @@ class Report(Document, frozen=True, kw_only=True):
     """Per micro-batch that this run looked at, where there are any."""
     """Gaps that are confirmed, and not explained: the client that reads record batches could not log in."""
     published_meanwhile: int
-    """Micro-batches that were published since the run began, or are not in its scope; the next one verifies them."""
+    """Micro-batches that were published since the run began, or are not in its scope; the next one verifies
+    them."""
     history: History
     last_records: list[LastRecord]
     """Per topic-partition, the last record that was read back."""
@@ -333,9 +359,11 @@ class Report(Document, frozen=True, kw_only=True):
     accepted: list[Accepted] = msgspec.field(default_factory=list)
     """All that was ever accepted."""
     settled: dict[int, int] = msgspec.field(default_factory=dict)
-    """Per micro-batch of this run that was never proven whole, the number of the acceptance that lets it pass."""
+    """Per micro-batch of this run that was never proven whole, the number of the acceptance that lets it
+    pass."""
     aged_out: list[int]
-    """Those of them of which Kafka no longer holds all records: verified while it did, and their entries and files are what they were then."""
+    """Those of them of which Kafka no longer holds all records: verified while it did, and their entries and
+    files are what they were then."""
     ever: Totals
     events: str
     """Folder of the kept records."""
@@ -344,7 +372,10 @@ class Report(Document, frozen=True, kw_only=True):
 
     @property
     def broken(self) -> list[Invariant]:
-        """The invariants that make the run red, the unverifiable ones included. The files come first: what is wrong with them explains other findings."""
+        """The invariants that make the run red, the unverifiable ones included.
+
+        The files come first: what is wrong with them explains other findings.
+        """
         found = [invariant for invariant in self.invariants if invariant.state in RED]
         return sorted(found, key=lambda invariant: invariant.id != "I8")
 

@@ -40,7 +40,8 @@ from headrace.verify.snapshot import Snapshot
 from headrace.verify.stored import store
 
 PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
-"""Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is of the same version."""
+"""Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is
+of the same version."""
 
 ShowProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Given how many offsets there are to judge, gives a function to call with how many are done."""
@@ -73,8 +74,8 @@ def verify(
         What was found; what does not hold is in it, not raised.
 
     Raises:
-        UnavailableError: The cluster does not answer, a stream that is running decides what there is to say, or (`ResourceError`) memory, open
-            files or disk run out.
+        UnavailableError: The cluster does not answer, a stream that is running decides what there is to say,
+            or (`ResourceError`) memory, open files or disk run out.
     """
     number = draw_number(folder, "a verify run") if is_stored else 1
     verification = Verification(folder, pipeline, kafka, scope, number, ingest_is_running=ingest_is_running)
@@ -87,7 +88,9 @@ def verify(
 
 
 class Verification:
-    """The checks of one run, in their order: the folder, then Kafka's topics, then the records, then what comes after the ledger.
+    """The checks of one run, in their order.
+
+    The folder, then Kafka's topics, then the records, then what comes after the ledger.
 
     See `Snapshot` for what is read when.
 
@@ -238,7 +241,10 @@ class Verification:
         )
 
     def _unchecked_gaps(self, judging: Judging, gaps: Gaps) -> int:
-        """Gaps of all that is published that could not be checked: those of micro-batches that this run judged are what it found."""
+        """Gaps of all that is published that could not be checked.
+
+        Those of micro-batches that this run judged are what it found.
+        """
         looked_at = self.snapshot.hashes.entries.keys() - judging.aged_out
         known = sum(
             count

@@ -1,4 +1,7 @@
-"""What a verify run looks at in full. It comes from the ledger, never from asset events: those can be merged, late or missing."""
+"""What a verify run looks at in full.
+
+It comes from the ledger, never from asset events: those can be merged, late or missing.
+"""
 
 import msgspec
 
@@ -13,7 +16,10 @@ from headrace.ledger.verified_receipts import expired, has_expired, is_settled, 
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """Micro-batches to judge again and receipts to read back; `moves` says whether what is proven is remembered."""
+    """Micro-batches to judge again and receipts to read back.
+
+    `moves` says whether what is proven is remembered.
+    """
 
     checkpoint: str | None
     """Of the ledger that it was made for; null before the first micro-batch."""
@@ -27,7 +33,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def since_verified(folder: Folder) -> Scope:
-    """What was published or receipted since verify looked last, and all that an earlier red named and no green has settled."""
+    """What was published or receipted since verify looked last, and what a red named and no green settled."""
     verified = read_verified(folder)
     newest = newest_number(folder, near=max(verified.until, *logged(folder.checkpoint, "offsets"), -1))
     new = [number for number in range(verified.until + 1, newest + 1) if entry_path(folder, number).exists()]
@@ -73,7 +79,9 @@ def everything(folder: Folder) -> Scope:
 
 
 def of_run(folder: Folder, run: str) -> Scope:
-    """What one ingest run published, the micro-batches that hold its batch, and those in between: a balance has no holes.
+    """What one ingest run published, the micro-batches that hold its batch, and those in between.
+
+    A balance has no holes.
 
     Raises `UsageError` if there is no such run, or its batch is not published yet.
     """

@@ -1,4 +1,7 @@
-"""The beginning and the end of a verify run: the number it draws, what is remembered of what it found, and what is no longer kept."""
+"""The beginning and the end of a verify run.
+
+The number it draws, what is remembered of what it found, and what is no longer kept.
+"""
 
 import logging
 import time
@@ -35,11 +38,14 @@ from headrace.verify.stored import PAGE, expire, found_good, highest_number
 log = logging.getLogger("headrace")
 
 LOT = 1 / 8
-"""Part of the time for which something is kept: it goes in lots, once the oldest is that much too old, since each lot reads all that is kept."""
+"""Part of the time for which something is kept: it goes in lots, once the oldest is that much too old, since
+each lot reads all that is kept."""
 
 
 def draw_number(folder: Folder, purpose: str) -> int:
-    """Draw the number of a verify run that begins: higher than all before, and remembered, so that no two runs share one.
+    """Draw the number of a verify run that begins.
+
+    Higher than all before, and remembered, so that no two runs share one.
 
     It orders reports where clocks can't: of two reports the one with the higher number looked later.
     """
@@ -71,7 +77,8 @@ def conclude(
 
     Raises:
         BrokenInvariantError: A green report is not the last word: a newer one has found a problem.
-        LedgerError: The report is not one of this scope, or the folder was reset meanwhile. Then nothing is said of what is there now.
+        LedgerError: The report is not one of this scope, or the folder was reset meanwhile. Then nothing is
+            said of what is there now.
     """
     try:
         return _conclude(folder, pipeline, scope, report, write_page)
@@ -80,10 +87,14 @@ def conclude(
 
 
 def tidy(folder: Folder, retention: Retention) -> None:
-    """Remove reports and verified receipts that are older than the pipeline keeps them. A failure is a warning: the next run tries again."""
+    """Remove reports and verified receipts that are older than the pipeline keeps them.
+
+    A failure is a warning: the next run tries again.
+    """
     now = time.time()
     try:
-        # Of a folder that is not there (a reset), or holds another ledger than the one that was verified, nothing is known.
+        # Of a folder that is not there (a reset), or holds another ledger than the one that was verified,
+        # nothing is known.
         if not folder.verified.exists() or is_of_another_checkpoint(folder):
             return
         with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
@@ -114,7 +125,8 @@ def _conclude(
                 f"{folder.root} was reset while run {report.run} looked at it. Run verify again."
             )
         if not report.is_green:
-            # A cleared task repeats what was red; it was remembered the first time, and may have been mended since.
+            # A cleared task repeats what was red; it was remembered the first time, and may have been mended
+            # since.
             if not (folder.report(report.run) / PAGE).exists() and not is_of_another_checkpoint(folder):
                 _settle(folder, known, identity, scope, report, _changed(folder, known, scope, report))
             write_page()
@@ -142,7 +154,7 @@ def _conclude(
 
 
 def announced(folder: Folder, number: int) -> None:
-    """Remember that what was proven up to a report, by its number, was announced to the consumers of the data."""
+    """Remember that what was proven up to a report, by its number, was announced to users of the data."""
     with folder.locked("an announcement", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
         known = stored_verified(folder)
         documents.write(
@@ -151,7 +163,10 @@ def announced(folder: Folder, number: int) -> None:
 
 
 def _require_whole(folder: Folder, scope: Scope, report: Report) -> None:
-    """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one. What came since may be in it, too."""
+    """Raise `LedgerError` unless the report covers its scope: tasks of a run can be cleared one by one.
+
+    What came since may be in it, too.
+    """
     covered = {receipt.run for receipt in report.receipts if receipt.state in HELD}
     wanted = {run for run in scope.receipts if not verified_receipts.has_expired(folder, run)}
     if not (
@@ -195,8 +210,9 @@ def _settle(
 ) -> Verified:
     """Remember what a run proved.
 
-    Each micro-batch and receipt whose own checks held is proven, whatever else was red. A newer report's finding stays: an older one says
-    nothing of it. `verified.json` comes last: of what it lets pass, the receipts are in the journal (`verified_receipts.add`).
+    Each micro-batch and receipt whose own checks held is proven, whatever else was red. A newer report's
+    finding stays: an older one says nothing of it. `verified.json` comes last: of what it lets pass, the
+    receipts are in the journal (`verified_receipts.add`).
     """
     if is_of_another_checkpoint(folder):
         verified_receipts.take_back(folder, Offsets())
@@ -271,7 +287,10 @@ def _settle(
 
 
 def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: Report) -> Mark | None:
-    """The last good micro-batch up to which each was looked at; those that were not good are to be checked again."""
+    """The last good micro-batch up to which each was looked at.
+
+    Those that were not good are to be checked again.
+    """
     reach = last = known.until
     while reach + 1 in good or reach + 1 in recheck:
         reach += 1
@@ -284,7 +303,10 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
 
 
 def _gaps(known: Verified, report: Report) -> dict[int, int]:
-    """The gaps that were not checked: those of a micro-batch that could be looked at are what this run says."""
+    """The gaps that were not checked.
+
+    Those of a micro-batch that could be looked at are what this run says.
+    """
     looked_at = report.hashes.entries.keys() - set(report.aged_out)
     return {
         number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at

@@ -23,9 +23,10 @@ from headrace.verify.scope import Scope
 class Snapshot:
     """The folder as it was when a verify run began.
 
-    A stream may be writing meanwhile, so the order in which the world is read matters: what was verified, the checkpoint's commits, hashes of
-    what is in the scope, the entries, identity.json, the receipts; then Kafka's topics; then the records; last, and only if offsets seem to be
-    lost, the newest entry again. What is committed or verified by one look has its entry by the next.
+    A stream may be writing meanwhile, so the order in which the world is read matters: what was verified, the
+    checkpoint's commits, hashes of what is in the scope, the entries, identity.json, the receipts; then
+    Kafka's topics; then the records; last, and only if offsets seem to be lost, the newest entry again. What
+    is committed or verified by one look has its entry by the next.
 
     Args:
         folder: The pipeline's.
@@ -37,7 +38,8 @@ class Snapshot:
         hashes: Of what is in the scope. What changes from now on is noticed when the run is concluded.
         newest: Number of the newest entry, -1 before the first.
         again: Proven micro-batches that this run looks at once more.
-        links: Entries that can be read, by number, with their hashes: those in the scope, their neighbours, and all that are not proven.
+        links: Entries that can be read, by number, with their hashes: those in the scope, their neighbours,
+            and all that are not proven.
         unreadable: By number, why an entry can't be.
         accepted: The acceptances among them.
         identity: What identity.json says; `None` if it is missing.
@@ -114,7 +116,10 @@ class Snapshot:
 
     @cached_property
     def proven_receipts(self) -> dict[str, str]:
-        """Run → SHA-256 of each verified receipt, of this ledger. Read only where a verified receipt is in the scope, or one has aged out."""
+        """Run → SHA-256 of each verified receipt, of this ledger.
+
+        Read only where a verified receipt is in the scope, or one has aged out.
+        """
         return {} if is_of_another_checkpoint(self.folder) else verified_receipts.journaled(self.folder)
 
     @cached_property
@@ -149,7 +154,10 @@ class Snapshot:
         return {place: sorted(ranges) for place, ranges in found.items()}
 
     def published(self, numbers: Collection[int]) -> list[int]:
-        """Those of some micro-batches that were published or looked at: what lies behind the ledger is found again as long as it is there."""
+        """Those of some micro-batches that were published or looked at.
+
+        What lies behind the ledger is found again as long as it is there.
+        """
         return sorted(
             number for number in numbers if number <= self.newest or number in self.scope.micro_batches
         )

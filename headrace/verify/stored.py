@@ -81,7 +81,10 @@ class Cover(msgspec.Struct):
     recheck: Named
 
     def covers(self, item: int | str) -> bool:
-        """Whether it looked at a micro-batch (by number) or a receipt (by run), names it, or is red and finds that the ledger ends before it."""
+        """Whether it looked at a micro-batch (by number) or a receipt (by run), or names it.
+
+        Also if it is red and finds that the ledger ends before it.
+        """
         return (
             self.names(item)
             or item in self.items
@@ -94,7 +97,10 @@ class Cover(msgspec.Struct):
 
     @property
     def looked(self) -> tuple[int, bool, int]:
-        """When it looked: of two reports about the same the one that looked last counts, and only a run that began later settles a red."""
+        """When it looked: of two reports about the same, the one that looked last counts.
+
+        Only a run that began later settles a red.
+        """
         return (self.seen if self.doubts else self.number, self.doubts, self.number)
 
     @property
@@ -124,7 +130,11 @@ class Origin(msgspec.Struct):
 
 
 def store(folder: Folder, report: Report) -> None:
-    """Write a report's document. A page beside it is that of an earlier report of the same name; the new one follows when its outcome is certain."""
+    """Write a report's document.
+
+    A page beside it is that of an earlier report of the same name; the new one follows when its outcome is
+    certain.
+    """
     (folder.report(report.run) / PAGE).unlink(missing_ok=True)
     documents.write(folder.report(report.run) / DOCUMENT, report)
 
@@ -140,7 +150,10 @@ def highest_number(folder: Folder) -> int:
 
 
 class Of(StrEnum):
-    """Which runs a name can be of: an ingest and a verify run that begin at the same tick of a schedule have the same."""
+    """Which runs a name can be of.
+
+    An ingest and a verify run that begin at the same tick of a schedule have the same.
+    """
 
     INGEST = "ingest"
     VERIFY = "verify"
@@ -148,7 +161,9 @@ class Of(StrEnum):
 
 
 def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
-    """The newest report, that of a verify run, or the one that accounts for an ingest run; but a newer red about the same wins.
+    """The newest report, that of a verify run, or the one that accounts for an ingest run.
+
+    But a newer red about the same wins.
 
     Raises `UsageError` if there is none.
     """
@@ -161,10 +176,11 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
 
 
 def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
-    """The document of a verify run, or the newest that accounts for an ingest run, those of verify's DAG first.
+    """The document of a verify run, or the newest that accounts for an ingest run, verify DAG's first.
 
-    But of the newest reports about each of its micro-batches and receipts, a red one wins. It is settled by a newer report about what it names;
-    what it says of nothing by name, such as a file that belongs to no entry, every run looks at: there any newer green settles it.
+    But of the newest reports about each of its micro-batches and receipts, a red one wins. It is settled by a
+    newer report about what it names; what it says of nothing by name, such as a file that belongs to no
+    entry, every run looks at: there any newer green settles it.
     """
     own = folder.report(run) / DOCUMENT
     mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None
@@ -216,7 +232,7 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
 
 
 def found_good(folder: Folder, after: int) -> set[int]:
-    """The micro-batches that a run which began after this one judged, without finding anything wrong with them."""
+    """Micro-batches that a run judged which began after this one, without a finding."""
     newer = [
         cover for path in _documents(folder) if (cover := _decoded(path, Cover)) and cover.number > after
     ]
@@ -238,24 +254,30 @@ def discard(folder: Folder, run: str) -> None:
 def expire(folder: Folder, before: float, at_once: float) -> int:
     """Remove the reports that were written before a moment and that nothing depends on; returns how many.
 
-    Later reads ask for the newest report about each micro-batch and batch of a run (`of_run`), for the newest of all, for a red that nothing
-    has settled (`find`), and for those that began after a run that ends now (`found_good`). So reports go in the order in which they looked
-    (`Cover.looked`), the earliest first, up to the first that stays: one that is newer than that moment, the one with the highest number, or
-    a red that names something at which no later report looked. Then of everything
+    Later reads ask for the newest report about each micro-batch and batch of a run (`of_run`), for the newest
+    of all, for a red that nothing has settled (`find`), and for those that began after a run that ends now
+    (`found_good`). So reports go in the order in which they looked (`Cover.looked`), the earliest first, up
+    to the first that stays: one that is newer than that moment, the one with the highest number, or a red
+    that names something at which no later report looked. Then of everything
 
-    - that a report is left about, the report that decides is the same as before. No older green comes to light: it goes before the red.
-    - that no report is left about, there is no report any more, and no red is lost that still counts: it names something, and stays; or it
-      names nothing, then any newer green settles it (`of_run`), and as long as there is none all that are left are red.
+    - that a report is left about, the report that decides is the same as before. No older green comes to
+    light: it goes before the red.
+    - that no report is left about, there is no report any more, and no red is lost that still counts: it
+    names something, and stays; or it
+      names nothing, then any newer green settles it (`of_run`), and as long as there is none all that are
+      left are red.
 
-    A crash in between leaves a shorter history, as another moment would have. Of one report the page goes first: a page without its document
-    would be shown whatever newer reports say.
+    A crash in between leaves a shorter history, as another moment would have. Of one report the page goes
+    first: a page without its document would be shown whatever newer reports say.
 
-    The caller holds the lock of `verified.json`. The counter is in `.number` and in `verified.json`, and the highest number stays.
+    The caller holds the lock of `verified.json`. The counter is in `.number` and in `verified.json`, and the
+    highest number stays.
 
     Args:
         folder: of the pipeline
         before: seconds since 1970
-        at_once: nothing is done unless one was written before this moment, so that most runs only list the folder
+        at_once: nothing is done unless one was written before this moment, so that most runs only list the
+            folder
     """
     written_at = _written_at(folder)
     if not any(at < at_once for at in written_at.values()):
@@ -306,7 +328,10 @@ def _written_at(folder: Folder) -> dict[Path, float]:
 
 
 def _published_by(folder: Folder, run: str) -> set[int]:
-    """The micro-batches that an ingest run published, and those that verify knows and whose entries can't be read: they may be this run's."""
+    """The micro-batches that an ingest run published, and those whose entries verify knows but can't read.
+
+    They may be this run's.
+    """
     found = {micro_batch_of(path.parent): _decoded(path, Origin) for path in folder.events.glob(f"*/{ENTRY}")}
     verified = read_verified(folder)
     unknown = {

@@ -34,7 +34,10 @@ class Undeclared:
         self._names: Counter[str] = Counter()
 
     def decoders(self, contract: Contract) -> Iterator[Callable[[bytes | None], Decoded]]:
-        """For each record that follows the function that decodes it. That of a record in the sample notes the names in it as well."""
+        """For each record that follows the function that decodes it.
+
+        That of a record in the sample notes the names in it as well.
+        """
         plain = decoder(contract)
         if not of_contract(contract.format).HAS_MEMBERS:
             yield from repeat(plain)

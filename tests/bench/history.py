@@ -2,10 +2,11 @@
 
     PYTHONPATH=.:tests/headrace/verify .venv/bin/python tests/bench/history.py 35 35000
 
-Makes a ledger for each number of micro-batches, without Kafka and Spark (--records records and small files each), then measures, in turn, one
-round after the other: the opening of the ledger by a stream, a run's verify of one new micro-batch, and, given --whole, verify of everything.
-Given --receipts, each micro-batch is a batch of the demo producer, with a verified receipt, and a stream reads those that are not.
-Prints the medians in milliseconds, wall and CPU.
+Makes a ledger for each number of micro-batches, without Kafka and Spark (--records records and small files
+each), then measures, in turn, one round after the other: the opening of the ledger by a stream, a run's
+verify of one new micro-batch, and, given --whole, verify of everything. Given --receipts, each micro-batch is
+a batch of the demo producer, with a verified receipt, and a stream reads those that are not. Prints the
+medians in milliseconds, wall and CPU.
 """
 
 import argparse

@@ -1,10 +1,13 @@
-"""What a pipeline that is left on leaves behind, and whether its runs stay as quick: a table after so many runs.
+"""What a pipeline that is left on leaves behind, and whether its runs stay as quick.
+
+A table after so many runs.
 
     PYTHONPATH=.:tests/headrace/verify .venv/bin/python tests/bench/left_on.py 100 1000 3000
 
-Each run is a batch of --records records with its receipt, the opening of the ledger by a stream, a micro-batch published by the publisher's own
-steps, and verify as the task does it: without Kafka, Spark and Airflow, one after the other, in one process. Reports and receipts are kept for
---keep seconds, about as many runs as a month has at that pace. Prints per folder what is on disk, in kB and files; of the last 100 runs the
+Each run is a batch of --records records with its receipt, the opening of the ledger by a stream, a
+micro-batch published by the publisher's own steps, and verify as the task does it: without Kafka, Spark and
+Airflow, one after the other, in one process. Reports and receipts are kept for --keep seconds, about as many
+runs as a month has at that pace. Prints per folder what is on disk, in kB and files; of the last 100 runs the
 median in milliseconds, wall and CPU; and how much memory the process has had at most.
 """
 

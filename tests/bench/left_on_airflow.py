@@ -1,12 +1,15 @@
-"""What a stack that is left on takes after so many runs of a pipeline: on disk, in memory, and of time per run.
+"""What a stack that is left on takes after so many runs of a pipeline.
+
+On disk, in memory, and of time per run.
 
     make up && PYTHONPATH=. .venv/bin/python tests/bench/left_on_airflow.py important_messages 50 100 150 200
 
-Each run is an ingest of --records records and the verify run that follows; the next ingest starts as soon as one has ended. The stack keeps logs of
-tasks and rows of Airflow's database for a day at least and tidies up once a day: here it does so every --keep minutes and takes what is older than
-that for too old, so that what is kept is reached within the bench. Write `[retention]` into the pipeline file for its reports and receipts.
-Prints the median seconds of the runs since the line before, what all services hold in memory, and what is on disk. Files of Kafka are beside it:
-they hold the records.
+Each run is an ingest of --records records and the verify run that follows; the next ingest starts as soon as
+one has ended. The stack keeps logs of tasks and rows of Airflow's database for a day at least and tidies up
+once a day: here it does so every --keep minutes and takes what is older than that for too old, so that what
+is kept is reached within the bench. Write `[retention]` into the pipeline file for its reports and receipts.
+Prints the median seconds of the runs since the line before, what all services hold in memory, and what is on
+disk. Files of Kafka are beside it: they hold the records.
 """
 
 import argparse
@@ -106,10 +109,10 @@ def main() -> None:
                 tidied = time.monotonic()
             if number in options.runs:
                 ended(lambda: all(green(each) for each in api.runs(verify)))
-                print(
+                print(  # noqa: T201
                     f"{number:,} runs: {statistics.median(times):.1f} s; services hold {held(layout):,.0f} MB",
                     flush=True,
-                )  # noqa: T201
+                )
                 times.clear()
                 places = {
                     each.name: each

@@ -14,7 +14,8 @@ from tests.compose.containers import IMAGES, Stack, free_ports
 
 HERE = Path(__file__).parent
 TOOLS = "HEADRACE_CONTAINER_TOOLS"
-"""Names a folder with start-engine, install-compose, build-images and stop-engine, for machines that reach no image registry."""
+"""Names a folder with start-engine, install-compose, build-images and stop-engine, for machines that reach no
+image registry."""
 
 
 def pytest_configure() -> None:
@@ -28,7 +29,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """These tests talk to containers. They run in the order in which they are written: the stack has a history."""
+    """These tests talk to containers.
+
+    They run in the order in which they are written: the stack has a history.
+    """
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)

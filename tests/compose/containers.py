@@ -41,7 +41,10 @@ class Stack:
 
     @classmethod
     def copied(cls, root: Path, ports: Mapping[str, int]) -> "Stack":
-        """Copy what git knows or would add, for its owner only, as with umask 077, and without schedules: a tick would be one run more."""
+        """Copy what git knows or would add, for its owner only, as with umask 077, and without schedules.
+
+        A tick would be one run more.
+        """
         names = subprocess.run(
             ["git", "ls-files", "-coz", "--exclude-standard"],
             cwd=ROOT,
@@ -194,7 +197,8 @@ class Stack:
     def was_served(self, name: str) -> bool:
         """Whether the one worker ran executors of an application that has ended.
 
-        Not how many: one that ends before the master has heard of the application's end is replaced for a moment.
+        Not how many: one that ends before the master has heard of the application's end is replaced for a
+        moment.
         """
         (application,) = [each["id"] for each in self.cluster()["completedapps"] if each["name"] == name]
         finished = self.json("spark-worker", "http://localhost:8081/json/")["finishedexecutors"]

@@ -1,4 +1,7 @@
-"""The compose stack, from the first start to the last trace removed. Tests run in this order; the stack keeps its history."""
+"""The compose stack, from the first start to the last trace removed.
+
+Tests run in this order; the stack keeps its history.
+"""
 
 import hashlib
 import json
@@ -43,7 +46,8 @@ DOCUMENTED = [
 """Docker's commands in the docs, with their comments."""
 SUBMIT = next(line for line in DOCUMENTED if "spark-submit" in line)
 ELSEWHERE = re.compile(r"compose (up|down|-f)|Ctrl-C|spark-submit|docker pull")
-"""Those that start or stop the stack, go on until they are stopped, or publish: other tests run them. And one that needs a registry."""
+"""Those that start or stop the stack, go on until they are stopped, or publish: other tests run them. And one
+that needs a registry."""
 
 
 def as_written(stack: Stack, line: str) -> str:
@@ -60,7 +64,10 @@ def test_without_secrets_it_says_what_to_do(checkout: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def batches(stack: Stack) -> dict[str, Report]:
-    """Both pipelines at once, each with its first batch: two drivers beside each other, and a cluster with room for one application."""
+    """Both pipelines at once, each with its first batch.
+
+    Two drivers beside each other, and a cluster with room for one application.
+    """
     started = {pipeline: stack.ingesting(pipeline, **BATCH) for pipeline in PIPELINES}
     return {pipeline: stack.ingested(process, pipeline) for pipeline, process in started.items()}
 
@@ -85,7 +92,7 @@ def test_two_runs_at_once_fit_into_the_limits(stack: Stack, batches: dict[str, R
 
 
 def test_containers_know_whom_they_run_as(stack: Stack) -> None:
-    """None is root, and those that write into data/ are the owner of the checkout, with a name, which Hadoop asks for."""
+    """None is root; those that write into data/ own the checkout and have a name, which Hadoop asks for."""
     services = (
         "kafka",
         "spark-master",
@@ -199,7 +206,10 @@ def end(stack: Stack, topic: str) -> int:
 
 @pytest.mark.usefixtures("meanwhile")
 def test_host_and_containers_produce_into_one_ledger(stack: Stack) -> None:
-    """A producer on the host comes through EXTERNAL, one in a container through INTERNAL; submitted by hand, as the docs say, all of it is accounted for."""
+    """A producer on the host comes through EXTERNAL, one in a container through INTERNAL.
+
+    Submitted by hand, as the docs say, all of it is accounted for.
+    """
     before = end(stack, "test-topic")
     producer = Producer({"bootstrap.servers": stack.external})
     for number in range(100):
@@ -235,7 +245,10 @@ def test_host_verbs_know_the_stack(stack: Stack) -> None:
 
 
 def test_a_saved_connection_counts(stack: Stack) -> None:
-    """For the verbs as for the DAGs, on the host and in a container, and after another start; once it is deleted, the stack's own is back."""
+    """For the verbs as for the DAGs, on the host and in a container, and after another start.
+
+    Once it is deleted, the stack's own is back.
+    """
     path, elsewhere = "/api/v2/connections/kafka_default", "kafka.invalid:9092"
     with stack.airflow() as airflow:
         before = airflow.connection("kafka_default")
@@ -260,7 +273,7 @@ OVERRIDE = "docker-compose.override.yml"
 
 
 def test_an_override_changes_a_connection(stack: Stack) -> None:
-    """The file that the docs show is one that compose reads by itself, and the tasks see the connection in it."""
+    """The file in the docs is one that compose reads by itself, and tasks see the connection in it."""
     (example,) = re.findall(
         r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "growing.md").read_text(), re.MULTILINE | re.DOTALL
     )
@@ -305,7 +318,10 @@ def amiss(stack: Stack, **environment: str) -> dict[str, str]:
 
 
 def test_doctor_tells_faults_apart(stack: Stack) -> None:
-    """Two rounds of several faults at once, each under its own name and none under another's; then all is well again."""
+    """Two rounds of several faults at once, each under its own name and none under another's.
+
+    Then all is well again.
+    """
     env = stack.root / ".env"
     env.chmod(0o644)
     stack.compose("stop", "triggerer")
@@ -362,7 +378,7 @@ def rows(folder: Path) -> list[tuple[Any, ...]]:
 def test_the_embedded_stack_gives_the_same(
     stack: Stack, embedded: dict[str, tuple[Folder, Report]], batches: dict[str, Report], pipeline: str
 ) -> None:
-    """The same rows at the same offsets, the same counts per partition, and the same figures in the report."""
+    """The same rows at the same offsets, the same counts per partition, the same figures in the report."""
     (here, report), there = embedded[pipeline], stack.folder(pipeline)
     assert rows(here.events) == rows(there.events) != []
     assert rows(here.quarantine) == rows(there.quarantine) != []
@@ -372,7 +388,7 @@ def test_the_embedded_stack_gives_the_same(
 
 
 def landed(stack: Stack, topic: str, batch: str) -> list[tuple[bytes, bytes]]:
-    """Key and value of each record of a batch that is in Kafka, told by a client that shares nothing with Headrace."""
+    """Key and value of each record of a batch in Kafka, by a client that shares nothing with Headrace."""
     consumer = Consumer(
         {
             "bootstrap.servers": stack.external,
@@ -400,7 +416,10 @@ def landed(stack: Stack, topic: str, batch: str) -> list[tuple[bytes, bytes]]:
 
 @pytest.mark.parametrize("victim", ["spark-worker", "kafka", "scheduler"])
 def test_a_kill_in_the_middle_of_a_run_loses_nothing(stack: Stack, victim: str) -> None:
-    """After the restart the run, its retry or the next run is green, and every record is there once. Red in between is fine."""
+    """After the restart the run, its retry or the next run is green, and every record is there once.
+
+    Red in between is fine.
+    """
     run = run_in(stack.headrace("run", "important_messages", "--records", str(LONG), "--seed", "7"))
     folder = stack.folder()
     with stack.airflow() as airflow:
@@ -501,7 +520,10 @@ def test_down_keeps_the_data(stack: Stack, guarded: Guarded) -> None:
 
 
 def test_a_login_is_no_argument(stack: Stack, guarded: Guarded) -> None:
-    """Arguments are seen by everybody on a machine; those of the stream and of its executors hold no secret."""
+    """Arguments are seen by everybody on a machine.
+
+    Those of the stream and of its executors hold no secret.
+    """
     assert "filter_stream.py" in guarded.arguments
     assert "CoarseGrainedExecutorBackend" in guarded.arguments
     assert told(stack, guarded.arguments) == []
@@ -544,7 +566,7 @@ def told(stack: Stack, *texts: str) -> list[str]:
 
 
 def test_no_log_and_no_file_holds_a_secret(stack: Stack, guarded: Guarded) -> None:
-    """Not what services, tasks and executors say, nor what is published, nor what the UI shows of a task's arguments."""
+    """Not what services, tasks and executors log, nor what is published, nor a task's arguments in the UI."""
     services = guarded.services + stack.compose("logs", "--no-color")
     tasks = in_scheduler(stack, "sh", "-c", "cat $(find /opt/airflow/logs -type f)")
     executors = in_workers(stack, "sh", "-c", "cat /tmp/spark-work/*/*/std*")

@@ -48,7 +48,10 @@ def test_an_invalid_document_is_not_written(tmp_path: Path) -> None:
 def test_the_names_of_new_folders_survive_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A document in a folder that is not on disk is not on disk either; folders that were there before cost nothing."""
+    """A document in a folder that is not on disk is not on disk either.
+
+    Folders that were there before cost nothing.
+    """
     synced: list[Path] = []
     monkeypatch.setattr(documents, "sync_directory", synced.append)
     documents.write(tmp_path / "data" / "p" / "verified.json", Verified())

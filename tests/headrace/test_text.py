@@ -60,7 +60,10 @@ def test_sizes_are_decimal(count: int, seen: str) -> None:
 
 
 def test_moments_are_shown_in_utc() -> None:
-    """A moment of another zone is converted; the first hours of the first year, which can't be, don't raise."""
+    """A moment of another zone is converted.
+
+    The first hours of the first year, which can't be, don't raise.
+    """
     assert clock(datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2025-12-31 23:00:00 UTC"
     assert clock(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))).endswith("-01-01 00:00:00 UTC")
 

@@ -33,7 +33,10 @@ def free_port() -> int:
 def broker(
     home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a broker of one's own, ready when the block starts and gone when it ends. Settings replace those of the embedded stack."""
+    """Run a broker of one's own, ready when the block starts and gone when it ends.
+
+    Settings replace those of the embedded stack.
+    """
     one = Broker(home, port, jars_folder, java_home)
     ports.require_free(listened_ports(port))
     one.prepare()

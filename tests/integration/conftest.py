@@ -40,7 +40,10 @@ def guarded(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """A state folder with an archive of Spark's classes, made as the first green demo has it made. With a Java of the user's own there is none."""
+    """A state folder with an archive of Spark's classes, made as the first green demo has it made.
+
+    With a Java of the user's own there is none.
+    """
     if Settings.from_environment().java_home:
         return layout
     base = tmp_path_factory.mktemp("archive")

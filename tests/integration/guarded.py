@@ -53,7 +53,7 @@ class Guarded:
 
 @contextmanager
 def running(folder: Path, layout: Layout) -> Iterator[Guarded]:
-    """Run a broker whose listeners want a password, TLS, both, or nothing, and whose access lists rule all users but its own."""
+    """Run a broker whose listeners want a password, TLS, both, or nothing, with access lists."""
     certificates(folder)
     port, sasl, sasl_tls, tls = (free_port() for _ in range(4))
     names = {"BROKER": port, "SASL": sasl, "SASLTLS": sasl_tls, "TLS": tls}
@@ -91,7 +91,7 @@ def running(folder: Path, layout: Layout) -> Iterator[Guarded]:
 
 
 def certificates(folder: Path) -> None:
-    """An authority, and certificates by it for the server and a client, each with its key (PKCS #8) in the same file."""
+    """An authority, and certificates by it for server and client, each with its key in the same file."""
     now = dt.datetime.now(dt.UTC)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "server", "client")}
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")])

@@ -1,4 +1,7 @@
-"""The Spark app, with driver and JVM killed (-9) at a named moment. Submitted by `test_kills.py` in a session of its own."""
+"""The Spark app, with driver and JVM killed (-9) at a named moment.
+
+Submitted by `test_kills.py` in a session of its own.
+"""
 
 import os
 import shutil

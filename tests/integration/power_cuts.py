@@ -1,9 +1,11 @@
-"""What a power cut can leave on disk at each moment of a stream, worked out from a recorded list of file operations.
+"""What a power cut can leave on disk at each moment of a stream, from a recorded list of file operations.
 
-A file's content is on disk once the file was synced after it was written; a name (made, renamed or removed) once its folder was synced.
-All else may be there or not when the power fails, in any combination. Of those combinations these are built, at each operation:
+A file's content is on disk once the file was synced after it was written; a name (made, renamed or removed)
+once its folder was synced. All else may be there or not when the power fails, in any combination. Of those
+combinations these are built, at each operation:
 
-- everything is there; only the names are there, with empty files or with NUL bytes in them; nothing is there that was not synced
+- everything is there; only the names are there, with empty files or with NUL bytes in them; nothing is there
+that was not synced
 - one file alone is lost: it is empty, full of NUL bytes, or absent; or one rename or removal alone is undone
 - one name alone is there of all those that were not synced, its file whole or empty
 """
@@ -26,9 +28,10 @@ NAME = "slice"
 """The pipeline's name, and that of its folder."""
 
 _ABOUT = """\
-# What the first two streams of a new pipeline do on disk, in order; written by record_operations.py with Spark {version}.
-# Who does it, what, and where: paths are relative to the pipeline's folder. Ids of one run are replaced by words. Locks are left out,
-# as are writes before the first sync of a file. A line alone is the name of a stream that begins.
+# What the first two streams of a new pipeline do on disk, in order; written by record_operations.py with
+# Spark {version}. Who does it, what, and where: paths are relative to the pipeline's folder. Ids of one run
+# are replaced by words. Locks are left out, as are writes before the first sync of a file. A line alone is
+# the name of a stream that begins.
 """
 _VERSION = re.compile(r"with Spark (\S+)\.$", re.MULTILINE)
 _IDS = [
@@ -204,7 +207,8 @@ class Loss(StrEnum):
 
 
 Tree = Mapping[str, tuple[int, Loss | None] | None]
-"""By path below the folder above the pipeline's: `None` for a folder; for a file its number, and what became of its content."""
+"""By path below the folder above the pipeline's: `None` for a folder; for a file its number, and what became
+of its content."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,8 @@ class State:
     def key(self) -> frozenset[tuple[str, tuple[int, Loss | None] | None]]:
         """Equal for states that a stream can't tell apart.
 
-        `staging` is removed unread, nothing reads our own temporary files, and of Spark's only the names are seen.
+        `staging` is removed unread, nothing reads our own temporary files, and of Spark's only the names are
+        seen.
         """
         return frozenset(
             (path, None if ".tmp" in path else what)
@@ -246,7 +251,10 @@ class History:
             self._do(moment, operation)
 
     def states(self) -> list[State]:
-        """The states after a cut behind each operation; of those that a stream can't tell apart the one with the most left over."""
+        """The states after a cut behind each operation.
+
+        Of those that a stream can't tell apart the one with the most left over.
+        """
         found: dict[Any, State] = {}
         for cut in range(len(self.operations) + 1):
             for text, tree in self._after(cut):
@@ -294,7 +302,7 @@ class History:
     def tree(
         self, cut: int, lost: Iterable[int] = (), torn: Iterable[int] = (), loss: Loss | None = None
     ) -> Tree:
-        """What is there after so many operations, without some names (by moment) and with some files torn (by number)."""
+        """What is there after so many operations, without some names, with some files torn."""
         lost, torn = frozenset(lost), frozenset(torn)
         folders: dict[int, dict[str, int]] = {inode: {} for inode in self.folders}
         for naming in self.namings:
@@ -372,7 +380,7 @@ class History:
 
 
 class Contents:
-    """The contents and real names of files, from a finished pipeline's folder and from what was seen while it was made."""
+    """Contents and real names of files, from a finished pipeline's folder and while it was made."""
 
     def __init__(self, history: History, finished: Path, seen: Observed) -> None:
         self._history = history

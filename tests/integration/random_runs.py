@@ -1,6 +1,9 @@
-"""200 clean runs of random size, share and seed, each verified. `test_random_runs.py` runs it beside other tests, in a process of its own.
+"""200 clean runs of random size, share and seed, each verified.
 
-Takes the folder for what it writes, and the broker's bootstrap address. HEADRACE_RANDOM_RUNS says how many runs instead, such as 1000.
+`test_random_runs.py` runs it beside other tests, in a process of its own.
+
+Takes the folder for what it writes, and the broker's bootstrap address. HEADRACE_RANDOM_RUNS says how many
+runs instead, such as 1000.
 """
 
 import os
@@ -16,7 +19,10 @@ RUNS = int(os.environ.get("HEADRACE_RANDOM_RUNS", "200"))
 
 
 def clean_runs(one: Slice, runs: int) -> int:
-    """Runs with records of others in between and verify after each, and all of it again in the end; returns how many were green."""
+    """Runs with records of others in between and verify after each, and all of it again in the end.
+
+    Returns how many were green.
+    """
     chance = random.Random(one.pipeline.name)
     for number in range(runs):
         others = [

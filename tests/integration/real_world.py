@@ -1,4 +1,7 @@
-"""Histories on a real broker, with one warm Spark session: the operations of `histories.py`, carried out with Kafka's own clients."""
+"""Histories on a real broker, with one warm Spark session.
+
+The operations of `histories.py`, carried out with Kafka's own clients.
+"""
 
 import time
 from collections import Counter
@@ -27,7 +30,8 @@ WITHIN = 30.0
 """Seconds in which the broker does what it was asked for."""
 
 SEGMENT = 0.1
-"""Seconds after which a record begins a new segment, while a topic is compacted; the cleaner does not touch the last one."""
+"""Seconds after which a record begins a new segment, while a topic is compacted; the cleaner does not touch
+the last one."""
 CLEANED = {
     "segment.ms": "100",
     "max.compaction.lag.ms": "100",
@@ -98,8 +102,8 @@ class RealWorld:
     def look(self) -> Broker:
         """Read all of it, as a committed reader does.
 
-        An offset before the last stable one without a record is explained, unless the cleaner has passed: that leaves markers alone (for a day)
-        and removes the batches of aborted records.
+        An offset before the last stable one without a record is explained, unless the cleaner has passed:
+        that leaves markers alone (for a day) and removes the batches of aborted records.
         """
         ids = {name: facts.id for name, facts in self.kafka.describe(self.topics).items()}
         first, stable, last = (
@@ -135,7 +139,8 @@ class RealWorld:
     def compact(self, topic: str, percent: int, passes: int) -> None:  # noqa: ARG002, how far and how often is the cleaner's affair
         """Let the cleaner pass over all that is there, and leave what comes after it alone.
 
-        It stops at an open transaction: those are committed first. Of two records with one key the first goes: that is how its end is noticed.
+        It stops at an open transaction: those are committed first. Of two records with one key the first
+        goes: that is how its end is noticed.
         """
         for transactional_id, open_in in list(self.is_open.items()):
             if topic in {name for name, _ in open_in}:
@@ -160,7 +165,10 @@ class RealWorld:
         self.compacted.discard(topic)
 
     def delete(self, topic: str) -> None:
-        """Delete a topic, and wait until it is gone. Transactions end first, and producers go, since they remember it."""
+        """Delete a topic, and wait until it is gone.
+
+        Transactions end first, and producers go, since they remember it.
+        """
         for transactional_id in list(self.is_open):
             self.end_transaction(transactional_id, commit=False)
         self.transactional.clear()

@@ -1,8 +1,11 @@
-"""Record the file operations of two streams, for `test_power_cuts.py`: needs strace, which the test itself does not.
+"""Record the file operations of two streams, for `test_power_cuts.py`.
+
+Needs strace, which the test itself does not.
 
     PYTHONPATH=. .venv/bin/python tests/integration/record_operations.py
 
-Writes `power_cut_operations.txt`. Record again when Spark's version changes, or when what Headrace does on disk changes on purpose.
+Writes `power_cut_operations.txt`. Record again when Spark's version changes, or when what Headrace does on
+disk changes on purpose.
 """
 
 import os
@@ -51,7 +54,10 @@ def traced(base: Path, servers: str) -> None:
 
 
 def operations(trace: Path, base: Path) -> Iterator[Operation | str]:
-    """What was done below the pipeline's folder and to the folder above, in the order in which it ended; a stream's name where it begins."""
+    """What was done below the pipeline's folder and to the folder above, in the order in which it ended.
+
+    A stream's name where it begins.
+    """
     root = base / "data" / NAME
     for call, name, arguments in _calls(trace):
         if KINDS[call] == "create" and "O_CREAT" not in arguments and "O_TRUNC" not in arguments:

@@ -1,4 +1,4 @@
-"""The embedded stack with folders and ports of its own, spoken to over REST as a program from outside would."""
+"""The embedded stack with folders and ports of its own, used over REST as an outside program would."""
 
 import os
 import re
@@ -29,7 +29,8 @@ from tests.headrace.report.page import Page
 T = TypeVar("T")
 
 WITHIN = 400.0
-"""Seconds after which what a test waits for will not happen any more; a pair of runs takes 30 on two idle cores."""
+"""Seconds after which what a test waits for will not happen any more; a pair of runs takes 30 on two idle
+cores."""
 
 NEW_YEAR = "0 0 1 1 *"
 """A schedule that is one, and whose ticks fall into no test."""
@@ -91,7 +92,7 @@ class Scheduler:
         return next(task for task in self.airflow.tasks(run) if task.name == name)
 
     def account_of(self, pipeline: str, run: str) -> Report:
-        """The report that verified what an ingest run produced, once there is one and its verify run is over."""
+        """The report that verified an ingest run's batch, once there is one and its verify run is over."""
 
         def found() -> Report | None:
             return next((each for each in self.reports(pipeline) if _verifies(each, run)), None)
@@ -126,7 +127,10 @@ class Scheduler:
 
 
 def furnish(settings: Settings, ready: Layout) -> None:
-    """Make a state folder with what takes long to get from another one: Java, jars, and the archive of Spark's classes if it has one."""
+    """Make a state folder with what takes long to get from another one.
+
+    Java, jars, and the archive of Spark's classes if it has one.
+    """
     own = Layout.of(settings)
     own.spark_classes.parent.mkdir(parents=True)
     own.jars.symlink_to(ready.jars)
@@ -140,7 +144,9 @@ def furnish(settings: Settings, ready: Layout) -> None:
 def running(
     base: Path, ready: Layout, kafka_port: int, ui_port: int, edit: Callable[[Path], None] = lambda _: None
 ) -> Iterator[Scheduler]:
-    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add; what takes long to get is that of `ready`.
+    """Run a stack in `base`, with the checkout's DAGs in a folder to which tests can add.
+
+    What takes long to get is that of `ready`.
 
     edit  changes the folder's files before Airflow reads them
     """

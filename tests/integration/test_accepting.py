@@ -1,4 +1,7 @@
-"""Accepting what left Kafka, on a real broker: Spark takes the plan that it did not make, and goes on behind the lost offsets."""
+"""Accepting what left Kafka, on a real broker.
+
+Spark takes the plan that it did not make, and goes on behind the lost offsets.
+"""
 
 from collections.abc import Callable
 
@@ -52,7 +55,7 @@ def break_off(one: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lost_and_unproven_offsets_are_accepted_and_the_flow_goes_on(new_slice: Callable[..., Slice]) -> None:
-    """Of a partition that lost published and unread offsets, one that lost published ones, and one that lost nothing."""
+    """Partitions that lost published and unread offsets, published ones only, and nothing."""
     one = new_slice()
     one.ingest("first", records=60)
     assert broken(one.verify("first")) == {}

@@ -122,7 +122,7 @@ class Ruled:
         return kafka
 
     def create_topics(self) -> None:
-        """Create what does not exist, and look whether it has more partitions than the file says, as the task does."""
+        """Create what does not exist, and see whether it has more partitions than the file says."""
         topics.create(self.pipeline.name)
         assert list(wider(self.pipeline.topics, self.kafka().describe([self.topic]))) == []
 
@@ -174,7 +174,10 @@ def ruled(guarded: Guarded, spark: SparkSession, tmp_path: Path, monkeypatch: py
 
 
 def with_a_gap(one: Ruled) -> None:
-    """Let somebody else abort a transaction in the topic: the second client reads what verify explains it by."""
+    """Let somebody else abort a transaction in the topic.
+
+    The second client reads what verify explains it by.
+    """
     producer = Producer({"bootstrap.servers": one.guarded.open, "transactional.id": f"{one.topic}-gap"})
     producer.init_transactions()
     producer.begin_transaction()

@@ -65,7 +65,10 @@ one()
 
 
 def add_a_task(file: Path, last: str) -> None:
-    """Hang a task behind the last one of a DAG, which runs after a red one, too: as a user would who has never heard of `outcome`."""
+    """Hang a task behind the last one of a DAG, which runs after a red one, too.
+
+    As a user would who has never heard of `outcome`.
+    """
     text = file.read_text().replace("from airflow.sdk import dag\n", "from airflow.sdk import dag, task\n")
     assert text.count(f">> {last}\n") == 1
     before, decorator, after = text.replace(f">> {last}\n", f">> {last} >> tell_everyone()\n").partition(
@@ -176,7 +179,10 @@ def test_runs_of_a_dag_follow_each_other(scheduler: Scheduler, dag: str) -> None
 
 @pytest.mark.parametrize("dag", DAGS)
 def test_every_task_is_tried_again(scheduler: Scheduler, dag: str) -> None:
-    """A broker that restarts or a driver that was killed costs a try, not the run. What repeats another's reason does so once."""
+    """A broker that restarts or a driver that was killed costs a try, not the run.
+
+    What repeats another's reason does so once.
+    """
     tries = {task["task_id"]: task["retries"] for task in scheduler.details(f"dags/{dag}/tasks")["tasks"]}
     assert tries.pop("outcome") == 0
     assert all(number >= 1 for number in tries.values())
@@ -257,7 +263,10 @@ def test_a_broken_pipeline_file_is_one_error_that_reads_well(scheduler: Schedule
 
 
 def test_preflight_is_red_without_a_connection(scheduler: Scheduler) -> None:
-    """Stock Airflow would submit to YARN; the run ends at once, with the fix, since another try can't help."""
+    """Stock Airflow would submit to YARN.
+
+    The run ends at once, with the fix, since another try can't help.
+    """
     run = preflight_with(scheduler, "SPARK", "spark_missing")
     assert scheduler.ended(run.dag, run.id).state == "failed"
     assert scheduler.task(run, "preflight").tries == 1
@@ -358,7 +367,10 @@ def test_the_quarantine_holds_every_kind_of_malformed_record(scheduler: Schedule
 
 
 def test_a_task_log_tells_the_story_in_a_screen(scheduler: Scheduler) -> None:
-    """Of Spark's start-up nothing is left but the command; a micro-batch has a line when it begins, and one that accounts for it."""
+    """Of Spark's start-up nothing is left but the command.
+
+    A micro-batch has a line when it begins, and one that accounts for it.
+    """
     run = scheduler.ended("important_messages_ingest", "first")
     lines = scheduler.airflow.log(run, scheduler.task(run, "stream_to_parquet"))
     command, begun, micro_batch = [line for line in lines if not EVERY_30_S.match(line)]
@@ -509,7 +521,10 @@ def test_red_is_not_tried_again(scheduler: Scheduler, corrupted: Corrupted) -> N
 
 
 def test_a_red_log_ends_with_where_it_is_and_what_to_do(scheduler: Scheduler, corrupted: Corrupted) -> None:
-    """The file, the offsets that it held, and the way out: in the log of the report, and of the run's last task."""
+    """The file, the offsets that it held, and the way out.
+
+    In the log of the report, and of the run's last task.
+    """
     end = ends(scheduler, corrupted.verify, "report", 5)
     assert ends(scheduler, corrupted.verify, "outcome", 1) == ends(scheduler, corrupted.verify, "report", 1)
     assert f"{corrupted.file.parent.name}/{corrupted.file.name}" in end
@@ -544,7 +559,10 @@ def test_a_new_pipeline_runs_on_its_schedule(scheduler: Scheduler, begun: Begun)
 
 
 def test_limits_are_looked_at_by_the_clock_too(scheduler: Scheduler, begun: Begun) -> None:
-    """At the pipeline's own ticks, beside the runs that follow what is published; what proves nothing new is not announced."""
+    """At the pipeline's own ticks, beside the runs that follow what is published.
+
+    What proves nothing new is not announced.
+    """
 
     def by_clock() -> Run | None:
         return next(
@@ -565,7 +583,10 @@ def test_limits_are_looked_at_by_the_clock_too(scheduler: Scheduler, begun: Begu
 
 
 def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
-    """A batch in a new topic of that name would be refused by the stream; preflight refuses before there is one."""
+    """A batch in a new topic of that name would be refused by the stream.
+
+    Preflight refuses before there is one.
+    """
     pipeline = Pipeline.load(scheduler.settings.dags / f"{NEW}.toml")
     topics = [topic.name for topic in pipeline.topics]
     scheduler.kafka.delete(topics[0])
@@ -587,7 +608,10 @@ def test_a_deleted_topic_is_not_created_again(scheduler: Scheduler) -> None:
 
 
 def test_a_saved_connection_counts(scheduler: Scheduler) -> None:
-    """For the DAGs and the command, secrets included, and after another start. Once it is deleted, the stack's own is back."""
+    """For the DAGs and the command, secrets included, and after another start.
+
+    Once it is deleted, the stack's own is back.
+    """
     path, before = "/api/v2/connections/kafka_default", scheduler.airflow.connection("kafka_default")
     servers = f"localhost:{free_port()}"
     extra = {
@@ -645,7 +669,10 @@ def test_a_dag_that_was_switched_off_stays_off(scheduler: Scheduler) -> None:
 
 
 def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
-    """The survey lists it, Required Actions shows just that, and the answer writes it down, with who and why; then the pipeline goes on."""
+    """The survey lists it, Required Actions shows just that, and the answer writes it down, with who and why.
+
+    Then the pipeline goes on.
+    """
     name, dag = "important_messages", "headrace_repair"
     pipeline = Pipeline.load(scheduler.settings.dags / f"{name}.toml")
     topic = pipeline.topics[0].name

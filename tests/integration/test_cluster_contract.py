@@ -1,4 +1,4 @@
-"""What is asked of a cluster, answered alike by a real broker and by the cluster in memory that unit tests and histories use."""
+"""What is asked of a cluster is answered alike by a real broker and by the cluster in memory."""
 
 import time
 from collections.abc import Iterator

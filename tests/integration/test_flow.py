@@ -78,7 +78,10 @@ def test_json_with_every_kind_of_malformed_record(new_slice: Callable[..., Slice
 
 
 def test_large_files_are_split(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what rows took up before: a tenth of the last file's size makes about ten files, and all of them are accounted for."""
+    """By what rows took up before.
+
+    A tenth of the last file's size makes about ten files, and all of them are accounted for.
+    """
     one = new_slice(JSON)
     one.ingest("first", records=500, malformed=0.1)
     (file,) = one.ledger[0].events
@@ -154,7 +157,10 @@ def test_producers_from_outside_write_before_during_and_after(
 
 
 def test_the_quarantine_holds_exactly_the_malformed_records(new_slice: Callable[..., Slice]) -> None:
-    """Compared by key with a list derived here from the seed alone; the one record of 900 KB is valid, whatever its draw."""
+    """Compared by key with a list derived here from the seed alone.
+
+    The one record of 900 KB is valid, whatever its draw.
+    """
     one = new_slice()
     records, share, seed = 500, 0.25, 77
     one.ingest("run", records=records, malformed=share, seed=seed)
@@ -185,7 +191,7 @@ def one_large(one: Slice) -> bytes:
 
 
 def test_a_moment_before_1970_is_null_for_both_engines(new_slice: Callable[..., Slice]) -> None:
-    """The first moment of the year 1, which some clients write for "none", lies on another day in Spark's calendar than in Python's."""
+    """The first moment of the year 1, some clients' "none", is on another day in Spark's calendar."""
     one = new_slice()
     one.write([(b"k", b"important"), (b"k", b"\xff")], timestamp=-62_135_596_800_000)
     one.write([(b"k", b"important")], timestamp=1)

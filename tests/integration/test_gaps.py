@@ -1,4 +1,7 @@
-"""What explains gaps on a real broker: transactions of every kind, compaction, deletion, and a broker that asks who is there."""
+"""What explains gaps on a real broker.
+
+Transactions of every kind, compaction, deletion, and a broker that asks who is there.
+"""
 
 import socket
 import time
@@ -49,7 +52,7 @@ class Topic:
         return topic
 
     def begin(self, name: str, *values: bytes, **settings: str) -> Producer:
-        """A producer with a transaction begun and records sent in one batch, neither committed nor aborted."""
+        """A producer with a transaction begun and records sent in one batch, and not ended."""
         tuning = {key.replace("_", "."): value for key, value in settings.items()}
         producer = Producer(
             {
@@ -65,7 +68,10 @@ class Topic:
         return producer
 
     def end(self, producer: Producer, *, abort: bool = False) -> None:
-        """End a transaction. The coordinator answers before it writes the marker, so wait for that as well."""
+        """End a transaction.
+
+        The coordinator answers before it writes the marker, so wait for that as well.
+        """
         kafka = self.kafka
         before = kafka.end([self.name], committed=False)
         (producer.abort_transaction if abort else producer.commit_transaction)(30)
@@ -144,7 +150,10 @@ def test_committed_and_aborted_transactions_explain_their_gaps(topic: Topic, com
 
 
 def test_a_transaction_whose_only_record_was_refused_leaves_a_marker_alone(topic: Topic) -> None:
-    """A clock that is wrong: the broker takes no record from tomorrow, but its transaction ends all the same."""
+    """A clock that is wrong.
+
+    The broker takes no record from tomorrow, but its transaction ends all the same.
+    """
     producer = topic.begin("refused")
     topic.send(producer, b"1", timestamp=int((time.time() + 48 * 3600) * 1000))
     topic.end(producer, abort=True)
@@ -165,7 +174,7 @@ def test_markers_in_a_row_are_explained(topic: Topic) -> None:
 
 
 def test_an_abort_after_a_restart_has_the_producer_id_of_its_records(topic: Topic) -> None:
-    """A producer crashes; the next one of the same transactional id ends its transaction under a higher epoch."""
+    """A producer crashes; the next one of the same id ends its transaction in a higher epoch."""
     crashed = topic.begin("same", b"1", b"2")
     topic.end(topic.begin("same", b"3"))
     gaps = topic.gaps()
@@ -250,7 +259,7 @@ def behind(guarded: Guarded, request: pytest.FixtureRequest) -> Topic:
 
 
 def look(config: Mapping[str, Any], topic: Topic) -> list[OffsetRange]:
-    """Write through the open listener, read with both clients through another, and return what is not explained."""
+    """Write through the open listener, read with both clients through another, return the unexplained."""
     topic.end(topic.begin("a", b"1"), abort=True)
     topic.write(b"2")
     kafka = Kafka(config)
@@ -309,7 +318,10 @@ def test_a_refused_login_is_said_at_once(guarded: Guarded, behind: Topic) -> Non
 
 
 def test_records_that_compaction_removed_are_not_explained(behind: Topic) -> None:
-    """Not even if they were in transactions, and not if the policy is another one by now. Markers still are."""
+    """Not even if they were in transactions, and not if the policy is another one by now.
+
+    Markers still are.
+    """
     behind.alter(
         cleanup_policy="compact",
         segment_ms="100",

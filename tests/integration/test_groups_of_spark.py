@@ -1,4 +1,7 @@
-"""Micro-batches that Spark wrote are judged together: their rows are exactly what the second engine expects, to Arrow as well."""
+"""Micro-batches that Spark wrote are judged together.
+
+Their rows are exactly what the second engine expects, to Arrow as well.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -14,7 +17,10 @@ from slices import JSON, TEXT, Slice, broken
 def test_what_spark_wrote_is_read_once(
     new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """One read for each topic-partition, with unusable records and headers among them; no micro-batch is judged again alone."""
+    """One read for each topic-partition, with unusable records and headers among them.
+
+    No micro-batch is judged again alone.
+    """
     one = new_slice(text)
     for number in range(3):
         one.produce(f"run-{number}", records=60, malformed=0.3, seed=number)

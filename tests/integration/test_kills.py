@@ -66,7 +66,10 @@ def test_a_killed_driver_loses_and_doubles_nothing(
 
 
 def test_a_killed_producer_resumes(new_slice: Callable[..., Slice]) -> None:
-    """Killed while 20 to 80 % of the batch have landed, and tried again: exactly the wanted records, each key once."""
+    """Killed while 20 to 80 % of the batch have landed, and tried again.
+
+    Exactly the wanted records, each key once.
+    """
     one = new_slice()
     records = 30_000
     code = (

@@ -1,4 +1,7 @@
-"""A stack that is left on, or was off for long: Airflow's database does not grow, and what aged out of Kafka meanwhile is no loss if it was published."""
+"""A stack that is left on, or was off for long.
+
+Airflow's database does not grow, and what aged out of Kafka meanwhile is no loss if it was published.
+"""
 
 import os
 import sqlite3
@@ -32,7 +35,10 @@ def ages_out(one: Slice) -> None:
 
 
 def test_after_eight_days_off_one_run_is_green(new_slice: Callable[..., Slice]) -> None:
-    """What aged out was published and verified before: the next run goes on, and its verify is green, as is that of everything."""
+    """What aged out was published and verified before.
+
+    The next run goes on, and its verify is green, as is that of everything.
+    """
     one = new_slice(TEXT)
     one.ingest("before", 60)
     assert broken(one.verify("first")) == {}
@@ -61,7 +67,10 @@ def rows(database: sqlite3.Connection, query: str) -> list[str]:
 
 
 def test_old_rows_leave_airflows_database(tmp_path: Path) -> None:
-    """Runs with their tasks, jobs and events; no archive is left. The last scheduled run stays, and who switched which DAG on or off."""
+    """Runs with their tasks, jobs and events; no archive is left.
+
+    The last scheduled run stays, and who switched which DAG on or off.
+    """
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path),

@@ -1,4 +1,7 @@
-"""A driver in little memory: large records and many partitions fit into it, and one that runs out of it says what helps."""
+"""A driver in little memory.
+
+Large records and many partitions fit into it, and one that runs out of it says what helps.
+"""
 
 import os
 import subprocess

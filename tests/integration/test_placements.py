@@ -1,8 +1,11 @@
-"""What lies on disk is what readers see: whatever is put below `events` or `quarantine`, all five readers give the ledger's rows, or verify is red.
+"""What lies on disk is what readers see.
 
-Each placement is tried on a copy of one ledger of three micro-batches, in `events` and in `quarantine`, with the code that reports give for
-each reader. Beside a placement stands who no longer gives the rows of the files that the entries name: others, more, fewer, or an error. If that is
-another reader than before, its new version reads the folder in another way; verify must be red all the same, which is what counts.
+Whatever is put below `events` or `quarantine`, all five readers give the ledger's rows, or verify is red.
+
+Each placement is tried on a copy of one ledger of three micro-batches, in `events` and in `quarantine`, with
+the code that reports give for each reader. Beside a placement stands who no longer gives the rows of the
+files that the entries name: others, more, fewer, or an error. If that is another reader than before, its new
+version reads the folder in another way; verify must be red all the same, which is what counts.
 """
 
 import os
@@ -33,9 +36,11 @@ Seen = tuple[list[str], list[str]] | str
 
 ALL = "duckdb polars pandas pyarrow spark"
 PATTERN = "duckdb polars"
-"""Those that take the pattern `**/*.parquet`: hidden files and folders as well, and a file whose whole name is `.parquet`."""
+"""Those that take the pattern `**/*.parquet`: hidden files and folders as well, and a file whose whole name
+is `.parquet`."""
 FOLDER = "pandas pyarrow spark"
-"""Those that take the folder: every file whose name does not begin with a dot or an underscore, whatever it ends in."""
+"""Those that take the folder: every file whose name does not begin with a dot or an underscore, whatever it
+ends in."""
 NOT_SPARK = "duckdb polars pandas pyarrow"
 """Spark passes over files beside the folders of micro-batches."""
 NOT_DUCKDB = "polars pandas pyarrow spark"
@@ -179,7 +184,8 @@ RED: dict[str, tuple[str | None, Placement]] = {
             "duckdb polars spark": [
                 "_micro_batch=1/more.parquet"
             ],  # an underscore hides nothing from Spark where the name has a key
-            # No reader shows them today, since they match case: but neither are they what file managers leave.
+            # No reader shows them today, since they match case: but neither are they what file managers
+            # leave.
             NONE: [
                 "micro_batch=1/.more.PARQUET",
                 "micro_batch=1/.hidden/more.txt",
@@ -245,7 +251,8 @@ RED: dict[str, tuple[str | None, Placement]] = {
         "duckdb",
         lambda place: place.folder.rename(place.root / "micro_batch=01"),
     ),  # its column is text then
-    # Columns: pandas, pyarrow, Spark and DuckDB take those of the first file, which is the empty one, for all; Polars raises.
+    # Columns: pandas, pyarrow, Spark and DuckDB take those of the first file, which is the empty one, for
+    # all; Polars raises.
     "a column fewer": (ALL, columns(lambda table: table.drop_columns(table.column_names[-1:]))),
     "a column more": (ALL, columns(lambda table: table.append_column("more", pa.array([], pa.string())))),
     "another type": (ALL, columns(lambda table: table.set_column(2, "_offset", pa.array([], pa.string())))),
@@ -304,7 +311,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 @pytest.fixture(scope="module")
 def expected(published: Ledger, spark: SparkSession) -> dict[str, dict[str, Seen]]:
-    """What each reader sees where nothing was placed; all of them the positions in the files that the entries name."""
+    """What each reader sees where nothing was placed.
+
+    All of them the positions in the files that the entries name.
+    """
     everything = {kind: see(published.folder, kind, spark) for kind in KINDS}
     for kind, by_reader in everything.items():
         files = [
@@ -363,7 +373,10 @@ def placed(published: Ledger, base: Path, placement: Placement) -> Ledger:
 def test_what_readers_see_otherwise_is_red(
     published: Ledger, expected: dict[str, dict[str, Seen]], spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
-    """I8 is broken and names what no entry names, in either folder; and these are the readers that show something else."""
+    """I8 is broken and names what no entry names, in either folder.
+
+    And these are the readers that show something else.
+    """
     differing, placement = RED[name]
     ledger = placed(published, tmp_path, placement)
     report = ledger.look(ledger.everything)

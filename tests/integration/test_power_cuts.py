@@ -1,4 +1,7 @@
-"""After a power cut at any moment, whatever the disk kept: the next stream goes on, verify is green, and each record is there once."""
+"""After a power cut at any moment, whatever the disk kept.
+
+The next stream goes on, verify is green, and each record is there once.
+"""
 
 import os
 import shutil
@@ -100,7 +103,10 @@ def finished(broker: str, spark: SparkSession, tmp_path_factory: pytest.TempPath
 
 
 def test_the_recorded_operations_are_those_of_today(finished: Finished) -> None:
-    """Spark's are those of its version, ours are watched; if they differ on purpose, run record_operations.py."""
+    """Spark's are those of its version, ours are watched.
+
+    If they differ on purpose, run record_operations.py.
+    """
     assert recorded_version() == pyspark.__version__
     operations = [each for name in STREAMS for each in recorded()[name]]
     ours = [str(each) for each in operations if each.who == Who.HEADRACE and each.kind in OBSERVABLE]
@@ -109,7 +115,10 @@ def test_the_recorded_operations_are_those_of_today(finished: Finished) -> None:
 
 @pytest.mark.timeout(3600 if ALL else 300)
 def test_a_cut_at_any_operation(finished: Finished) -> None:
-    """Of each state that differs for a stream: it, or a second try, goes on, and every record is there once."""
+    """Of each state that differs for a stream.
+
+    It, or a second try, goes on, and every record is there once.
+    """
     history = History([each for name in STREAMS for each in recorded()[name]])
     contents = Contents(history, finished.one.folder.root, finished.seen)
     states = history.states()
@@ -155,7 +164,10 @@ CONTENTS = pytest.mark.parametrize("content", [b"", bytes(29), None], ids=["empt
 def test_the_power_fails_after_the_first_stream(
     finished: Finished, names: list[str], content: bytes | None
 ) -> None:
-    """Its note that the micro-batch is done and the start of its source were never synced; its id was, once identity.json named it."""
+    """Its note that the micro-batch is done and the start of its source were never synced.
+
+    Its id was, once identity.json named it.
+    """
     one = finished.copied(finished.after_first)
     damaged(one, content, *names)
     assert finished.wrong(one) is None
@@ -186,7 +198,7 @@ def test_the_power_fails_before_anything_is_published(
 
 
 def test_a_driver_dies_while_spark_writes_its_first_plan(finished: Finished) -> None:
-    """The temporary file that it leaves is enough for Spark to refuse the checkpoint for good, without any power cut."""
+    """The temporary file that it leaves makes Spark refuse the checkpoint for good, without any power cut."""
     one = finished.copied(finished.after_first)
     unpublished(one, identified=False)
     plan = one.folder.checkpoint / "offsets" / "0"
@@ -197,7 +209,7 @@ def test_a_driver_dies_while_spark_writes_its_first_plan(finished: Finished) -> 
 def test_a_partition_joins_after_a_cut_that_lost_the_start_of_the_source(
     new_slice: Callable[..., Slice],
 ) -> None:
-    """The start that is made again names the new partition, too, which the plan of the first micro-batch does not: Spark takes it for deleted."""
+    """The restart names the new partition, too, which the first plan does not: Spark takes it for deleted."""
     one = new_slice()
     one.write(RECORDS)
     one.stream("first")

@@ -23,10 +23,11 @@ SLICE = 75.0
 def test_verify_agrees_with_the_oracle_on_a_real_broker(
     broker: str, spark: SparkSession, tmp_path: Path
 ) -> None:
-    """Colour, waiting, lost and unproven offsets and gaps, on a broker that ends transactions, deletes, compacts, and plans of Spark's.
+    """Colour, waiting, lost and unproven offsets and gaps, on a broker that deletes and compacts.
 
     As many histories as fit into a slice of time, from seed 0 on. HEADRACE_HISTORIES says how many instead:
-    `HEADRACE_HISTORIES=200 .venv/bin/pytest tests/integration/test_real_histories.py -s` takes about half an hour.
+    `HEADRACE_HISTORIES=200 .venv/bin/pytest tests/integration/test_real_histories.py -s` takes about half an
+    hour.
     """
     assert spark
     began = time.monotonic()
@@ -48,9 +49,9 @@ def test_verify_agrees_with_the_oracle_on_a_real_broker(
             ) from error
         finally:
             world.close()
-        print(
+        print(  # noqa: T201
             f"history {seed} after {time.monotonic() - began:.0f} s: {dict(sorted(seen.items()))}", flush=True
-        )  # noqa: T201
+        )
     assert [what for what in HAPPENS if not total[what]] == [], (
         f"histories in which this never happens prove little: {total}"
     )

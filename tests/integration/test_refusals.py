@@ -1,4 +1,7 @@
-"""What must not start does not start: it says what happened and the ways out, and leaves everything as it was."""
+"""What must not start does not start.
+
+It says what happened and the ways out, and leaves everything as it was.
+"""
 
 import json
 import shutil
@@ -94,7 +97,7 @@ def test_a_topic_deleted_and_made_anew_is_refused(one: Slice) -> None:
 
 
 def test_offsets_that_aged_out_are_refused_and_red(one: Slice) -> None:
-    """Records that were never published and are gone are named, each partition with its offsets, by the stream and by verify."""
+    """Unpublished records that are gone are named, with offsets, by the stream and by verify."""
     assert broken(one.verify("before")) == {}
     before = one.kafka.end([one.topic]).by_topic()[one.topic]
     for partition in (0, 1):
@@ -130,7 +133,10 @@ def test_a_new_partition_is_read_from_its_first_record(one: Slice) -> None:
 def test_a_partition_added_while_the_stream_starts_is_read_by_the_next_try(
     one: Slice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spark plans it, and the ledger does not know it yet. Nothing is published, and another try goes on with that very plan."""
+    """Spark plans it, and the ledger does not know it yet.
+
+    Nothing is published, and another try goes on with that very plan.
+    """
 
     def late(*arguments: Any) -> DataFrame:
         client = admin(one)
@@ -156,7 +162,10 @@ def with_topic(one: Slice, topic: str) -> Slice:
 
 
 def test_a_topic_that_joins_must_be_complete(one: Slice) -> None:
-    """A topic added to the file is read from offset 0; one whose first records are gone is refused before the checkpoint is touched."""
+    """A topic added to the file is read from offset 0.
+
+    One whose first records are gone is refused before the checkpoint is touched.
+    """
     late, gone = f"{one.topic}-late", f"{one.topic}-gone"
     client = admin(one)
     settled(client.create_topics([NewTopic(late, 1, 1), NewTopic(gone, 1, 1)]))
@@ -209,7 +218,10 @@ def test_a_checkpoint_rolled_back_is_refused(two: Slice) -> None:
 
 @pytest.mark.parametrize("log", ["commits", "offsets"])
 def test_what_a_power_cut_left_empty_is_made_again(two: Slice, log: str) -> None:
-    """Spark can't read a file that has a name and no content: not the note that a micro-batch is done, nor a plan nothing was published by."""
+    """Spark can't read a file that has a name and no content.
+
+    Not the note that a micro-batch is done, nor a plan nothing was published by.
+    """
     path = two.folder.checkpoint / log / ("1" if log == "commits" else "2")
     path.write_text("")
     two.produce("third", records=10)

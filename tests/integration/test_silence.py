@@ -1,4 +1,7 @@
-"""A broker that is silent, one that is frozen, and one that dies: each is called what it is, with the time that was waited."""
+"""A broker that is silent, one that is frozen, and one that dies.
+
+Each is called what it is, with the time that was waited.
+"""
 
 import os
 import signal

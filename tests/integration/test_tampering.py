@@ -1,7 +1,8 @@
-"""Verify is attacked: whatever is done to what was published, it is red, by the right invariant, and says where.
+"""Verify is attacked: whatever is done to published data, it is red, by the right invariant, and says where.
 
-Each attack works on a copy of one ledger of three micro-batches. Where it says "signed", the entry was changed to fit the
-file, as a careful attacker or a broken writer would: names, counts and checksums alone must not be what verify relies on.
+Each attack works on a copy of one ledger of three micro-batches. Where it says "signed", the entry was
+changed to fit the file, as a careful attacker or a broken writer would: names, counts and checksums alone
+must not be what verify relies on.
 """
 
 import json
@@ -128,7 +129,7 @@ def changed(table: pa.Table, row: int, column: str, value: Any) -> pa.Table:
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_row_removed_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT001
+def test_a_row_removed_is_red(copy: Slice, signed: bool) -> None:
     """A kept record that is not there any more is named by offset."""
     file = File.of(copy)
     table = file.table
@@ -138,7 +139,7 @@ def test_a_row_removed_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT00
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_row_added_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT001
+def test_a_row_added_is_red(copy: Slice, signed: bool) -> None:
     """A row that the broker has no record for is named by offset."""
     file = File.of(copy)
     table = file.table
@@ -150,7 +151,7 @@ def test_a_row_added_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_row_doubled_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT001
+def test_a_row_doubled_is_red(copy: Slice, signed: bool) -> None:
     """A record that is there twice breaks uniqueness."""
     file = File.of(copy)
     table = file.table
@@ -160,7 +161,7 @@ def test_a_row_doubled_is_red(copy: Slice, signed: bool) -> None:  # noqa: FBT00
 
 @pytest.mark.parametrize("column", ["value", "_key", "_timestamp"])
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_row_altered_is_red(copy: Slice, column: str, signed: bool) -> None:  # noqa: FBT001
+def test_a_row_altered_is_red(copy: Slice, column: str, signed: bool) -> None:
     """A changed value, key or timestamp is not what the broker holds."""
     file = File.of(copy)
     table = file.table

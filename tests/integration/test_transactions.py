@@ -1,4 +1,7 @@
-"""Transactional topics: aborted records and markers are gaps, and an open transaction hides what lies behind it."""
+"""Transactional topics.
+
+Aborted records and markers are gaps, and an open transaction hides what lies behind it.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +22,10 @@ from slices import Slice, broken
 
 
 def transaction(one: Slice, name: str, values: list[bytes], timestamp: int = 0) -> Producer:
-    """A producer with a transaction begun and records sent, neither committed nor aborted; 0 is for a timestamp of now."""
+    """A producer with a transaction begun and records sent, neither committed nor aborted.
+
+    0 is for a timestamp of now.
+    """
     producer = Producer({"bootstrap.servers": one.servers, "transactional.id": name, "log_level": 0})
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -41,7 +47,10 @@ def test_committed_and_aborted_transactions_balance(new_slice: Callable[..., Sli
 
 
 def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..., Slice]) -> None:
-    """The stream says that the batch is not published and why; once the transaction ends, the retry is green."""
+    """The stream says that the batch is not published and why.
+
+    Once the transaction ends, the retry is green.
+    """
     one = new_slice()
     open_one = transaction(one, "open", [b"important"])
     with pytest.raises(OpenTransactionError, match="transaction that is still open at offset 0"):
@@ -59,7 +68,10 @@ def test_records_behind_an_open_transaction_are_not_green(new_slice: Callable[..
 def test_what_an_open_transaction_hides_is_named(
     new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Records that others were told are written lie behind it: the report and `topics describe` say from where on, and how many."""
+    """Records that others were told are written lie behind it.
+
+    The report and `topics describe` say from where on, and how many.
+    """
     one = new_slice()
     one.write([(b"k", b"important")] * 10, partition=0)
     open_one = transaction(one, "hanging", [b"important"])
@@ -80,7 +92,10 @@ def test_what_an_open_transaction_hides_is_named(
 
 
 def test_a_transaction_of_replayed_records_does_not_hang(new_slice: Callable[..., Slice]) -> None:
-    """Their timestamps are old, their transaction is young: its coordinator knows it, and nothing says to abort it."""
+    """Their timestamps are old, their transaction is young.
+
+    Its coordinator knows it, and nothing says to abort it.
+    """
     one = new_slice()
     one.write([(b"k", b"important")] * 10, partition=0)
     began = datetime.now(UTC) - timedelta(minutes=1)

@@ -54,7 +54,10 @@ class FakeMessage:
 
 
 class FakeBroker:
-    """Three partitions in memory; a producer and a cluster at once. `refuses` says which error a sequence number gets."""
+    """Three partitions in memory; a producer and a cluster at once.
+
+    `refuses` says which error a sequence number gets.
+    """
 
     def __init__(self, refuses: Mapping[int, KafkaError] | None = None) -> None:
         self.partitions: list[list[Record]] = [[] for _ in range(PARTITIONS)]
@@ -272,7 +275,10 @@ def test_foreign_records_are_no_part_of_a_resumed_batch(play: Callable[..., Rece
 def test_a_topic_that_the_broker_does_not_know_begins_no_batch(
     play: Callable[..., Receipt], tmp_path: Path
 ) -> None:
-    """What an earlier try sent into it could not be read back; no receipt is begun without it, and none resumed."""
+    """What an earlier try sent into it could not be read back.
+
+    No receipt is begun without it, and none resumed.
+    """
     broker = FakeBroker({5: KafkaError(KafkaError._TRANSPORT)})  # noqa: SLF001, that is its public name
     broker.topics.clear()
     with pytest.raises(BrokerError, match="does not know test-topic"):
@@ -287,7 +293,10 @@ def test_a_topic_that_the_broker_does_not_know_begins_no_batch(
 
 
 def test_a_topic_that_joined_is_read_back(play: Callable[..., Receipt]) -> None:
-    """A try after the pipeline file got one more topic may have sent records into it: all it holds may be of this batch."""
+    """A try after the pipeline file got one more topic may have sent records into it.
+
+    All it holds may be of this batch.
+    """
     broker = FakeBroker()
     receipt = play(broker, records=10, seed=7)
     broker.holds = "joined"

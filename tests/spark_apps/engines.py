@@ -16,7 +16,8 @@ from spark_apps.judge import judge
 KAFKA = "key binary, value binary, topic string, partition int, offset bigint, timestamp timestamp, headers array<struct<key:string,value:binary>>"
 
 Judgement = tuple[Any, ...]
-"""Reason, verdict, field, then the declared columns; timestamps in microseconds, doubles in hexadecimal: equal only if they are the same."""
+"""Reason, verdict, field, then the declared columns; timestamps in microseconds, doubles in hexadecimal:
+equal only if they are the same."""
 
 
 def records(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Each member of the filter's allow-list means the same in Spark, in DuckDB, and in the Spark SQL that the user wrote."""
+"""Each member of the filter's allow-list means the same in Spark, in DuckDB, and in the user's Spark SQL."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -75,7 +75,10 @@ def test_checking_certificates_needs_no_telling(value: str) -> None:
 )
 @pytest.mark.parametrize("kind", ["pem", "location"])
 def test_half_a_key_pair_is_refused(there: str, missing: str, kind: str, tmp_path: Path) -> None:
-    """The broker would see a client without a certificate; the message names the half that is there and the one that is not."""
+    """The broker would see a client without a certificate.
+
+    The message names the half that is there and the one that is not.
+    """
     (tmp_path / "half").write_text("text")
     with pytest.raises(UsageError, match=f"{there} is set and {missing} is not"):
         java_client({**SERVER, f"{there}.{kind}": str(tmp_path / "half")})

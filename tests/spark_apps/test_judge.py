@@ -52,7 +52,10 @@ def test_mutated_values(spark: SparkSession, contract: Contract, samples: dict[F
 
 
 def test_mutated_values_reach_every_reason(samples: dict[Format, list[bytes]]) -> None:
-    """The values of the test before are worth judging: every reason occurs, and a part of them is usable, a fifth as a rule."""
+    """The values of the test before are worth judging.
+
+    Every reason occurs, and a part of them is usable, a fifth as a rule.
+    """
     reasons = Counter(judgement[0] for judgement in by_second_engine(JSON_CONTRACT, samples["json"]))
     assert {*Reason} - {*reasons} <= {Reason.NULL_VALUE, Reason.EMPTY_VALUE, Reason.NOT_OBJECT}
     assert reasons[None] > 200

@@ -15,7 +15,7 @@ def test_a_line_says_from_where_to_where_and_how_far() -> None:
 
 
 def test_a_line_that_is_as_before_says_so() -> None:
-    """Kafka may be silent; in local mode Spark counts records when a task ends, so that it may be as well that there are many."""
+    """Kafka may be silent; in local mode Spark counts records only when a task ends."""
     say, ranges = Reading(), [OffsetRange("t", 0, 0, 10)]
     assert "no change" not in say(1, ranges, 0)
     assert "no change since the last line" in say(1, ranges, 0)

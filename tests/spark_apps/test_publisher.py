@@ -15,7 +15,10 @@ from spark_apps.publisher import plan
 
 
 def test_a_partition_added_while_the_stream_starts_joins_with_the_next_try(tmp_path: Path) -> None:
-    """Spark lists partitions after the ledger was opened. Another try notes them, and then the plan is one of known partitions."""
+    """Spark lists partitions after the ledger was opened.
+
+    Another try notes them, and then the plan is one of known partitions.
+    """
     contract = Pipeline.load(ROOT / "dags" / "important_messages.toml").contract
     folder = Folder(tmp_path)
     (folder.checkpoint / "offsets").mkdir(parents=True)

@@ -15,7 +15,10 @@ async def pages(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Serve the tab's pages. Every task process loads the plugins: only the API server may pay for a web application."""
+    """Serve the tab's pages.
+
+    Every task process loads the plugins: only the API server may pay for a web application.
+    """
     from headrace.airflow.report_pages import application  # noqa: PLC0415
 
     await application()(scope, receive, send)

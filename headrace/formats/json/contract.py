@@ -12,10 +12,12 @@ REASONS = tuple(Reason)
 HAS_MEMBERS = True
 
 MAX_NESTING = 500
-"""Arrays and objects may lie this deep in each other; JSON that goes deeper is `not_json`. Parsers disagree on where to stop."""
+"""Arrays and objects may lie this deep in each other; JSON that goes deeper is `not_json`. Parsers disagree
+on where to stop."""
 
 MAX_KEY_LENGTH = 50_000
-"""In UTF-16 code units, escapes resolved; JSON with a longer key anywhere is `not_json`. A limit of Spark's parser that can't be moved."""
+"""In UTF-16 code units, escapes resolved; JSON with a longer key anywhere is `not_json`. A limit of Spark's
+parser that can't be moved."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _RESERVED = {"micro_batch"}

@@ -97,7 +97,8 @@ _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_not_a_number)
 _LIMITED_DECODER = json.JSONDecoder(
     parse_int=_integer, parse_constant=_not_a_number, object_pairs_hook=_short_keys
 )
-# A string without an end is taken to the end of the text, once; otherwise each quote in it would be tried again.
+# A string without an end is taken to the end of the text, once; otherwise each quote in it would be tried
+# again.
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]|(?P<lone>\\u[dD][89a-fA-F])|\\.")
 

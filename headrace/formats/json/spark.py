@@ -1,15 +1,20 @@
 """Decodes JSON objects strictly, with a parser that is lenient.
 
-Spark's `from_json` stops reading after the first value, takes an array of one object for the object, and turns what it cannot convert
-into nulls. What the contract asks beyond that is asked here, by expressions:
+Spark's `from_json` stops reading after the first value, takes an array of one object for the object, and
+turns what it cannot convert into nulls. What the contract asks beyond that is asked here, by expressions:
 
-- The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict. Strings are read as variants,
-  which know what stood there. It fails as a whole where a number or boolean does not fit, and then says nothing more.
-- The exact parse, needed only after that, reads all fields as variants: those take whatever stands there, so the last of duplicate keys
+- The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict.
+Strings are read as variants,
+  which know what stood there. It fails as a whole where a number or boolean does not fit, and then says
+  nothing more.
+- The exact parse, needed only after that, reads all fields as variants: those take whatever stands there, so
+the last of duplicate keys
   counts and the record's other fields are not spoiled.
-- What follows the first value T goes unnoticed. Inside `[…]` anything after T is an error or a second element, unless it starts with `]`;
-  inside `{"":…}` anything is an error, unless it starts with `}` or `,`. So what reads as one value both ways is T and nothing else.
-  Most records need neither: where the only `}` is the last character, the object that was read ends there.
+- What follows the first value T goes unnoticed. Inside `[…]` anything after T is an error or a second
+element, unless it starts with `]`;
+  inside `{"":…}` anything is an error, unless it starts with `}` or `,`. So what reads as one value both ways
+  is T and nothing else. Most records need neither: where the only `}` is the last character, the object that
+  was read ends there.
 """
 
 from collections.abc import Iterable
@@ -34,7 +39,10 @@ FIRST_MOMENT, LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 def decode(records: DataFrame, fields: tuple[Field, ...], unreadable: Column) -> DataFrame:
-    """Add the declared columns, `_reason` (the first of `unreadable` and the reasons of JSON) and `_field`. Reads `_value` and `_text`."""
+    """Add the declared columns, `_reason` (the first of `unreadable` and the reasons of JSON) and `_field`.
+
+    Reads `_value` and `_text`.
+    """
     unreadable = F.coalesce(F.when(F.octet_length("_value") == 0, str(Reason.EMPTY_VALUE)), unreadable)
     # Otherwise an object in which a key comes twice fails the whole record, wherever it is.
     records.sparkSession.conf.set("spark.sql.variant.allowDuplicateKeys", "true")

@@ -1,4 +1,7 @@
-"""The settings of the stack that is running: a command from another shell is about that one, without naming its ports again."""
+"""The settings of the stack that is running.
+
+A command from another shell is about that one, without naming its ports again.
+"""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +15,10 @@ KEPT = (*PORTS, "HEADRACE_DATA", "HEADRACE_DAGS", "HEADRACE_JAVA_HOME", CONNECTI
 
 
 def settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the environment; what it leaves open is as the running stack has it, unless it names other ports: then it means another stack.
+    """Read the environment.
+
+    What it leaves open is as the running stack has it, unless it names other ports: then it means another
+    stack.
 
     Raises `UsageError` as `Settings` does.
     """

@@ -27,7 +27,8 @@ PARSE_TIMEOUT = 120.0
 """Seconds until Airflow must have read the pipeline's DAG file; it takes about 10."""
 
 READ_TIMEOUT = 3.0
-"""Seconds that Airflow may take to read a DAG file: an error is dated when it is stored, not when the file was opened."""
+"""Seconds that Airflow may take to read a DAG file: an error is dated when it is stored, not when the file
+was opened."""
 
 STALL_TIMEOUT = 900.0
 """Seconds without any task changing its state after which waiting ends."""
@@ -64,7 +65,7 @@ def run(
     wait: bool = True,
     unpause: bool = False,
 ) -> bool:
-    """Trigger the pipeline's ingest with these params, follow it and the verify run that covers it, print the report.
+    """Trigger the pipeline's ingest, follow it and the verify run that covers it, and print the report.
 
     Returns whether it is green; if it is not to wait, that the run was taken.
     """
@@ -136,7 +137,10 @@ class _Demo:
             return self._is_green(verified, report)
 
     def _is_green(self, verified: Run, report: Report | None) -> bool:
-        """Go by the report and its task, not by the run: tasks of the user's own may have failed, or hide that `report` did."""
+        """Go by the report and its task, not by the run.
+
+        Tasks of the user's own may have failed, or hide that `report` did.
+        """
         return report is not None and report.state == State.GREEN and self._has_succeeded(verified, "report")
 
     def _has_succeeded(self, run: Run, name: str) -> bool:
@@ -162,7 +166,8 @@ class _Demo:
                     return
                 errors = self.airflow.import_errors()
                 late = time.monotonic() > deadline
-                # One of before the last change is about what was there then; Airflow reads the file again within half a minute.
+                # One of before the last change is about what was there then; Airflow reads the file again
+                # within half a minute.
                 since = max(map(_changed, self._files)) + timedelta(seconds=READ_TIMEOUT)
                 mine = [
                     error.text
@@ -250,7 +255,8 @@ class _Demo:
     def _find_verify(self, ingest: Run) -> tuple[Run, Report | None]:
         """Follow the verify runs until one has an account of the ingest's receipt.
 
-        Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the report shows which.
+        Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the
+        report shows which.
         """
         over: set[str] = set()
         since = time.monotonic()
@@ -276,7 +282,7 @@ class _Demo:
         )
 
     def _covers(self, report: Report, run: str) -> bool:
-        """Say whether a report accounts for the run's batch, or, where it produced none, for all that it published."""
+        """Say whether a report accounts for the run's batch, or else for all that it published."""
         if self.folder.receipt(run).exists():
             return any(receipt.run == run and receipt.state in LOOKED_AT for receipt in report.receipts)
         return {entry.number for entry in entries(self.folder) if entry.run == run} <= {

@@ -1,4 +1,7 @@
-"""How to log in to Airflow: of the embedded stack, or of the compose stack where that is the one that is up."""
+"""How to log in to Airflow.
+
+Of the embedded stack, or of the compose stack where that is the one that is up.
+"""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,8 @@ from headrace.errors import UnavailableError
 from headrace.settings import Settings
 
 TIMEOUT = 30.0
-"""Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be locked."""
+"""Seconds for which a request is tried again: the supervisor restarts an api-server that died, SQLite can be
+locked."""
 
 UNFINISHED_TASK = frozenset(
     {
@@ -89,7 +90,7 @@ class Task:
 
     @property
     def repeats_another(self) -> bool:
-        """Say whether it is the last task of a DAG, which repeats the reason of the one that failed, or is skipped."""
+        """Say whether it is the last task of a DAG, which repeats the failed one's reason, or is skipped."""
         return self.name.rpartition(".")[2] == "outcome"
 
     @classmethod
@@ -136,7 +137,10 @@ class Airflow:
         return None if answer.status_code == httpx.codes.NOT_FOUND else self._content(answer)
 
     def add_connection(self, body: Mapping[str, Any]) -> None:
-        """Make a connection. One of that name that is there is left as it is: an earlier try may have made it."""
+        """Make a connection.
+
+        One of that name that is there is left as it is: an earlier try may have made it.
+        """
         answer = self._send("POST", "/api/v2/connections", dict(body))
         if answer.status_code != httpx.codes.CONFLICT:
             self._content(answer)
@@ -186,7 +190,10 @@ class Airflow:
         return [Task.of(one) for one in ordered]
 
     def reason(self, run: Run, task: Task) -> str | None:
-        """Return why the latest try of a task failed, if that is known; it is forgotten when the next try starts."""
+        """Return why the latest try of a task failed, if that is known.
+
+        It is forgotten when the next try starts.
+        """
         answer = self._send("GET", f"{_path(run)}/taskInstances/{task.name}/xcomEntries/{REASON}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
@@ -195,7 +202,10 @@ class Airflow:
         return str(value["reason"]) if is_ours and value["try"] == task.tries else None
 
     def log(self, run: Run, task: Task) -> list[str]:
-        """Return what the task itself said in its latest try: its lines and errors without Airflow's own folded groups."""
+        """Return what the task itself said in its latest try.
+
+        Its lines and errors without Airflow's own folded groups.
+        """
         answer = self.ask(
             "GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true"
         )

@@ -15,8 +15,8 @@ EXECUTION_API = "execution-api"
 SCHEDULER = "scheduler"
 
 SERVICES = {
-    # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit waits for that entry in turn,
-    # until SQLite's timeout ends, when a task starts at the same moment.
+    # Two processes: in one, the entry of a user's action in Airflow's log can wait for a write whose commit
+    # waits for that entry in turn, until SQLite's timeout ends, when a task starts at the same moment.
     API_SERVER: ["api-server", "--apps", "core"],
     EXECUTION_API: ["api-server", "--apps", "execution"],
     # The log servers would listen on every interface; here each service can read the files themselves.
@@ -54,7 +54,8 @@ def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -
         "NO_PROXY": ",".join(
             filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), ports.HOST, "localhost"])
         ),
-        # Airflow's processes rename themselves; without this the new name overwrites the environment that `stack` knows them by.
+        # Airflow's processes rename themselves; without this the new name overwrites the environment that
+        # `stack` knows them by.
         "SPT_NOENV": "1",
     }
 

@@ -1,7 +1,8 @@
-"""An archive of the classes that a stream loads, from which Java starts Spark in about two thirds of the time.
+"""An archive of the classes that a stream loads, with which Spark starts in about two thirds of the time.
 
-Java writes it when a process ends, which takes half a minute: so after the first green demo one stream runs in the background, into a folder
-that is thrown away. Only the pinned Java does this: the launcher in front of it makes the class path one that can be archived.
+Java writes it when a process ends, which takes half a minute: so after the first green demo one stream runs
+in the background, into a folder that is thrown away. Only the pinned Java does this: the launcher in front of
+it makes the class path one that can be archived.
 """
 
 import os
@@ -28,7 +29,10 @@ MODULE = "headrace.local.embedded.archive"
 
 
 def is_due(settings: Settings) -> bool:
-    """Say whether an archive can be made, is not there, and is not being made. The stack in containers needs none of this machine's."""
+    """Say whether an archive can be made, is not there, and is not being made.
+
+    The stack in containers needs none of this machine's.
+    """
     layout = Layout.of(settings)
     supervisor = Supervisor(layout.services)
     if settings.java_home or layout.spark_classes.exists() or not supervisor.is_running():
@@ -64,7 +68,9 @@ def make_in_background(settings: Settings, pipeline: Path) -> None:
 
 
 def make(settings: Settings, pipeline: Path) -> None:
-    """Run a pipeline's stream, on the Kafka of its DAG, into a folder that is thrown away; keep the archive of its classes, and use it from now on.
+    """Run a pipeline's stream, on the Kafka of its DAG, into a folder that is thrown away.
+
+    Keep the archive of its classes, and use it from now on.
 
     Raises `UnavailableError` if the stream does not finish.
     """

@@ -31,7 +31,10 @@ def keys(path: Path) -> Keys:
 
 
 def password(path: Path) -> str:
-    """Return the password of `USER` in the file, in the form of Airflow's simple auth manager; made now if there is none."""
+    """Return the password of `USER` in the file, in the form of Airflow's simple auth manager.
+
+    Made now if there is none.
+    """
     if not path.is_file():
         files.write_private(path, msgspec.json.encode({USER: secrets.token_urlsafe(12)}).decode() + "\n")
     return msgspec.json.decode(path.read_bytes(), type=dict[str, str])[USER]

@@ -1,6 +1,9 @@
-"""What keeps a stack that is left on from growing: it removes old logs of tasks, old rows of Airflow's database, and what killed drivers left.
+"""What keeps a stack that is left on from growing.
 
-    python -m headrace.local.embedded.housekeeping       a service: some minutes after its start, and then once a day
+It removes old logs of tasks, old rows of Airflow's database, and what killed drivers left.
+
+    python -m headrace.local.embedded.housekeeping       a service: some minutes after its start, and then
+                                                         once a day
 
 What Airflow needs is imported by a process of its own, which ends: between two rounds this one takes 20 MB.
 """
@@ -20,7 +23,8 @@ from headrace.settings import Settings
 log = logging.getLogger("headrace")
 
 FIRST = 600.0
-"""Seconds after the start: not while everything else starts, and soon enough on a machine that runs for an hour a day."""
+"""Seconds after the start: not while everything else starts, and soon enough on a machine that runs for an
+hour a day."""
 EVERY = 86_400.0
 """Seconds between two rounds."""
 ROWS_TIMEOUT = 3600.0
@@ -68,9 +72,12 @@ def tidy(settings: Settings, environment: Mapping[str, str], now: float) -> None
 
 
 def remove_files(folder: Path, before: float) -> int:
-    """Remove the files below a folder that were last written before a moment (seconds since 1970), and folders that are empty since before then.
+    """Remove the files below a folder that were last written before a moment, and folders empty since then.
 
-    Returns how many files. A folder whose last file goes now goes with it, unless something was made in it since: a run may be about to write.
+    The moment is in seconds since 1970.
+
+    Returns how many files. A folder whose last file goes now goes with it, unless something was made in it
+    since: a run may be about to write.
     """
     if not folder.is_dir():
         return 0

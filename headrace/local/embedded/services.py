@@ -85,7 +85,8 @@ class State:
     since: datetime
     log: Path
     ended_at: datetime | None = None
-    """When its process before this one ended, unless the supervisor was asked to stop it: it is started again then."""
+    """When its process before this one ended, unless the supervisor was asked to stop it: it is started again
+    then."""
     how: str = ""
     """How that one ended, in the supervisor's words."""
 
@@ -196,7 +197,7 @@ class Supervisor:
         return environment
 
     def processes(self) -> list[psutil.Process]:
-        """Find every process of the stack, also those whose supervisor was killed, but not the caller's own."""
+        """Find every process of the stack except the caller's own, also those whose supervisor was killed."""
         own = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
         return [process for process in processes_with(MARK, str(self.folder)) if process.pid not in own]
 

@@ -1,4 +1,7 @@
-"""Settings that the embedded stack shares with compose: the files in `headrace/conf`, which compose reads by itself."""
+"""Settings that the embedded stack shares with compose.
+
+The files in `headrace/conf`, which compose reads by itself.
+"""
 
 from headrace.settings import ROOT
 
@@ -11,7 +14,10 @@ def airflow() -> dict[str, str]:
 
 
 def kafka() -> dict[str, str]:
-    """Return the broker's properties. In the file they are written as Kafka's container images take them: KAFKA_A_B for a.b."""
+    """Return the broker's properties.
+
+    In the file they are written as Kafka's container images take them: KAFKA_A_B for a.b.
+    """
     return {
         name.removeprefix("KAFKA_").replace("_", ".").lower(): value
         for name, value in _read("kafka.env").items()

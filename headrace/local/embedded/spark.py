@@ -30,7 +30,8 @@ def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     """Write SPARK_CONF_DIR: the shared settings, and those of this machine.
 
     connector  class path of the Kafka connector
-    archive    of Spark's classes; used if it is there, since naming one that is not would make Java do without its own, too
+    archive    of Spark's classes; used if it is there, since naming one that is not would make Java do
+               without its own, too
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch(folder).mkdir(exist_ok=True)
@@ -76,7 +77,8 @@ JOINED = {
     "spark.driver.extraClassPath": os.pathsep,
     "spark.executor.extraClassPath": os.pathsep,
 }
-"""Settings that are lists: a value of the user's own is added to this machine's. Of all others the user's own counts."""
+"""Settings that are lists: a value of the user's own is added to this machine's. Of all others the user's own
+counts."""
 
 
 def _settings(text: str) -> dict[str, str]:
@@ -93,8 +95,9 @@ def _settings(text: str) -> dict[str, str]:
 def prepare_python(folder: Path) -> None:
     """Write the command that Spark takes for the driver's Python.
 
-    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile them again, for about a second.
-    The same two are installed, and compiled; so they go before the zips, but not all that is installed before Python's own modules.
+    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile
+    them again, for about a second. The same two are installed, and compiled; so they go before the zips, but
+    not all that is installed before Python's own modules.
     """
     packages = folder / "packages"
     packages.mkdir(exist_ok=True)
@@ -119,23 +122,33 @@ def driver_python(folder: Path) -> Path:
 
 
 def scratch(folder: Path) -> Path:
-    """Where drivers put their temporary files: one that is killed leaves them there, and not in the machine's own folder for such files."""
+    """Where drivers put their temporary files.
+
+    One that is killed leaves them there, and not in the machine's own folder for such files.
+    """
     return folder.parent / "tmp"
 
 
 def java_options(folder: Path, archiving: str) -> str:
-    """Return options for the driver's Java: where its log settings and its temporary files are, and what to do about archived classes."""
+    """Return options for the driver's Java.
+
+    Where its log settings and its temporary files are, and what to do about archived classes.
+    """
     # In quotes: there may be spaces in a path.
     places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}"'
     return f'{places} "{archiving}" -Xlog:disable' if archiving else places
 
 
 BOOT = 60.0
-"""Seconds by which a process may seem to have begun too late: its start is counted from the machine's, which is known less exactly."""
+"""Seconds by which a process may seem to have begun too late: its start is counted from the machine's, which
+is known less exactly."""
 
 
 def tidy(folder: Path, before: float = math.inf) -> None:
-    """Remove what drivers that were killed have left before a moment (seconds since 1970), and before any that runs now began."""
+    """Remove what killed drivers have left before a moment, and before any that runs now began.
+
+    The moment is in seconds since 1970.
+    """
     running = [process for process in processes_with("SPARK_CONF_DIR", str(folder)) if _is_driver(process)]
     before = min(before, *(process.create_time() - BOOT for process in running), math.inf)
     for left in scratch(folder).glob("*"):

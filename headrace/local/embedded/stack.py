@@ -69,7 +69,10 @@ class Status:
 
 
 def up(settings: Settings, say: Say) -> None:
-    """Start what is not running and return when all of it is ready. On any failure nothing that this call started stays."""
+    """Start what is not running and return when all of it is ready.
+
+    On any failure nothing that this call started stays.
+    """
     layout = Layout.of(settings)
     claim(layout)
     with _locked(layout, say):
@@ -147,7 +150,10 @@ def frozen(settings: Settings, states: list[State]) -> str:
 
 
 def claim(layout: Layout) -> None:
-    """Make the state folder. Raises `UnavailableError` if it cannot be used: no right to write, another version, no space."""
+    """Make the state folder.
+
+    Raises `UnavailableError` if it cannot be used: no right to write, another version, no space.
+    """
     try:
         layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not layout.version.exists():
@@ -182,7 +188,10 @@ def claim(layout: Layout) -> None:
 
 
 def prepare(settings: Settings, say: Say) -> None:
-    """Set up what needs no running service: Java, jars, and Spark's configuration. Does nothing the second time."""
+    """Set up what needs no running service: Java, jars, and Spark's configuration.
+
+    Does nothing the second time.
+    """
     layout = Layout.of(settings)
     claim(layout)
     java.prepare(settings.java_home, layout.home / "java")
@@ -223,7 +232,8 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
     supervisor.start_service(KAFKA)
     is_new = not airflow.database(layout).exists()
     _migrate(layout, environment, say)
-    # A run that is due begins at once: not with a connection that is not there yet, or names another port. In a new database none is due.
+    # A run that is due begins at once: not with a connection that is not there yet, or names another port. In
+    # a new database none is due.
     can_run = is_new or connections.are_kept(connections.embedded(settings), layout.connections)
     with say.waiting(STARTING):
         for service in services:
@@ -262,7 +272,10 @@ def _keep_connections(settings: Settings, environment: Mapping[str, str], say: S
 
 
 def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collection[str]) -> None:
-    """Wait until these services answer. Raises `UnavailableError` with the end of the log of what does not."""
+    """Wait until these services answer.
+
+    Raises `UnavailableError` with the end of the log of what does not.
+    """
     deadline = time.monotonic() + READY_TIMEOUT
 
     def unanswered(states: list[State]) -> list[str]:
@@ -306,7 +319,10 @@ def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
 
 
 def _broker_answers(settings: Settings) -> bool:
-    """Say whether the broker answers a question: an open port says nothing, the system accepts connections for a frozen process."""
+    """Say whether the broker answers a question.
+
+    An open port says nothing, the system accepts connections for a frozen process.
+    """
     try:
         Kafka({"bootstrap.servers": settings.bootstrap_servers}, HEALTH_TIMEOUT).check_listeners()
     except BrokerError:
@@ -315,7 +331,7 @@ def _broker_answers(settings: Settings) -> bool:
 
 
 def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
-    """Say whether Airflow counts a service as healthy by a heartbeat of this process, not of one before it."""
+    """Say whether Airflow counts a service as healthy by this process's heartbeat, not an earlier one's."""
     name = state.name.replace("-", "_")
     part = health.get(name) or {}
     heartbeat = part.get(f"latest_{name}_heartbeat")

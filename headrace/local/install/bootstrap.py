@@ -1,4 +1,6 @@
-"""Make `.venv` from the lock. Runs with the Python that is there, before anything is installed: standard library only.
+"""Make `.venv` from the lock.
+
+Runs with the Python that is there, before anything is installed: standard library only.
 
 Safe to interrupt at any moment and to run twice at once; does nothing while the lock stays as it is.
 """
@@ -30,10 +32,12 @@ MADE_FROM = (LOCK, FIRST, ROOT / "pyproject.toml")
 
 DOWNLOAD = "840 MB"
 BOTH = "3.1 GB"
-"""As measured on Linux, the environment and uv's cache on one disk, where they share most of their files. Said before it is fetched."""
+"""As measured on Linux, the environment and uv's cache on one disk, where they share most of their files.
+Said before it is fetched."""
 
 FREE = 4_200_000_000
-"""Bytes that must be free the first time: the environment, uv's cache beside it, and a gigabyte for what then runs."""
+"""Bytes that must be free the first time: the environment, uv's cache beside it, and a gigabyte for what then
+runs."""
 
 HIGHEST_PORT = 65_535
 
@@ -82,7 +86,8 @@ def _install() -> None:
         FIRST,
     ]
     _run([str(part) for part in pip], "the installer")
-    # The lock names everything, so nothing is left to resolve. Asked to, uv would fetch and build PySpark twice, and again for each clone.
+    # The lock names everything, so nothing is left to resolve. Asked to, uv would fetch and build PySpark
+    # twice, and again for each clone.
     uv = [
         str(VENV / "bin" / "uv"),
         "pip",
@@ -95,8 +100,9 @@ def _install() -> None:
     with _usable_lock() as lock:
         _run([*uv, "--require-hashes", "-r", str(lock)], "the packages in requirements.lock")
     _run([*uv, "--quiet", "--editable", str(ROOT)], "Headrace itself")
-    # Once here, and not by each of Airflow's services and tasks beside each other as they start. Not by uv, which passes over what an
-    # interrupted run has installed. A file that this Python can't compile fails when it is imported.
+    # Once here, and not by each of Airflow's services and tasks beside each other as they start. Not by uv,
+    # which passes over what an interrupted run has installed. A file that this Python can't compile fails
+    # when it is imported.
     print("Compiling the packages ...")
     subprocess.run(
         [PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"], stdout=subprocess.DEVNULL, check=False
@@ -132,7 +138,10 @@ def _run(command: list[str], what: str) -> None:
 
 
 def _shown(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command whose progress is for a terminal; elsewhere leave out the line for each of 160 packages."""
+    """Run a command whose progress is for a terminal.
+
+    Elsewhere leave out the line for each of 160 packages.
+    """
     if sys.stderr.isatty():
         return subprocess.run(command, env=environment, check=False).returncode
     with subprocess.Popen(
@@ -187,7 +196,10 @@ def _index() -> dict[str, str]:
 
 @contextmanager
 def _usable_lock() -> Iterator[Path]:
-    """Give the lock; without the pinned Java if the user named one of their own, as there may be no wheel of it for the platform."""
+    """Give the lock, without the pinned Java if the user named one of their own.
+
+    There may be no wheel of it for the platform.
+    """
     if not os.environ.get("HEADRACE_JAVA_HOME"):
         yield LOCK
         return
@@ -227,7 +239,10 @@ def _require_room() -> None:
 
 
 def _tell_taken_ports() -> None:
-    """Say before the download what would stop the stack after it; tests and checks go on without these ports."""
+    """Say before the download what would stop the stack after it.
+
+    Tests and checks go on without these ports.
+    """
     for variable, usual in (("HEADRACE_KAFKA_PORT", "9092"), ("HEADRACE_UI_PORT", "8080")):
         asked = os.environ.get(variable) or usual
         for port in (int(asked), int(asked) + 1) if asked.isdecimal() and int(asked) < HIGHEST_PORT else ():

@@ -9,7 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; it takes its place on success and goes away on failure or Ctrl-C."""
+    """Give an empty folder beside `folder`.
+
+    It takes its place on success and goes away on failure or Ctrl-C.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

@@ -1,6 +1,9 @@
-"""The jars that no wheel brings: the broker's, and those of Spark's Kafka connector; `ivy/` lists them and what each must be.
+"""The jars that no wheel brings: the broker's, and those of Spark's Kafka connector.
 
-They are fetched once with Ivy, which comes with pyspark. Jars that were put into place by hand do as well, if they are the right ones.
+`ivy/` lists them and what each must be.
+
+They are fetched once with Ivy, which comes with pyspark. Jars that were put into place by hand do as well, if
+they are the right ones.
 """
 
 import hashlib
@@ -44,7 +47,10 @@ def class_path(folder: Path, kind: str) -> str:
 
 
 def prepare(folder: Path, java_home: Path, environment: Mapping[str, str], say: Say) -> None:
-    """Fetch the jars into `folder` unless the right ones are there. Raises `UnavailableError` with the way out."""
+    """Fetch the jars into `folder` unless the right ones are there.
+
+    Raises `UnavailableError` with the way out.
+    """
     bad = wrong(folder)
     if not bad:
         return

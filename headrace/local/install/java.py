@@ -1,4 +1,7 @@
-"""The Java that runs the broker and Spark: the pinned one, the same for everybody, or the one that HEADRACE_JAVA_HOME names."""
+"""The Java that runs the broker and Spark.
+
+The pinned one, the same for everybody, or the one that HEADRACE_JAVA_HOME names.
+"""
 
 import re
 import shutil
@@ -15,14 +18,16 @@ from headrace.errors import UnavailableError, UsageError
 from headrace.local.install import files
 
 RELEASES = (17, 21, 25)
-"""Spark 4 and Kafka 4 start on nothing older, and what Spark counts verdicts with (Apache DataSketches) on nothing between."""
+"""Spark 4 and Kafka 4 start on nothing older, and what Spark counts verdicts with (Apache DataSketches) on
+nothing between."""
 
 NAMED = "17, 21 or 25"
 
 LAUNCHER = """\
 #!/bin/sh
-# spark-submit names a module and a package that the pinned Java does not have and nothing here needs, and puts its folder of settings on
-# the class path, where there must be no folder if classes are to come from an archive: take these away.
+# spark-submit names a module and a package that the pinned Java does not have and nothing here needs, and
+# puts its folder of settings on the class path, where there must be no folder if classes are to come from an
+# archive: take these away.
 for argument do
   shift
   case $argument in
@@ -41,7 +46,10 @@ NOT_INSTALLED = (
 
 
 def prepare(own: Path | None, folder: Path) -> Path:
-    """Return the JAVA_HOME to use: `own` if given, else `folder`, where the pinned Java is unpacked the first time."""
+    """Return the JAVA_HOME to use.
+
+    `own` if given, else `folder`, where the pinned Java is unpacked the first time.
+    """
     if own is not None:
         check(own)
         return own
@@ -59,7 +67,7 @@ def prepare(own: Path | None, folder: Path) -> Path:
 
 
 def _unpack(source: Path, folder: Path) -> None:
-    """Copy the runtime, because its class archive is written into it, and put a launcher of our own before it."""
+    """Copy the runtime, because its class archive is written into it, and put our own launcher before it."""
     shutil.copytree(source, folder / "runtime", ignore=shutil.ignore_patterns("legal", "include"))
     launcher = folder / "bin" / "java"
     launcher.parent.mkdir()
@@ -76,7 +84,10 @@ def _unpack(source: Path, folder: Path) -> None:
 
 
 def check(home: Path) -> int:
-    """Return the version of the Java in `home`. Raises `UsageError` if there is none or Spark does not run on it."""
+    """Return the version of the Java in `home`.
+
+    Raises `UsageError` if there is none or Spark does not run on it.
+    """
     binary = home / "bin" / "java"
     if not binary.is_file():
         raise UsageError(
@@ -97,7 +108,10 @@ def check(home: Path) -> int:
 
 
 def network_options(environment: Mapping[str, str], trust_store: Path) -> list[str]:
-    """Make Java trust and reach what the rest of the machine does: its certificates (SSL_CERT_FILE) and its proxy."""
+    """Make Java trust and reach what the rest of the machine does.
+
+    Its certificates (SSL_CERT_FILE) and its proxy.
+    """
     options = []
     bundle = environment.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     if bundle and Path(bundle).is_file():

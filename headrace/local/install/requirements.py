@@ -1,4 +1,7 @@
-"""Write the locks from pyproject.toml, or check that they are what would be written: exact, hashed, without addresses."""
+"""Write the locks from pyproject.toml, or check that they are what would be written.
+
+Exact, hashed, without addresses.
+"""
 
 import re
 import shutil
@@ -12,7 +15,8 @@ from headrace.settings import ROOT
 GROUPS = {
     "requirements.lock": ["--group", "dev", "pyproject.toml"],
     "requirements-bootstrap.lock": ["--group", "bootstrap"],
-    # Of the first what a container needs: its Spark and Java come from Spark's image, its supervisor is the container engine.
+    # Of the first what a container needs: its Spark and Java come from Spark's image, its supervisor is the
+    # container engine.
     "docker/requirements.lock": [
         "pyproject.toml",
         *("--constraints", "requirements.lock"),

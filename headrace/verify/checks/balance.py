@@ -78,14 +78,16 @@ def check_account(
     micro_batch: int,
     findings: Findings,
 ) -> None:
-    """Hold an entry's counts against what was read and judged. Offsets that hold no record are gaps, confirmed by this read.
+    """Hold an entry's counts against what was read and judged.
+
+    Offsets that hold no record are gaps, confirmed by this read.
 
     Args:
         account: The entry's, of one range.
         judged: How many records got which verdict.
         read: How many records the range held.
-        missing: The part of the range that Kafka no longer has. What is neither kept nor quarantined there was filtered or a gap, and
-            nothing says which.
+        missing: The part of the range that Kafka no longer has. What is neither kept nor quarantined there
+            was filtered or a gap, and nothing says which.
         rows: How many kept and quarantined rows lie on disk of that part.
         micro_batch: Number of the entry.
         findings: Takes what does not hold.
@@ -107,7 +109,9 @@ def check_account(
 
 
 class Gaps:
-    """Offsets that hold no record for a committed reader: a transaction explains them, or Kafka has removed what was there.
+    """Offsets that hold no record for a committed reader.
+
+    A transaction explains them, or Kafka has removed what was there.
 
     Attributes:
         not_checked: Per micro-batch, how many could not be looked into.
@@ -124,9 +128,12 @@ class Gaps:
         self.removed_since: list[OffsetRange] = []
 
     def removed(self, gaps: list[OffsetRange], unchecked: Mapping[int, int]) -> list[OffsetRange]:
-        """The offsets of these, all of one topic-partition, that are neither a transaction's marker nor a record that was aborted.
+        """The offsets that are neither a transaction's marker nor a record that was aborted.
 
-        unchecked  how many of them are in which micro-batch, to be counted as not checked if Kafka can't be asked
+        All are of one topic-partition.
+
+        unchecked  how many of them are in which micro-batch, to be counted as not checked if Kafka can't be
+                   asked
         """
         if not gaps:
             return []
@@ -151,7 +158,8 @@ class Gaps:
     def report(self, removed: Iterable[OffsetRange], entry: Entry, gaps: Iterable[OffsetRange]) -> None:
         """Each offset without a committed record is a transaction's marker, or a record that was aborted.
 
-        gaps  all offsets of the entry without one; where it accounts for fewer, records left Kafka that it published: those are not lost
+        gaps  all offsets of the entry without one; where it accounts for fewer, records left Kafka that it
+              published: those are not lost
         """
         is_lost = sum(map(len, gaps)) <= entry.total("gaps")
         for each in removed:

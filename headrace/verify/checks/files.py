@@ -1,7 +1,8 @@
 """I8: what lies below `events` and `quarantine` is what the entries name, no more and no fewer.
 
-The rule is about readers, who list the folder and ask no entry: whatever one of the five would read and no entry names is red, and so is whatever one of
-them would pass over. Left alone are only hidden files that no reader takes for anything; see `_is_ignored`.
+The rule is about readers, who list the folder and ask no entry: whatever one of the five would read and no
+entry names is red, and so is whatever one of them would pass over. Left alone are only hidden files that no
+reader takes for anything; see `_is_ignored`.
 """
 
 import hashlib
@@ -61,11 +62,15 @@ def check_files(snapshot: Snapshot, findings: Findings) -> None:
 
 
 def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
-    """Each micro-batch up to the newest has its folder, and there is nothing beside them. One listing of names: 35,000 folders take 0.1 s.
+    """Each micro-batch up to the newest has its folder, and there is nothing beside them.
 
-    What is in the folders is for `check_folder` and `check_empty`. A micro-batch without its folder is a finding of I5, anything else of I8.
+    One listing of names: 35,000 folders take 0.1 s.
 
-    newest  number of the last entry that was read, -1 if there is none; a stream may have published more since
+    What is in the folders is for `check_folder` and `check_empty`. A micro-batch without its folder is a
+    finding of I5, anything else of I8.
+
+    newest  number of the last entry that was read, -1 if there is none; a stream may have published more
+            since
     """
     names = {f"{MICRO_BATCH}{number}" for number in range(newest + 1)}
     for kind in (folder.events, folder.quarantine):
@@ -94,7 +99,10 @@ def _number(name: str) -> int:
 def _check_beside(
     folder: Folder, kind: Path, newest: int, item: "os.DirEntry[str]", findings: Findings
 ) -> None:
-    """What lies beside the folders of the micro-batches that were read: it may be of one that a stream has published since."""
+    """What lies beside the folders of the micro-batches that were read.
+
+    It may be of one that a stream has published since.
+    """
     micro_batch = micro_batch_of(kind / item.name) if item.is_dir(follow_symlinks=False) else None
     if micro_batch is not None and (
         _is_being_published(folder, kind, newest, micro_batch) or not os.path.lexists(item.path)
@@ -110,8 +118,8 @@ def _check_beside(
 def _is_being_published(folder: Folder, kind: Path, newest: int, micro_batch: int) -> bool:
     """Whether a folder after the newest entry that was read is of a stream that runs meanwhile.
 
-    Those before it have their entries by now, and so has it, unless the stream still writes: the quarantine's folder comes before the entry,
-    that of the events with it.
+    Those before it have their entries by now, and so has it, unless the stream still writes: the quarantine's
+    folder comes before the entry, that of the events with it.
     """
 
     def has_entry(each: int) -> bool:
@@ -142,7 +150,9 @@ def check_empty(folder: Folder, contract: Contract, findings: Findings) -> None:
 
 
 def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: bool) -> None:
-    """The folders of one entry: each file that it names is there and is what was published, and there is nothing else.
+    """The folders of one entry.
+
+    Each file that it names is there and is what was published, and there is nothing else.
 
     whole  hold the content of the files against their SHA-256 as well, not only size, rows and columns
     """
@@ -176,7 +186,10 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
 
 
 def check_unnamed(folder: Folder, micro_batch: int, findings: Findings) -> None:
-    """The folders of a micro-batch whose entry is missing or can't be read: no entry names what is in them."""
+    """The folders of a micro-batch whose entry is missing or can't be read.
+
+    No entry names what is in them.
+    """
     for kind in (folder.events, folder.quarantine):
         place = folder.published(kind, micro_batch)
         found = _listed(folder, place, findings, micro_batch=micro_batch)
@@ -213,7 +226,10 @@ def _require_rows(footer: Footer, rows: int) -> None:
 
 
 def _listed(folder: Folder, place: Path, findings: Findings, **where: Any) -> dict[str, "os.DirEntry[str]"]:
-    """What lies in a folder, by name; nothing if there is no folder. One that can't be listed is a finding."""
+    """What lies in a folder, by name; nothing if there is no folder.
+
+    One that can't be listed is a finding.
+    """
     try:
         with os.scandir(place) as items:
             return {item.name: item for item in items}
@@ -243,7 +259,10 @@ def _check_nothing_more(
 def _report_unnamed(
     folder: Folder, path: Path, item: "os.DirEntry[str]", findings: Findings, *, hint: str = "", **where: Any
 ) -> None:
-    """A finding about what no entry names, unless no reader minds it. A folder is one finding, whatever is in it."""
+    """A finding about what no entry names, unless no reader minds it.
+
+    A folder is one finding, whatever is in it.
+    """
     if _is_ignored(item):
         return
     if item.is_dir(follow_symlinks=False):
@@ -254,10 +273,13 @@ def _report_unnamed(
 
 
 def _is_ignored(item: "os.DirEntry[str]") -> bool:
-    """Whether something is a hidden file such as a file manager or a network drive leaves (.DS_Store, .nfs0001), which no reader opens.
+    """Whether something is a hidden file that no reader opens.
 
-    DuckDB and Polars read hidden files if they end in .parquet, and one that is named .parquet; Spark holds a file against the checksums in the
-    hidden .crc file beside it. Hidden folders are another matter: DuckDB and Polars go into them.
+    File managers and network drives leave such: .DS_Store, .nfs0001.
+
+    DuckDB and Polars read hidden files if they end in .parquet, and one that is named .parquet; Spark holds a
+    file against the checksums in the hidden .crc file beside it. Hidden folders are another matter: DuckDB
+    and Polars go into them.
     """
     return (
         item.name.startswith(".")
@@ -290,5 +312,8 @@ def _where(file: DataFile) -> dict[str, Any]:
 
 
 def _relative(folder: Folder, path: Path) -> str:
-    """A path below the pipeline's folder, as text that can be written to a report: names on disk need not be UTF-8."""
+    """A path below the pipeline's folder, as text that can be written to a report.
+
+    Names on disk need not be UTF-8.
+    """
     return os.fsencode(path.relative_to(folder.root)).decode("utf-8", "backslashreplace")

@@ -1,4 +1,7 @@
-"""I9: nothing after the ledger's end left Kafka unread. What is there waits; what is gone was never published, and is lost."""
+"""I9: nothing after the ledger's end left Kafka unread.
+
+What is there waits; what is gone was never published, and is lost.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +113,10 @@ class FrontierCheck:
         self.findings.add(FRONTIER, f"nothing was published: {what}")
 
     def _lost(self, topics: TopicSnapshot, identity: Identity) -> list[OffsetRange]:
-        """What is lost for sure: a stream may have published it since the ledger was read, and may be about to."""
+        """What is lost for sure.
+
+        A stream may have published it since the ledger was read, and may be about to.
+        """
         is_written = self.snapshot.folder.is_being_written()
         try:
             newest = newest_link(self.snapshot.folder)
@@ -125,12 +131,18 @@ class FrontierCheck:
         return lost
 
     def _leave_it_to_the_stream(self, what: str) -> None:
-        """Raise `UnavailableError`, since a stream decides what there is to say; where something else is red, the next run says it."""
+        """Raise `UnavailableError`, since a stream decides what there is to say.
+
+        Where something else is red, the next run says it.
+        """
         if not self.findings.any:
             raise UnavailableError(f"{what}. Run verify again when it has ended.")
 
     def _waiting_since(self) -> datetime | None:
-        """The longest that a record which committed readers could see can have waited: since the last complete stream, or the first, began."""
+        """The longest that a record which committed readers could see can have waited.
+
+        Since the last complete stream, or the first, began.
+        """
         if streamed := read_streamed(self.snapshot.folder):
             return streamed.started_at
         try:
@@ -152,7 +164,8 @@ def frontier(topics: TopicSnapshot, following: Offsets) -> Frontier:
 
     Args:
         topics: as they are now
-        following: the next offset of each partition; one that the ledger does not name yet is read from its first record
+        following: the next offset of each partition; one that the ledger does not name yet is read from its
+            first record
     """
     waiting, lost = [], []
     for place, last in topics.last.items():
@@ -171,12 +184,15 @@ def lost_of_receipts(
     *,
     known: Collection[str] = (),
 ) -> list[tuple[str, OffsetRange]]:
-    """Per run, the offsets of its batch that are not published and not in Kafka: its producer can prove that they were there.
+    """Per run, the offsets of its batch that are not published and not in Kafka.
+
+    Its producer can prove that they were there.
 
     Args:
         receipts: of batches that are not verified yet
         topics: as they are now
-        ends: where the ledger ends, behind which `frontier` finds what has aged out; `None` before the first stream
+        ends: where the ledger ends, behind which `frontier` finds what has aged out; `None` before the first
+            stream
         known: topics of the ledger: of those that are gone or were created again, I6 says so
     """
     lost = []
@@ -231,8 +247,9 @@ def waiting(
 def age(at: datetime | None, now: datetime, since: datetime | None) -> float | None:
     """Seconds for which a record has waited.
 
-    Its timestamp counts if it lies between `since`, when the last complete stream began, and now, give or take what clocks differ. Records that are replayed carry old
-    timestamps, and bad clocks future ones: those wait since that stream began, which is the longest that they can have.
+    Its timestamp counts if it lies between `since`, when the last complete stream began, and now, give or
+    take what clocks differ. Records that are replayed carry old timestamps, and bad clocks future ones: those
+    wait since that stream began, which is the longest that they can have.
     """
     if since is not None and since > now:
         since = None  # its clock was ahead
@@ -248,7 +265,10 @@ def _waited(
     now: datetime,
     since: datetime | None,
 ) -> float | None:
-    """Seconds for which the first record of a range has waited: behind an open transaction it may be for longer than since the last stream."""
+    """Seconds for which the first record of a range has waited.
+
+    Behind an open transaction it may be for longer than since the last stream.
+    """
     if hiding and hiding.began_at and hiding.is_certain and hiding.stable_offset <= waits.from_offset:
         return max((now - hiding.began_at).total_seconds(), 0.0)
     return age(at, now, since)

@@ -48,7 +48,8 @@ def check_limits(
         waiting: What waits in Kafka.
         now: The moment from which ages count.
         findings: Takes what does not hold.
-        ingest_is_running: Whether an ingest is queued or running: then the lag is not judged, since what waits is being read.
+        ingest_is_running: Whether an ingest is queued or running: then the lag is not judged, since what
+            waits is being read.
     """
     is_running = ingest_is_running or snapshot.folder.is_being_written() or snapshot.published_meanwhile > 0
     found = measured(
@@ -132,7 +133,10 @@ def measured(
 
 
 def _lag(waiting: Waiting, *, ingest_is_running: bool) -> tuple[float | None, str]:
-    """The age of the oldest waiting record in seconds, `None` where it is not judged; and the same in words."""
+    """The age of the oldest waiting record in seconds, `None` where it is not judged.
+
+    And the same in words.
+    """
     if ingest_is_running:
         return None, "not judged while an ingest runs"
     if not waiting.offsets:

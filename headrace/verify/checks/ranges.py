@@ -27,7 +27,7 @@ RANGES = Invariant(
 
 
 def check_ranges(snapshot: Snapshot, findings: Findings) -> None:
-    """Check that entries join, begin where identity.json does, end where the checkpoint does, and are those that were proven."""
+    """Check that entries join, begin with identity.json, end with the checkpoint, and have not changed."""
     for gone in snapshot.scope.micro_batches:
         if gone > snapshot.newest:  # one before is missing in the listing
             findings.add(RANGES, "the micro-batch was there before and is missing now", micro_batch=gone)

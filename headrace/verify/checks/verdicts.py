@@ -31,7 +31,10 @@ def difference(wanted: str, found: str, wanted_reason: str | None, found_reason:
 
 
 def leave_unjudged(entry: Entry, findings: Findings, *, was_proven: bool) -> None:
-    """An entry is judged by its own rules or not at all: proven once, it stays proven; else it can't be green."""
+    """An entry is judged by its own rules or not at all: proven once, it stays proven.
+
+    Else it can't be green.
+    """
     if was_proven:
         findings.not_checked(VERDICTS)
         return

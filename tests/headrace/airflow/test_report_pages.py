@@ -96,7 +96,10 @@ def test_failed_ingest_run_says_which_task_failed_why_and_what_to_do(folder: Fol
 
 
 def test_a_task_of_the_user_s_own_is_named_even_if_it_left_no_reason(folder: Folder) -> None:
-    """One that was killed could leave none. Tasks that repeat its reason, and tasks that still run, are not named."""
+    """One that was killed could leave none.
+
+    Tasks that repeat its reason, and tasks that still run, are not named.
+    """
     tasks = [
         task("export_from_shop", TaskState.FAILED),
         task("other", TaskState.FAILED, "full"),
@@ -165,7 +168,10 @@ def test_a_repair_says_what_it_is_at_or_where_to_look(folder: Folder) -> None:
 
 
 def test_a_failed_ingest_run_with_a_report_says_first_that_it_failed(folder: Folder) -> None:
-    """What it published before it failed may be green; that is a click away, and all there is once the task has succeeded."""
+    """What it published before it failed may be green.
+
+    That is a click away, and all there is once the task has succeeded.
+    """
     failed = [task("stream_to_parquet", TaskState.FAILED, "no memory")]
     first = show(folder, "important_messages_ingest", INGEST_RUN, failed)
     assert show(folder, "important_messages_ingest", INGEST_RUN).status_code == 200
@@ -197,7 +203,10 @@ def test_verify_run_without_report_says_so(folder: Folder) -> None:
 
 
 def test_ingest_run_shows_the_newest_report_that_names_its_receipt(folder: Folder) -> None:
-    """Of two reports that cover an ingest run the later one is shown; a newer one that does not is passed over."""
+    """Of two reports that cover an ingest run the later one is shown.
+
+    A newer one that does not is passed over.
+    """
     store(folder, "manual__older", 9)
     store(folder, "manual__newer", 0, receipts=[], micro_batches=[])
     shown = show(folder, "important_messages_ingest", INGEST_RUN)
@@ -325,7 +334,7 @@ def test_only_readers_of_logs_see_why_a_task_failed(
     application: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
     entities: list[str],
-    sees: bool,  # noqa: FBT001, a column of the table above
+    sees: bool,
 ) -> None:
     """The reason is from the task's log: a user without access to that sees the task's name only."""
     manager = Manager("important_messages_ingest", entities)
@@ -353,7 +362,7 @@ def test_every_route_asks_for_permission(application: FastAPI) -> None:
 
 
 def test_tab_is_on_the_run_page_and_leads_to_a_route() -> None:
-    """The tab's address, with Airflow's placeholders filled in, is below the prefix that the plugin serves."""
+    """The tab's address, with Airflow's placeholders filled in, is below the plugin's prefix."""
     (view,) = ReportTab.external_views
     (served,) = ReportTab.fastapi_apps
     assert view["destination"] == "dag_run"

@@ -97,7 +97,10 @@ class Try:
 
 
 def test_the_reason_is_the_exception_of_whatever_task() -> None:
-    """A task of Headrace's ends with reason and way out; one of the user's own with any exception, whose type is a part of what it says."""
+    """A task of Headrace's ends with reason and way out.
+
+    One of the user's own with any exception, whose type is a part of what it says.
+    """
     with pytest.raises(AirflowFailException) as caught, plainly():
         raise UsageError("There is no connection kafka_default. Add it.")
     for error, reason in (
@@ -112,7 +115,7 @@ def test_the_reason_is_the_exception_of_whatever_task() -> None:
 
 
 def test_other_dags_and_what_was_marked_by_hand_leave_nothing() -> None:
-    """The plugin hears of every DAG. Where a user marks a task as failed, Airflow passes on a sentence, in another process."""
+    """The plugin hears of every DAG. A task that a user marks as failed comes from another process."""
     other, marked = Try("example"), Try()
     reasons.on_task_instance_failed(other, ValueError("x"))
     reasons.on_task_instance_failed(marked, "TaskInstance's state was manually set to `failed`.")
@@ -140,7 +143,10 @@ def test_a_failed_task_has_its_name_its_reason_and_its_log(session: Session) -> 
 
 @pytest.mark.parametrize("value", [{"try": 1, "reason": "an earlier try's"}, "text", None, {"try": 2}])
 def test_a_reason_is_that_of_the_latest_try_or_none(session: Session, value: object) -> None:
-    """A task that was cleared and then killed has left none: the one before is not taken for it, nor is anything that others pushed."""
+    """A task that was cleared and then killed has left none.
+
+    The one before is not taken for it, nor is anything that others pushed.
+    """
     add(session, "stream_to_parquet", "failed", try_number=2)
     keep(session, "stream_to_parquet", value)
     assert [each.reason for each in tasks_of(session, DAG, RUN, "", reasons=True)] == [None]

@@ -16,7 +16,10 @@ with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports
 
 
 def first_lines(folder: Path, state: TaskInstanceState, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a reader sees of the log of a task, below the folded group's title. The file itself has no lines."""
+    """What a reader sees of the log of a task, below the folded group's title.
+
+    The file itself has no lines.
+    """
     monkeypatch.setattr(file_task_handler.FileTaskHandler, "_render_filename", lambda *_: "attempt=1.log")
     monkeypatch.setattr(
         file_task_handler.FileTaskHandler,

@@ -100,7 +100,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (UsageError("a typing error"), False),
     ],
 )
-def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:  # noqa: FBT001, a column of the table above
+def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:
     """The surroundings may recover; a red result and a mistake stay what they are."""
     with pytest.raises(AirflowException, match=str(error)) as caught, tasks.plainly():
         raise error
@@ -120,8 +120,8 @@ def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) ->
 )
 def test_a_stream_is_tried_again_unless_it_is_red(
     code: int, again: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:  # noqa: FBT001
-    """A driver that was killed, found its surroundings amiss, or did not even start, can come to its end the next time."""
+) -> None:
+    """A driver that was killed, found Kafka down, or did not even start, can succeed the next time."""
 
     def submit(*_: Any) -> None:
         raise AirflowException(
@@ -158,11 +158,14 @@ def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_spark_s_settings_are_written_again_where_they_are_ours(
-    is_ours: bool,  # noqa: FBT001, a parameter
+    is_ours: bool,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """On the embedded stack, what the user has changed since its start counts. An Airflow of one's own has a Spark of its own."""
+    """On the embedded stack, what the user has changed since its start counts.
+
+    An Airflow of one's own has a Spark of its own.
+    """
     conf = Layout.of(Settings.from_environment()).spark_conf
     spark.prepare(conf, "connector.jar", None)
     settings = conf / "spark-defaults.conf"
@@ -185,7 +188,7 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
     ("number", "again"),
     [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False), (errno.EROFS, False)],
 )
-def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:  # noqa: FBT001, a column of the table above
+def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:
     """Room may be made; an owner does not change by itself."""
     with pytest.raises(AirflowException, match="/data/p") as caught, tasks.plainly():
         raise OSError(number, os.strerror(number), "/data/p")
@@ -193,7 +196,10 @@ def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:  # 
 
 
 def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """spark-submit's exit code alone does not say that the app ran: that of an earlier run is not taken for its word."""
+    """spark-submit's exit code alone does not say that the app ran.
+
+    That of an earlier run is not taken for its word.
+    """
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "streamed.json").write_text("an earlier run's")
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
@@ -222,7 +228,10 @@ def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPa
 def test_what_has_expired_is_neither_sent_nor_reported_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Tasks of a run of last year that are cleared: the batch counts as sent, and the report says which task makes it again."""
+    """Tasks of a run of last year that are cleared.
+
+    The batch counts as sent, and the report says which task makes it again.
+    """
     pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
     context = {"run_id": "old", "params": {"records": 10, "malformed": 0.0, "seed": 1}}
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
@@ -241,7 +250,10 @@ def test_what_has_expired_is_neither_sent_nor_reported_again(
 def test_credentials_reach_the_app_by_a_file(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Arguments are seen by everybody on the machine; the file only by its owner, and only while the app runs."""
+    """Arguments are seen by everybody on the machine.
+
+    The file only by its owner, and only while the app runs.
+    """
     config = {"bootstrap.servers": "kafka:9092", "sasl.password": "secret"}
     seen: list[Path] = []
 
@@ -262,7 +274,10 @@ def test_credentials_reach_the_app_by_a_file(
 
 
 def test_the_last_task_runs_if_the_stream_fails_and_nothing_is_behind_it(ingest: DAG) -> None:
-    """A run takes its state from its leaves, and `tell_everyone` always succeeds. A DAG file of before this task gets it as it is."""
+    """A run takes its state from its leaves, and `tell_everyone` always succeeds.
+
+    A DAG file of before this task gets it as it is.
+    """
     outcome = ingest.get_task("outcome")
     assert outcome.upstream_task_ids == {"stream_to_parquet"}
     assert {each.task_id for each in ingest.leaves} == {"outcome", "tell_everyone"}

@@ -1,4 +1,4 @@
-"""Filters by member of the allow-list, the fields they speak about, and values for these that engines disagree on."""
+"""Filters by member of the allow-list, their fields, and values for these that engines disagree on."""
 
 from headrace.contract import types
 from headrace.contract.verdicts import Field

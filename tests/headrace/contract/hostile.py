@@ -541,4 +541,5 @@ JSON: list[Case] = [
     ('{"id":1}'.encode("utf-16"), NOT_UTF8),
     ('{"id":1}'.encode("utf-32-be"), NOT_JSON),
 ]
-"""Deeper than any limit, longer than any buffer, almost JSON: all of it must come out the same from both engines."""
+"""Deeper than any limit, longer than any buffer, almost JSON: all of it must come out the same from both
+engines."""

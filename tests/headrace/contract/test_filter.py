@@ -122,7 +122,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.items())
 def test_refuses_by_name(text: str, message: str) -> None:
-    """What is not on the allow-list is refused with a message that names it and, where there is one, the allowed form."""
+    """What is not on the allow-list is refused by name and, where there is one, with the allowed form."""
     with pytest.raises(UsageError) as caught:
         Filter.parse(text, FIELDS)
     assert message in str(caught.value)

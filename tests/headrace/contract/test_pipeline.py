@@ -323,7 +323,7 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_not_toml(tmp_path: Path, text: str, shown: list[str]) -> None:
-    """A file that can't be parsed shows the line, with a caret where the parser stopped, or where a key begins that is there twice."""
+    """A file that can't be parsed shows the line, with a caret at the parser's stop or at the doubled key."""
     (problem,) = problems(tmp_path, text)
     first, *rest = problem.splitlines()
     assert first.endswith(shown[0])

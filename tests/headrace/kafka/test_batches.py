@@ -25,7 +25,10 @@ ABORT = replace(COMMIT, base_offset=14, last_offset=14, is_abort=True)
 
 @cache
 def encode(batch: RecordBatch, *, payload: int = 0) -> bytes:
-    """One record batch as Kafka documents it, with so many bytes in place of its records; a marker's record is a real one."""
+    """One record batch as Kafka documents it, with so many bytes in place of its records.
+
+    A marker's record is a real one.
+    """
     body = marker(0 if batch.is_abort else 1) * batch.records if batch.is_control else b"x" * payload
     attributes = (0x10 if batch.is_transactional else 0) | (0x20 if batch.is_control else 0)
     after_crc = struct.pack(">hi", attributes, batch.last_offset - batch.base_offset)
@@ -36,7 +39,10 @@ def encode(batch: RecordBatch, *, payload: int = 0) -> bytes:
 
 
 def marker(kind: int) -> bytes:
-    """A control record: its key is a version and a type, its value a version and the coordinator's epoch. Numbers are zigzag varints."""
+    """A control record: its key is a version and a type, its value a version and the coordinator's epoch.
+
+    Numbers are zigzag varints.
+    """
     timestamp_delta = varint(300)  # two bytes, so that it must be skipped by its form
     record = (
         b"\0"
@@ -107,7 +113,10 @@ PLACE = TopicPartition("t", 0)
 
 @dataclass
 class Log:
-    """A log of one topic-partition, and what it was asked for. `plan` holds errors and answers that come first."""
+    """A log of one topic-partition, and what it was asked for.
+
+    `plan` holds errors and answers that come first.
+    """
 
     batches: list[RecordBatch]
     start: int = 0
@@ -166,7 +175,10 @@ def plain(number: int, size: int = 10) -> list[RecordBatch]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock stands still, however slow the machine is, and pauses pass at once; what they would have been."""
+    """The clock stands still, however slow the machine is, and pauses pass at once.
+
+    What they would have been.
+    """
     paused: list[float] = []
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(time, "sleep", paused.append)

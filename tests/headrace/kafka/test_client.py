@@ -138,7 +138,10 @@ class PlayedAdmin:
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kafka]:
-    """A cluster whose admin client fails with an error; its clock stands still but for waiting, and its port is as is said."""
+    """A cluster whose admin client fails with an error.
+
+    Its clock stands still but for waiting, and its port is as is said.
+    """
     for module in (admin, connection, reader):
         monkeypatch.setattr(module, "time", CLOCK)
 
@@ -245,7 +248,10 @@ class RefusedConsumer(PlayedConsumer):
 
 
 def test_no_right_on_a_group_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read or committed by way of the group, and the refusal comes now and then only: a slow answer would make a run red."""
+    """Nothing is read or committed by way of the group, and the refusal comes now and then only.
+
+    A slow answer would make a run red.
+    """
     monkeypatch.setattr(reader, "Consumer", RefusedConsumer)
     blocks = Kafka({"bootstrap.servers": "nowhere"}).read(OffsetRange("t", 0, 0, 3))
     assert [offset for block in blocks for offset in block.offsets] == [0, 1, 2]

@@ -160,7 +160,10 @@ OPERATIONS = st.lists(
 
 
 def log_of(operations: list[tuple[Any, ...]]) -> tuple[list[RecordBatch], int]:
-    """The batches, and the log's end. A producer of -1 writes without transactions; part of the records may be gone."""
+    """The batches, and the log's end.
+
+    A producer of -1 writes without transactions; part of the records may be gone.
+    """
     batches: list[RecordBatch] = []
     at = 0
     for kind, *rest in operations:

@@ -1,4 +1,7 @@
-"""Which of librdkafka's settings the client for record batches can follow. How it logs in is tested on a real broker."""
+"""Which of librdkafka's settings the client for record batches can follow.
+
+How it logs in is tested on a real broker.
+"""
 
 import ssl
 import subprocess
@@ -17,7 +20,7 @@ TLS = {**SERVER, "security.protocol": "ssl"}
 
 
 def test_without_security_nothing_is_needed() -> None:
-    """Tuning of the other client is no matter of this one, and neither are settings that its protocol does not use."""
+    """The other client's tuning does not concern this one; nor do settings that its protocol does not use."""
     tuning = {"fetch.max.bytes": "1", "socket.keepalive.enable": "true", "client.id": "x"}
     unused = {
         "ssl.ca.location": "/nowhere",

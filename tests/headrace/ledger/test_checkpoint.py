@@ -23,7 +23,7 @@ TORN = pytest.mark.parametrize("content", [b"", b"\0" * 29], ids=["empty", "NULs
 
 
 def made(base: Path, *cuts: int) -> Ledger:
-    """A ledger with a micro-batch up to each of the cuts, and all of Spark's files beside it, checksums included."""
+    """A ledger with a micro-batch up to each of the cuts, and all of Spark's files, checksums included."""
     one = Ledger.made(base, others(40), cuts)
     source = one.folder.checkpoint / "sources" / "0" / "0"
     source.parent.mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_a_checksum_without_its_file_is_discarded(tmp_path: Path, log: str, numb
 
 
 @pytest.mark.parametrize("absent", [False, True])
-def test_all_the_newest_commits_that_are_torn_are_discarded(tmp_path: Path, absent: bool) -> None:  # noqa: FBT001
+def test_all_the_newest_commits_that_are_torn_are_discarded(tmp_path: Path, absent: bool) -> None:
     """Several short micro-batches may not have reached the disk, the last of them not even by name."""
     one = made(tmp_path, 10, 20, 30)
     commits = one.folder.checkpoint / "commits"
@@ -121,7 +121,10 @@ def test_all_the_newest_commits_that_are_torn_are_discarded(tmp_path: Path, abse
 
 @TORN
 def test_an_id_that_is_lost_is_written_again(tmp_path: Path, content: bytes) -> None:
-    """identity.json knows it, and the plan of the newest entry shows that this is the ledger's checkpoint. The checksum of the lost file goes."""
+    """identity.json knows it, and the plan of the newest entry shows that this is the ledger's checkpoint.
+
+    The checksum of the lost file goes.
+    """
     one = made(tmp_path, 10, 20)
     metadata = one.folder.checkpoint / "metadata"
     for lose in (lambda: metadata.write_bytes(content), metadata.unlink):
@@ -137,7 +140,10 @@ def test_an_id_that_is_lost_is_written_again(tmp_path: Path, content: bytes) -> 
 def test_an_id_is_not_written_into_a_checkpoint_that_is_not_the_ledgers(
     tmp_path: Path, instead: str | None
 ) -> None:
-    """Without the plan of the newest entry the checkpoint is gone: a stream would publish records twice or not at all."""
+    """Without the plan of the newest entry the checkpoint is gone.
+
+    A stream would publish records twice or not at all.
+    """
     one = made(tmp_path, 10, 20)
     (one.folder.checkpoint / "metadata").unlink()
     newest = one.folder.checkpoint / "offsets" / "1"
@@ -186,7 +192,11 @@ def test_as_long_as_nothing_is_published_a_damaged_checkpoint_is_discarded_as_a_
     "left", [None, "offsets/.0.4d1fb7f2-2a0b-4b3c-9f0e-1b6f0f5b2c11.tmp", "sources/0/.0.crc"]
 )
 def test_a_checkpoint_without_a_plan_is_kept_if_its_logs_are_empty(tmp_path: Path, left: str | None) -> None:
-    """There was nothing to read yet. Spark refuses one with any file in its logs, such as a driver leaves that dies while it writes the plan, or with a lone checksum."""
+    """There was nothing to read yet.
+
+    Spark refuses one with any file in its logs, such as a driver leaves that dies while it writes the plan,
+    or with a lone checksum.
+    """
     one = made(tmp_path)
     for path in (one.folder.checkpoint / "sources" / "0").iterdir():
         path.unlink()
@@ -232,7 +242,10 @@ def test_a_checkpoint_is_kept_if_the_entries_are_gone(tmp_path: Path, lost: str,
 
 
 def test_without_an_identity_nothing_is_touched(tmp_path: Path) -> None:
-    """identity.json is on disk before Spark starts; without it the checkpoint is some other pipeline's, or its identity was removed."""
+    """identity.json is on disk before Spark starts.
+
+    Without it the checkpoint is some other pipeline's, or its identity was removed.
+    """
     one = made(tmp_path)
     one.folder.identity.unlink()
     (one.folder.checkpoint / "commits" / "1").write_text("")
@@ -254,7 +267,10 @@ def test_without_an_identity_nothing_is_touched(tmp_path: Path) -> None:
     ],
 )
 def test_what_counts_as_torn(tmp_path: Path, content: bytes, *, lost: bool) -> None:
-    """Nothing, or NUL bytes where text belongs, be it in a part of the file; Spark's mark for old versions is none."""
+    """Nothing, or NUL bytes where text belongs, be it in a part of the file.
+
+    Spark's mark for old versions is none.
+    """
     path = tmp_path / "0"
     path.write_bytes(content)
     assert torn(path) == lost

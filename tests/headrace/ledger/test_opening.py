@@ -1,4 +1,7 @@
-"""What a stream would refuse is refused before a topic is created or a record is sent, and nothing is changed by looking."""
+"""What a stream would refuse is refused before a topic is created or a record sent.
+
+Looking changes nothing.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -146,7 +149,7 @@ def test_before_the_first_stream_no_topic_is_missed(tmp_path: Path) -> None:
 
 
 def test_a_topic_of_the_ledger_is_not_created_again(tmp_path: Path) -> None:
-    """A new one of that name would start over at offset 0, and the stream would refuse it once a batch is in it."""
+    """A new one of that name would start at offset 0, and the stream would refuse it later."""
     one = Ledger.made(tmp_path, others(40), [10])
     require_known_topics(one.folder, one.kafka)
     delete(one)

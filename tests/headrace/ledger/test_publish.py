@@ -9,7 +9,10 @@ from headrace.ledger.publish import spans
 
 
 def test_spans_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
-    """A file is read in blocks, so that memory stays bounded; what they say is put together per topic-partition."""
+    """A file is read in blocks, so that memory stays bounded.
+
+    What they say is put together per topic-partition.
+    """
     rows = 200_000
     table = pa.table(
         {

@@ -1,4 +1,7 @@
-"""What the host can tell of the compose stack, with docker's answers made up; `tests/compose` asks the real one."""
+"""What the host can tell of the compose stack, with docker's answers made up.
+
+`tests/compose` asks the real one.
+"""
 
 import hashlib
 import json
@@ -188,7 +191,7 @@ def test_a_wrong_listener_for_containers_is_told(monkeypatch: pytest.MonkeyPatch
         ({"Service": "airflow-init", "State": "exited", "Health": "", "ExitCode": 1}, "exited", False),
     ],
 )
-def test_states(service: dict[str, object], told: str, well: bool) -> None:  # noqa: FBT001, a column of the table above
+def test_states(service: dict[str, object], told: str, well: bool) -> None:
     """Only what runs once may have ended, and only without an error."""
     assert (compose.state(service), compose.is_well(service)) == (told, well)
 

@@ -1,4 +1,7 @@
-"""Connections that a stack writes, and the one by which the command reaches Kafka. Airflow's API is made up; `tests/integration` asks the real one."""
+"""Connections that a stack writes, and the one by which the command reaches Kafka.
+
+Airflow's API is made up; `tests/integration` asks the real one.
+"""
 
 import json
 import re
@@ -283,7 +286,7 @@ ASKED = Settings.from_environment({"HEADRACE_KAFKA_CONNECTION": KAFKA})
 def test_in_a_container_airflow_is_asked(
     servers: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """By a process in the same environment, which finds what is set there, or, in an empty database, nothing."""
+    """By a process in the same environment, which finds what is set there, or nothing."""
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{tmp_path}/airflow.db")
     if servers:
@@ -302,7 +305,7 @@ def test_in_a_container_airflow_is_asked(
 def test_the_containers_connections_are_written_by_a_container(
     api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Those that docker-compose.yml names, with Airflow's API as it is reached from there, and no folder of the host's."""
+    """The connections that docker-compose.yml names, with Airflow's API as reached from there."""
     told = re.findall(
         r"^ +(KAFKA_DEFAULT|SPARK_DEFAULT): '(.*)'$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
     )

@@ -41,7 +41,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_a_frozen_broker_is_said_to_be_frozen(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its process runs and its port is not refused, since the system listens for it; with its log and what helps."""
+    """Its process runs and its port is not refused, since the system listens for it.
+
+    With its log and what helps.
+    """
     assert not status.show(settings, Say())
     shown = capsys.readouterr().out
     assert "kafka" in shown

@@ -76,7 +76,10 @@ def invariant(
 
 
 def report(**fields: Any) -> Report:
-    """A green report over 1,002 offsets in two partitions, with a receipt and one micro-batch; `fields` replace its own."""
+    """A green report over 1,002 offsets in two partitions, with a receipt and one micro-batch.
+
+    `fields` replace its own.
+    """
     return Report(**(_fields() | fields))
 
 

@@ -66,7 +66,10 @@ def test_undeclared_fields_are_named_where_samples_are() -> None:
 
 
 def test_lines_fit_a_task_log() -> None:
-    """No line is longer than the log is wide but commands and paths, which are there to be copied; none ends in blanks but a table's."""
+    """No line is longer than the log is wide but commands and paths, which are there to be copied.
+
+    None ends in blanks but a table's.
+    """
     lines = shown(report(description="x " * 250, events="e" * 500)).splitlines()
     assert all(
         len(line) <= LOG_WIDTH for line in lines if not line.startswith("  .venv") and "eeee" not in line
@@ -108,7 +111,10 @@ def test_broken_partition_is_shown_even_among_many() -> None:
 
 
 def test_broken_invariant_says_where_and_what_to_do() -> None:
-    """A finding is printed with its place, followed by the way out, before figures that may look perfect; files first, whose damage explains the rest."""
+    """A finding is printed with its place, followed by the way out, before figures that may look perfect.
+
+    Files first, whose damage explains the rest.
+    """
     broken = invariant(6, InvariantState.BROKEN, [finding()])
     text = " ".join(shown(report(state=State.RED, invariants=[broken])).split())
     assert "I6 BROKEN title of 6" in text

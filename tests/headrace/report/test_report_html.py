@@ -44,7 +44,7 @@ def red(*broken: int) -> Report:
 @given(reports)
 @settings(max_examples=150, deadline=None)
 def test_any_report_renders_without_a_reference_to_anything_outside(anything: Report) -> None:
-    """Whatever stands in a report, the page has no script and nothing that a browser would load or follow out of it."""
+    """Whatever is in a report, the page has no script and nothing that a browser would load or follow."""
     page = Page(render(anything))
     assert {"script", "img", "link", "iframe", "object", "embed", "form", "base"}.isdisjoint(
         tag for tag, _ in page.tags

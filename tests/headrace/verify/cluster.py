@@ -1,6 +1,9 @@
-"""A Kafka cluster in memory: topics, transactions, retention and compaction, as far as opening and verify can see them.
+"""A Kafka cluster in memory.
 
-A partition is its log: a list of record batches. Whatever is asked of it is computed from that list when it is asked.
+Topics, transactions, retention and compaction, as far as opening and verify can see them.
+
+A partition is its log: a list of record batches. Whatever is asked of it is computed from that list when it
+is asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,7 +75,10 @@ class Partition:
 
     @property
     def stable(self) -> int:
-        """Where committed readers end: before the first open transaction. Retention may have removed its beginning."""
+        """Where committed readers end: before the first open transaction.
+
+        Retention may have removed its beginning.
+        """
         return max(self.first, min(self.open.values(), default=self.last))
 
     def append(self, records: Sequence[Record], timestamp: int, producer: int = NO_PRODUCER) -> None:
@@ -107,15 +113,19 @@ class Partition:
                         yield offset, record, batch.timestamp + offset - batch.base
 
     def age_out(self, first: int) -> None:
-        """Move the log's first offset. A batch goes once none of its offsets is left; until then it is there as a whole."""
+        """Move the log's first offset.
+
+        A batch goes once none of its offsets is left; until then it is there as a whole.
+        """
         self.first = max(self.first, min(first, self.last))
         self.log = [batch for batch in self.log if batch.last >= self.first]
 
     def compact(self, until: int, *, markers: bool) -> None:
         """What the log cleaner leaves of the batches that end before `until` and are stable.
 
-        Of each key the last record stays; records without a key and aborted ones go. An emptied batch goes, but for its producer's last
-        one, whose header stays. `markers` go as well, where none of their transaction's records is left (`delete.retention.ms` is over).
+        Of each key the last record stays; records without a key and aborted ones go. An emptied batch goes,
+        but for its producer's last one, whose header stays. `markers` go as well, where none of their
+        transaction's records is left (`delete.retention.ms` is over).
         """
         until = min(until, self.stable)
         cleaned = [
@@ -175,7 +185,7 @@ class Topic:
 
 
 class FakeCluster:
-    """What opening and verify use of `headrace.kafka.client.Kafka`, and what producers, brokers and administrators do."""
+    """What opening and verify use of the Kafka client, and what producers, brokers and administrators do."""
 
     servers = "nowhere:9092"
 
@@ -201,7 +211,7 @@ class FakeCluster:
     def write(
         self, topic: str, partition: int, records: Sequence[Record], transactional_id: str | None = None
     ) -> None:
-        """Append a batch; with a transactional id within its transaction, which begins where it is not open."""
+        """Append a batch; with a transactional id in its transaction, which begins if it is not open."""
         producer = (
             NO_PRODUCER
             if transactional_id is None
@@ -268,7 +278,10 @@ class FakeCluster:
         return datetime.now(UTC)
 
     def read(self, offset_range: OffsetRange, *, committed: bool = True) -> Iterator[Block]:
-        """The committed records of a range, in small blocks. Raises `BrokerError` if the range is not there to be read to its end."""
+        """The committed records of a range, in small blocks.
+
+        Raises `BrokerError` if the range is not there to be read to its end.
+        """
         assert committed, "nothing here reads what is not committed"
         partition = self._partition(offset_range.place)
         if not len(offset_range):

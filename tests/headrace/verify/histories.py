@@ -1,7 +1,7 @@
-"""Histories: what may happen to a pipeline, drawn at random, and verify's word held against the oracle's each time it speaks.
+"""Histories: what may happen to a pipeline, drawn at random, and verify held against the oracle each time.
 
-An operation is a name with plain arguments. It fits whatever came before it, or does nothing, so that a history stays one when some of its
-operations are taken out: that is how a failing one is shortened.
+An operation is a name with plain arguments. It fits whatever came before it, or does nothing, so that a
+history stays one when some of its operations are taken out: that is how a failing one is shortened.
 """
 
 import itertools
@@ -70,8 +70,8 @@ VALUES: dict[str, bytes | None] = {"i": b"important", "o": b"other", "n": None, 
 """What a letter of an operation stands for: kept, filtered, quarantined, filtered, quarantined."""
 
 KILLS = ("opened", "planned", "staged", "quarantined", "committed", "ended")
-"""Where a stream may be killed: before it plans, before it writes, before the commit, between the two renames of the commit, before Spark notes
-the commit, and before it says that it ended."""
+"""Where a stream may be killed: before it plans, before it writes, before the commit, between the two renames
+of the commit, before Spark notes the commit, and before it says that it ended."""
 
 HAZARDS: dict[str, float] = {
     "age_out": 5, "accept": 5, "add_partition": 2, "compact": 3, "kill": 4, "copy": 6, "cut": 3, "damage": 5, "topic": 1,
@@ -80,7 +80,10 @@ HAZARDS: dict[str, float] = {
 
 
 class Databases:
-    """DuckDB's databases for verify, used again and again: to open and close two takes longer than a verify run over a short history."""
+    """DuckDB's databases for verify, used again and again.
+
+    To open and close two takes longer than a verify run over a short history.
+    """
 
     def __init__(self) -> None:
         self.idle: list[duckdb.DuckDBPyConnection] = []
@@ -130,7 +133,10 @@ class World(Protocol):
         """Add one."""
 
     def compact(self, topic: str, percent: int, passes: int) -> None:
-        """Compact the beginning of a topic's logs; its policy is that of a compacted topic from now on. A second pass removes markers as well."""
+        """Compact the beginning of a topic's logs; its policy is that of a compacted topic from now on.
+
+        A second pass removes markers as well.
+        """
 
     def keep(self, topic: str) -> None:
         """Set the policy back."""
@@ -159,7 +165,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that was damaged or removed, with what it takes to put it back: files by path, and the entry that they belong to."""
+    """Something that was damaged or removed, with what it takes to put it back.
+
+    Files by path, and the entry that they belong to.
+    """
 
     files: Mapping[Path, bytes]
     entry: Path
@@ -286,7 +295,7 @@ class History:
         self.damaged = list(self.copy.damaged)
 
     def do_cut(self, chosen: int) -> None:
-        """Cut the power: files that were not synced lose their content, or their name as well, bit by bit of `chosen`."""
+        """Cut the power: files that were not synced lose content, or their name too, by `chosen`."""
         if self.damaged:
             return  # a plan whose entry was removed looks like one that was never synced
         for number, path in enumerate(unsynced(self.folder)):
@@ -321,7 +330,7 @@ class History:
                     path.write_bytes(content[:8] + bytes([content[8] ^ 0xFF]) + content[9:])
 
     def do_mend(self) -> None:
-        """Put back what was damaged last first, as far as what is there now is still what it was taken from."""
+        """Put back what was damaged last, as far as what is there now is still what it was taken from."""
         while self.damaged:
             one = self.damaged.pop()
             is_folder = one.entry in one.files
@@ -331,7 +340,7 @@ class History:
                     path.write_bytes(content)
 
     def do_stream(self, kill: str | None = None, at: int = 0) -> None:
-        """Run the stream to its end, or until it is killed in the micro-batch that is the `at`-th of this run."""
+        """Run the stream to its end, or until it is killed in the `at`-th micro-batch of this run."""
         self.runs += 1
         may = self.oracle.may_stream(self.world.look())
         arguments = ["--pipeline", str(self.pipeline.path), "--bootstrap-servers", self.world.servers]
@@ -351,7 +360,10 @@ class History:
             )
 
     def do_accept(self, kill: str | None = None) -> None:
-        """Accept what is lost or unproven, all that the oracle says and nothing else; or be killed before or after the commit."""
+        """Accept what is lost or unproven, all that the oracle says and nothing else.
+
+        Or be killed before or after the commit.
+        """
         self.runs += 1
         wanted = self.oracle.acceptable(self.world.look())
         try:
@@ -509,9 +521,12 @@ def _offsets(ranges: Iterable[OffsetRange]) -> frozenset[tuple[str, int, int]]:
 
 
 def unsynced(folder: Folder) -> list[Path]:
-    """Files of Spark's, which syncs none, that a power cut may empty or remove: those that `checkpoint.sync` has not reached yet.
+    """Files of Spark's, which syncs none, that a power cut may empty or remove.
 
-    Before the first commit that is everything but the id that identity.json names; after it notes of commits, and a plan that is not published.
+    Those that `checkpoint.sync` has not reached yet.
+
+    Before the first commit that is everything but the id that identity.json names; after it notes of commits,
+    and a plan that is not published.
     """
     if not folder.root.exists() or (disk := Disk(folder.root)).identity is None:
         return []
@@ -524,7 +539,7 @@ def unsynced(folder: Folder) -> list[Path]:
 
 @contextmanager
 def killing(kill: str | None, at: int) -> Iterator[None]:
-    """Let a stream be killed, in the micro-batch that is the `at`-th of this run where it is killed within one."""
+    """Let a stream be killed, in the `at`-th micro-batch of this run where it is killed within one."""
     replaced: dict[str, tuple[Any, str, Any]] = {
         "opened": (filter_stream, "run_to_end", _die),
         "planned": (filter_stream, "Publisher", partial(_Dying, at=at)),
@@ -655,7 +670,10 @@ class FakeWorld:
     def run_to_end(
         self, records: tuple[Offsets, int], folder: Folder, publish_one: Callable[[Any, int], None]
     ) -> None:
-        """What Spark does with its checkpoint: a plan that is not noted as done is carried out again, then come others up to today's end."""
+        """What Spark does with its checkpoint.
+
+        A plan that is not noted as done is carried out again, then come others up to today's end.
+        """
         start, most = records
         checkpoint = folder.checkpoint
         if not (checkpoint / "metadata").exists():
@@ -724,7 +742,10 @@ class FakeWorld:
 
 
 def limited(at: Offsets, end: Offsets, most: int) -> Offsets:
-    """The next plan: each partition's share of `most` offsets, by how much waits there; a partition that is new begins at 0."""
+    """The next plan: each partition's share of `most` offsets, by how much waits there.
+
+    A partition that is new begins at 0.
+    """
     waits = {place: until - at.get(place, 0) for place, until in end.items()}
     whole = sum(waits.values())
     share = {
@@ -761,7 +782,10 @@ def _rows(block: Block) -> Iterator[tuple[Verdict, dict[str, Any]]]:
 
 
 def drawn(chance: random.Random) -> tuple[dict[str, Any], list[Operation]]:
-    """A history: the pipeline's settings, and what happens. Each meets few of the hazards, so that most of it is ordinary life."""
+    """A history: the pipeline's settings, and what happens.
+
+    Each meets few of the hazards, so that most of it is ordinary life.
+    """
     met = chance.sample(sorted(HAZARDS), chance.choice([0, 1, 2, 3, 3, 4]))
     weights = {"write": 5, "transact": 3, "end": 3, "stream": 4, "verify": 4} | {
         name: HAZARDS[name] for name in met
@@ -862,7 +886,8 @@ def replay(base: Path, world: World, settings: Mapping[str, Any], operations: Se
 def check(base: Path, new_world: Callable[[], World], seeds: Iterable[int]) -> Counter[str]:
     """Replay the history of each seed; returns what came to pass in all of them.
 
-    Raises `DisagreementError` with the seed, and the shortest history found that fails in the same way: its settings and operations can be given to `replay`.
+    Raises `DisagreementError` with the seed, and the shortest history found that fails in the same way: its
+    settings and operations can be given to `replay`.
     """
     seen: Counter[str] = Counter()
     for seed in seeds:
@@ -882,7 +907,7 @@ def shortened(
     operations: list[Operation],
     error: Exception,
 ) -> tuple[list[Operation], Exception]:
-    """Take out one operation after the other, the last one first, as long as the history fails in the same way."""
+    """Take out one operation after another, from the last, as long as the history fails the same way."""
     for index in reversed(range(len(operations))):
         fewer = operations[:index] + operations[index + 1 :]
         found = _failure(base, new_world, settings, fewer, Counter())

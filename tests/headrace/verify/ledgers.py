@@ -1,4 +1,7 @@
-"""Ledgers made without Kafka and Spark: what both would have left behind, written through the ledger's own functions."""
+"""Ledgers made without Kafka and Spark.
+
+What both would have left behind, written through the ledger's own functions.
+"""
 
 import hashlib
 import json
@@ -280,7 +283,10 @@ class Ledger:
         *,
         sign: bool = False,
     ) -> None:
-        """Change a published file behind its entry's back, or sign it: then the entry says what the file now is."""
+        """Change a published file behind its entry's back, or sign it.
+
+        Then the entry says what the file now is.
+        """
         (path,) = (self.folder.root / kind / f"micro_batch={micro_batch}").glob("*.parquet")
         table = change(pq.read_table(path, partitioning=None))
         pq.write_table(table, path)
@@ -305,7 +311,7 @@ class Ledger:
             documents.write(path, msgspec.structs.replace(this.entry, previous=before.sha256))
 
     def receipt(self, run: str, low: int, high: int, start: int = 0) -> Receipt:
-        """Store the receipt of a batch that landed in these offsets, both included, and let a stream know of it."""
+        """Store the receipt of a batch that landed in these offsets, and let a stream know it."""
         made = self.made_receipt(run, low, high, start)
         documents.write(self.folder.unverified_receipt(run), made)
         documents.write(self.folder.streamed, self.streamed)

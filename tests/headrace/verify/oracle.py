@@ -1,7 +1,10 @@
-"""What verify must say, found out another way: from the broker's log, the files on disk, and what earlier verify runs could read.
+"""What verify must say, found out another way.
 
-Nothing of `headrace` is called here. JSON is read as JSON and Parquet as a reader would read it. What the files can't know is kept in
-`Knowledge` (which micro-batches a verify run read while Kafka had their records) and in `Oracle.memory` (what each offset ever held).
+From the broker's log, the files on disk, and what earlier verify runs could read.
+
+Nothing of `headrace` is called here. JSON is read as JSON and Parquet as a reader would read it. What the
+files can't know is kept in `Knowledge` (which micro-batches a verify run read while Kafka had their records)
+and in `Oracle.memory` (what each offset ever held).
 """
 
 import hashlib
@@ -74,7 +77,8 @@ class Named:
 class Knowledge:
     """What earlier verify runs have left behind.
 
-    marks  where verify has been, with the SHA-256 of the entry: micro-batches up to the last are proven but for those in `named`
+    marks  where verify has been, with the SHA-256 of the entry: micro-batches up to the last are proven but
+           for those in `named`
     last   per partition the last record that was read, and its offset
     """
 
@@ -88,7 +92,10 @@ class Knowledge:
         return self.marks[-1][0] if self.marks else -1
 
     def move(self, number: int, sha256: str) -> None:
-        """Move the mark. Of those before it the closer ones are remembered, about one in each power of two."""
+        """Move the mark.
+
+        Of those before it the closer ones are remembered, about one in each power of two.
+        """
         kept, least = [(number, sha256)], 1
         for each in reversed(self.marks):
             if number - each[0] >= least:
@@ -174,7 +181,10 @@ class Disk:
 
     @property
     def unnamed(self) -> set[int]:
-        """Micro-batches that have quarantined records and no entry: their stream was killed, or their folder removed."""
+        """Micro-batches that have quarantined records and no entry.
+
+        Their stream was killed, or their folder removed.
+        """
         names = [
             path.name.removeprefix("micro_batch=")
             for path in (self.root / "quarantine").glob("micro_batch=*")
@@ -205,7 +215,10 @@ class Disk:
         ]
 
     def is_altered(self, number: int, *, to_the_byte: bool) -> bool:
-        """Whether a data file of a micro-batch is missing or another: by size and rows, or by its checksum as well."""
+        """Whether a data file of a micro-batch is missing or another.
+
+        By size and rows, or by its checksum as well.
+        """
         for path, said in self.files(number):
             if not path.exists() or path.stat().st_size != said["bytes"]:
                 return True
@@ -245,11 +258,13 @@ class Oracle:
         self.starting = starting
         self.knowledge = Knowledge()
         self.memory: dict[tuple[str, int], dict[int, Record | None]] = {}
-        """By topic id and partition: what each offset that was ever stable held for a committed reader when it first was."""
+        """By topic id and partition: what each offset that was ever stable held for a committed reader when
+        it first was."""
         self.accepted: dict[str, Acceptance] = {}
         """By the SHA-256 of the entry that holds it: a copy that is put back holds its own."""
         self.removed: set[Place] = set()
-        """Partitions from which compaction has removed a record: how many gaps an entry counts there depends on when that was."""
+        """Partitions from which compaction has removed a record: how many gaps an entry counts there depends
+        on when that was."""
 
     def look(self, broker: Broker) -> None:
         """Remember what the broker holds; called after whatever happens."""
@@ -299,7 +314,10 @@ class Oracle:
         )
 
     def may_accept(self) -> bool:
-        """Whether an entry can be written behind the last; what a rolled back ledger does not hold is forgotten, then."""
+        """Whether an entry can be written behind the last.
+
+        What a rolled back ledger does not hold is forgotten, then.
+        """
         disk = Disk(self.root)
         if not self._belongs_together(disk):
             return False
@@ -337,7 +355,10 @@ class Oracle:
                 known.last[place] = max(known.last.get(place, each), each, key=lambda read: read[0])
 
     def may_stream(self, broker: Broker) -> bool:
-        """Whether a stream that starts now may go on; what it is to forget, should the ledger have been rolled back, is forgotten."""
+        """Whether a stream that starts now may go on.
+
+        What it is to forget, should the ledger have been rolled back, is forgotten.
+        """
         disk = Disk(self.root)
         if disk.identity is None:
             is_hidden = any(
@@ -380,8 +401,8 @@ class Oracle:
     def broken_promise(self, found: Expected) -> str | None:
         """What is not accounted for by the rows on disk, though a report was green; `None` if nothing is.
 
-        What each offset held is taken from memory, whatever Kafka has left of it. A file that was altered after it was proven may be green
-        until it is looked at again: such a micro-batch is passed over.
+        What each offset held is taken from memory, whatever Kafka has left of it. A file that was altered
+        after it was proven may be green until it is looked at again: such a micro-batch is passed over.
         """
         disk = Disk(self.root)
         if disk.identity is None:
@@ -425,7 +446,7 @@ class Oracle:
         }
 
     def _chain(self, disk: Disk, found: Expected, *, whole: bool) -> None:
-        """What is to be looked at, and whether the micro-batches are there, from the first to where the checkpoint ends."""
+        """What is to be looked at, and whether the micro-batches are there, up to the checkpoint's end."""
         known = self.knowledge
         found.scope = {number for number in disk.published if whole or number > known.mark} | set(known.named)
         if disk.identity is None:
@@ -452,7 +473,7 @@ class Oracle:
             found.red.append("the first stream published nothing")
 
     def _topics(self, disk: Disk, broker: Broker, found: Expected) -> None:
-        """Whether the topics are those that the ledger is about, and hold in the last place that was read what was read there."""
+        """Whether the topics are the ledger's, and hold in the last place what was read there."""
         if disk.identity is None:
             return
         for topic, known in disk.identity["topics"].items():
@@ -472,7 +493,7 @@ class Oracle:
                 found.doubted = True
 
     def _micro_batch(self, number: int, disk: Disk, broker: Broker, found: Expected) -> None:
-        """Hold one micro-batch against the broker's log, where it is still there, and against what was proven, where it is not."""
+        """Hold one micro-batch against the broker's log, or, where it is gone, against what was proven."""
         if altered := disk.is_altered(number, to_the_byte=True):
             found.red.append(f"files of {number}")
             found.by_files.add(number)
@@ -514,7 +535,10 @@ class Oracle:
         found: Expected,
         wanted: Mapping[str, set[Row]],
     ) -> Counter[str]:
-        """What a range holds: by the log where the broker has it, by memory before that. Adds the rows that are to be in the files."""
+        """What a range holds: by the log where the broker has it, by memory before that.
+
+        Adds the rows that are to be in the files.
+        """
         place, at, until = (
             (account["topic"], account["partition"]),
             account["from_offset"],
@@ -598,10 +622,13 @@ def judged(value: bytes | None) -> str:
 
 
 def log_of(batches: Iterable[Any], first: int, last: int, open_since: Iterable[int]) -> Log:
-    """A partition's log, read front to back: records of a transaction are held back until its marker says what becomes of them.
+    """A partition's log, read front to back.
+
+    Records of a transaction are held back until its marker says what becomes of them.
 
     Args:
-        batches: with `base`, `last`, `records`, `producer` (-1 without a transaction) and `marker` (its `value` is a word), in order
+        batches: with `base`, `last`, `records`, `producer` (-1 without a transaction) and `marker` (its
+            `value` is a word), in order
         first: the log's first offset
         last: the next offset
         open_since: where open transactions begin

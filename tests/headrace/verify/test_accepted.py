@@ -233,7 +233,10 @@ def test_an_unpublished_plan_makes_room(tmp_path: Path) -> None:
 
 
 def test_the_receipt_of_a_batch_with_lost_records_is_settled(tmp_path: Path) -> None:
-    """It can't be read back whole; nobody waits for that any more, and the report does not say that it was."""
+    """It can't be read back whole.
+
+    Nobody waits for that any more, and the report does not say that it was.
+    """
     one = Ledger.made(tmp_path, others(10) + batch("a", 20) + batch("b", 20), [10])
     assert one.verify() == {}
     one.publish(1, 10, 20)

@@ -68,7 +68,7 @@ def test_documents_on_disk_are_as_their_schemas_say(tmp_path: Path) -> None:
 
 
 def test_a_red_is_not_forgotten_after_a_green_of_something_else(tmp_path: Path) -> None:
-    """What was found wanting stays in the scope until just that is green, whatever other reports say or whether they are there."""
+    """A red stays in the scope until just that is green, whatever other reports say or whether they exist."""
     one = make(tmp_path, 10, 20, 30)
     assert one.verify() == {}
     one.tamper(0, forged)
@@ -81,7 +81,7 @@ def test_a_red_is_not_forgotten_after_a_green_of_something_else(tmp_path: Path) 
 
 @pytest.mark.parametrize("micro_batch", [0, 1, 2])
 def test_a_damaged_entry_is_a_finding(tmp_path: Path, micro_batch: int) -> None:
-    """Verify tells which file it is and goes on with the rest, instead of ending at the first file that it can't read."""
+    """Verify names the file and goes on with the rest, instead of ending at the first unreadable file."""
     one = make(tmp_path, 10, 20, 30)
     (one.folder.events / f"micro_batch={micro_batch}" / "_entry.json").write_text("{")
     found = one.verify()
@@ -122,7 +122,7 @@ def test_a_receipt_that_went_away_is_missed(tmp_path: Path) -> None:
 
 
 def test_a_red_that_aged_out_is_unverifiable(tmp_path: Path) -> None:
-    """What was found wanting does not become green because Kafka has removed the records that would prove it."""
+    """A red does not become green because Kafka has removed the records that would prove it."""
     one = make(tmp_path, 10, 20)
     assert one.verify() == {}
     one.tamper(0, forged, sign=True)
@@ -163,7 +163,7 @@ def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
 
 
 def test_a_quarantine_folder_of_a_far_micro_batch_is_red(tmp_path: Path) -> None:
-    """Only the next micro-batch may have its quarantine in place before its entry, and only while a stream is at it."""
+    """Only the next micro-batch may have its quarantine before its entry, while a stream works on it."""
     one = make(tmp_path, 10, 20)
     shutil.copytree(one.folder.quarantine / "micro_batch=0", one.folder.quarantine / "micro_batch=2")
     without_entry = one.folder.events / "micro_batch=2"
@@ -211,7 +211,10 @@ def test_a_quarantined_record_without_a_reason_is_red(tmp_path: Path) -> None:
 
 
 def test_a_partition_that_joined_before_a_failed_stream_is_no_hole(tmp_path: Path) -> None:
-    """A stream may be killed after a new partition was noted and before its first micro-batch; the next one goes on."""
+    """A stream may be killed after a new partition was noted and before its first micro-batch.
+
+    The next one goes on.
+    """
     one = make(tmp_path, 10, 20)
     identity = read_identity(one.folder)
     assert identity is not None
@@ -372,7 +375,10 @@ def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) 
 def test_rows_that_do_not_fit_into_memory_are_read_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small file may hold few rows of many megabytes each, and a database reads two thousand at once. What is wrong with one is found, too."""
+    """A small file may hold few rows of many megabytes each, and a database reads two thousand at once.
+
+    What is wrong with one is found, too.
+    """
     monkeypatch.setattr(engine, "MEMORY", "120MB")
     records: list[Record] = [(b"k", b"important " + b"%02d" % number * 4_000_000) for number in range(30)]
     one = Ledger.made(tmp_path, [*records, (b"k", None), *others(3)], [34])

@@ -31,7 +31,10 @@ def removed(one: FakeCluster, *gaps: tuple[int, int]) -> list[OffsetRange]:
 
 
 def test_transactions_hide_what_lies_behind_and_leave_markers() -> None:
-    """Committed readers end before the first open one; aborted records and markers are gaps that the log explains."""
+    """Committed readers end before the first open one.
+
+    Aborted records and markers are gaps that the log explains.
+    """
     one = made()
     one.write("t", 0, [(b"a", b"1")])
     one.write("t", 0, [(b"a", b"2"), (b"b", b"3")], "x")

@@ -23,7 +23,10 @@ def test_json() -> None:
 
 
 def test_values() -> None:
-    """The row holds the fields in order: numbers as numbers, timestamps in microseconds, the last of several keys."""
+    """The row holds the fields in order.
+
+    Numbers as numbers, timestamps in microseconds, the last of several keys.
+    """
     value = b'{"t":"1970-01-01T01:00:01.5+01:00","s":"\\u00e9","x":{},"b":true,"i":-5,"d":-0.0,"id":1,"id":9007199254740993}'
     reason, _, row = decoder(JSON_CONTRACT)(value)
     assert reason is None
@@ -43,7 +46,10 @@ def test_parse_is_strict(text: str) -> None:
 
 
 def test_a_document_cut_off_within_an_escaped_one_is_judged_in_one_pass() -> None:
-    """Each quote in a string that has no end must not lead to another search for one: this would take hours."""
+    """Each quote in a string that has no end must not lead to another search for one.
+
+    This would take hours.
+    """
     inner = '{\\"a\\":[{\\"b\\":[1,2]}]}' * 40_000
     assert decoder(JSON_CONTRACT)(f'{{"id":1,"payload":"{inner}'.encode()) == (
         Reason.NOT_JSON,
@@ -84,5 +90,8 @@ def test_an_empty_block() -> None:
 def test_the_first_declared_field_that_a_reason_is_about_is_named(
     value: bytes, reason: Reason, field: str | None
 ) -> None:
-    """In the order of the contract, whatever the order in the record; a wrong type anywhere comes before a missing field."""
+    """In the order of the contract, whatever the order in the record.
+
+    A wrong type anywhere comes before a missing field.
+    """
     assert decoder(JSON_CONTRACT)(value)[:2] == (reason, field)

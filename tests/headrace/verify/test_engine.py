@@ -39,7 +39,10 @@ def rows(pairs: list[tuple[int, int]]) -> pa.Table:
 
 @pytest.fixture(params=[True, False], ids=["statistics", "no-statistics"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
-    """Two files of ten row groups each, one partition in each file and in the last row group both; with and without their statistics."""
+    """Two files of ten row groups each, one partition in each file and in the last row group both.
+
+    With and without their statistics.
+    """
     found = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     for partition, path in enumerate(found):
         mine = [(partition, offset) for offset in range(95)] + [

@@ -1,4 +1,7 @@
-"""I8: what lies on disk is what the entries name. What five readers make of it is in tests/integration/test_placements.py."""
+"""I8: what lies on disk is what the entries name.
+
+What five readers make of it is in tests/integration/test_placements.py.
+"""
 
 import errno
 import hashlib
@@ -74,7 +77,10 @@ def test_an_untouched_folder_has_no_findings(one: Ledger) -> None:
 
 @pytest.mark.parametrize("micro_batch", [0, 1, 2])
 def test_a_folder_that_is_missing_is_seen_in_the_listing(one: Ledger, micro_batch: int) -> None:
-    """Whatever was verified before, and although nothing else is read. Not every micro-batch has a quarantine."""
+    """Whatever was verified before, and although nothing else is read.
+
+    Not every micro-batch has a quarantine.
+    """
     shutil.rmtree(one.folder.quarantine / f"micro_batch={micro_batch}")
     assert listed(one) == {}
     shutil.rmtree(one.folder.events / f"micro_batch={micro_batch}")
@@ -144,7 +150,10 @@ def test_what_cannot_be_listed_is_red(one: Ledger, kind: str) -> None:
 
 
 def test_what_a_stream_publishes_meanwhile_is_not_red(one: Ledger) -> None:
-    """The quarantine comes before the entry: it is no stray folder as long as a stream holds the lock, or its entry is there by now."""
+    """The quarantine comes before the entry.
+
+    It is no stray folder as long as a stream holds the lock, or its entry is there by now.
+    """
     shutil.rmtree(one.folder.events / "micro_batch=2")
     with one.folder.locked("a stream"):
         assert listed(one, newest=1) == {}
@@ -374,7 +383,7 @@ def test_files_as_spark_writes_them_have_the_columns(one: Ledger, tmp_path: Path
 
 
 def test_timestamps_of_the_old_kind_are_another_type(one: Ledger, tmp_path: Path) -> None:
-    """What pyarrow's own note in the file says of it does not hide that readers get nanoseconds without a time zone."""
+    """A note of pyarrow's in the file does not hide that readers get nanoseconds without a time zone."""
     schema, _ = schemas(one.pipeline.contract)
     path = tmp_path / "x.parquet"
     pq.write_table(schema.empty_table(), path, use_deprecated_int96_timestamps=True)
@@ -416,8 +425,11 @@ def test_a_name_that_is_not_utf8_is_red_with_a_report(one: Ledger, kind: str, na
 )
 def test_a_column_written_as_another_type_is_red_with_a_report(
     one: Ledger, kind: str, column: str, signed: bool
-) -> None:  # noqa: FBT001
-    """Also in a micro-batch that was never verified and whose entry was made to fit; it once ended verify without a report."""
+) -> None:
+    """Also in a micro-batch that was never verified and whose entry was made to fit.
+
+    It once ended verify without a report.
+    """
 
     def change(table: pa.Table) -> pa.Table:
         other = (
@@ -436,7 +448,7 @@ def test_a_column_written_as_another_type_is_red_with_a_report(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_column_more_in_a_file_that_its_entry_signs_is_red(one: Ledger, kind: str) -> None:
-    """The rows are right, but DuckDB and Polars refuse the folder, and others show what was never published."""
+    """The rows are right, but DuckDB and Polars refuse the folder, and others show unpublished rows."""
     one.tamper(1, lambda table: table.append_column("more", pa.array([1] * len(table))), kind, sign=True)
     assert "'more' is none of them" in one.verify()["I8"][0]
 

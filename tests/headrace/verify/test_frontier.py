@@ -1,4 +1,7 @@
-"""Green covers everything up to the end of the topic: what waits is counted, and what left Kafka unread is red."""
+"""Green covers everything up to the end of the topic.
+
+What waits is counted, and what left Kafka unread is red.
+"""
 
 import time
 from collections.abc import Iterator
@@ -49,7 +52,10 @@ def first_stream_died(tmp_path: Path) -> Ledger:
 
 
 def test_what_waits_behind_a_verified_ledger_is_counted(tmp_path: Path) -> None:
-    """Green says how much waits and for how long: in the headline, in the report, and in what asset events carry."""
+    """Green says how much waits and for how long.
+
+    In the headline, in the report, and in what asset events carry.
+    """
     one = Ledger.made(tmp_path, others(30), [10])
     one.kafka.waiting_at = int((datetime.now(UTC) - timedelta(minutes=3, seconds=5)).timestamp() * 1000)
     report = one.look()
@@ -104,7 +110,7 @@ def test_a_loss_before_the_first_micro_batch_is_red(tmp_path: Path) -> None:
 
 
 def test_without_a_stream_only_a_batch_can_be_lost(tmp_path: Path) -> None:
-    """What lies before the first stream's start is not this pipeline's, but for what its own producer has a receipt of."""
+    """What lies before the first stream's start is not this pipeline's, except its own receipts."""
     one = Ledger.made(tmp_path, [*others(10), *batch("run", 10), *others(10)])
     one.receipt("run", 10, 19)
     one.folder.identity.unlink()
@@ -189,8 +195,11 @@ def test_a_first_stream_that_published_nothing_is_red(tmp_path: Path) -> None:
 )
 def test_what_an_open_transaction_hides_is_named(
     tmp_path: Path, hours: float, coordinated: bool, hangs: bool
-) -> None:  # noqa: FBT001
-    """Only one that the brokers would have ended is called hanging, with what ends it; one that its coordinator knows may hold replayed records."""
+) -> None:
+    """Only one that the brokers would have ended is called hanging, with what ends it.
+
+    One that its coordinator knows may hold replayed records.
+    """
     one = Ledger.made(tmp_path, others(511), [10])
     one.kafka.hidden_from = 10
     one.kafka.waiting_at = int((datetime.now(UTC) - timedelta(hours=hours)).timestamp() * 1000)
@@ -221,7 +230,10 @@ def test_what_an_open_transaction_hides_is_named(
 def test_the_age_of_a_waiting_record(
     sent: datetime | None, since: datetime | None, expected: float | None
 ) -> None:
-    """Replayed records carry old timestamps and bad clocks future ones: those wait since the last complete stream began."""
+    """Replayed records carry old timestamps and bad clocks future ones.
+
+    Those wait since the last complete stream began.
+    """
     assert age(sent, NOW, since) == expected
 
 
@@ -312,7 +324,10 @@ def test_what_held_is_proven_whatever_else_was_red(tmp_path: Path) -> None:
 
 
 def test_an_older_copy_of_the_whole_folder_shows_what_waits(tmp_path: Path) -> None:
-    """Restored with its own verified.json it knows nothing of yesterday's micro-batches: their records wait, or are lost."""
+    """Restored with its own verified.json it knows nothing of yesterday's micro-batches.
+
+    Their records wait, or are lost.
+    """
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}
     old = one.copied(tmp_path / "old")
@@ -415,7 +430,10 @@ def test_a_coordinator_that_is_silent_may_know_the_transaction(
 
 
 def test_a_record_that_came_while_verify_ran_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashing all files takes minutes: a record that arrives meanwhile has not waited since the last stream."""
+    """Hashing all files takes minutes.
+
+    A record that arrives meanwhile has not waited since the last stream.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     long_ago = datetime.now(UTC) - timedelta(days=1)
     documents.write(
@@ -444,7 +462,7 @@ def test_a_topic_that_goes_away_while_it_is_looked_at_is_no_traceback(
 def test_gaps_are_explained_once_more_when_a_leader_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new leader may not know yet how far its log is complete, and its first answer ends before the marker."""
+    """A new leader may not know yet how far its log is complete; its first answer ends before the marker."""
     one = Ledger.made(
         tmp_path, [GAP if offset in {8, 9} else record for offset, record in enumerate(others(10))], [10]
     )
@@ -473,7 +491,10 @@ def test_gaps_are_explained_once_more_when_a_leader_is_new(
 
 
 def test_a_transaction_whose_beginning_has_left_kafka_hides_the_next_offset(tmp_path: Path) -> None:
-    """Kafka then lets committed readers see less than there is room for: nothing is lost, and a stream must wait. Spark would call it a loss."""
+    """Kafka then lets committed readers see less than there is room for.
+
+    Nothing is lost, and a stream must wait. Spark would call it a loss.
+    """
     one = Ledger.made(tmp_path, others(40), [20])
     one.kafka.first, one.kafka.hidden_from = 20, 18
     assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], moves=True)) == {}

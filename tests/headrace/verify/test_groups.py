@@ -1,4 +1,4 @@
-"""Micro-batches that are judged together get the report that they get one by one, whatever was done to them."""
+"""Micro-batches that are judged together get the same report as one by one."""
 
 import hashlib
 import itertools
@@ -50,7 +50,10 @@ def rows(one: Ledger, number: int, kind: str) -> list[dict[str, Any]]:
 def write(
     one: Ledger, number: int, kind: str, *files: list[dict[str, Any]], schema: pa.Schema | None = None
 ) -> None:
-    """Let a micro-batch hold these rows, a file for each list, and sign it: the entry says what the files now are."""
+    """Let a micro-batch hold these rows, a file for each list, and sign it.
+
+    The entry says what the files now are.
+    """
     place = one.folder.root / kind / f"micro_batch={number}"
     place.mkdir(exist_ok=True)
     for path in place.glob("*.parquet"):
@@ -92,7 +95,10 @@ VALUES: dict[str, list[Any]] = {
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is done to a ledger: what, to which micro-batch, and what else the kind of damage needs."""
+    """Something that is done to a ledger.
+
+    What, to which micro-batch, and what else the kind of damage needs.
+    """
 
     what: str
     number: int
@@ -320,7 +326,7 @@ def reported(one: Ledger, offsets: int) -> tuple[dict[str, Any], int]:
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds, damages=st.lists(damages, max_size=3))
 def test_a_report_is_the_same_with_groups_and_without(world: World, damages: list[Damage]) -> None:
-    """Findings with their words and places, what was checked, what is rechecked, what aged out, and progress."""
+    """Findings with words and places, what was checked, what is rechecked, what aged out, and progress."""
     with tempfile.TemporaryDirectory() as base, pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
         records = [*world.records[:9], *batch("run", 4), *world.records[13:]]
@@ -349,7 +355,10 @@ def test_a_report_is_the_same_with_groups_and_without(world: World, damages: lis
 
 
 def test_what_is_right_is_read_once(tmp_path: Path) -> None:
-    """Micro-batches that follow each other are read together; only one that is damaged is read again, alone."""
+    """Micro-batches that follow each other are read together.
+
+    Only one that is damaged is read again, alone.
+    """
     one = Ledger.made(tmp_path, others(30), [5, 10, 15, 20, 25, 30])
     assert one.verify() == {}
     assert one.kafka.reads == [OffsetRange("t", 0, 0, 30)]
@@ -375,7 +384,10 @@ def test_rows_that_take_too_much_memory_are_left_to_the_slower_way(
 
 
 def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By offsets and by the files' bytes; another contract, or a micro-batch between that is left out, begins a new group."""
+    """By offsets and by the files' bytes.
+
+    Another contract, or a micro-batch between that is left out, begins a new group.
+    """
     one = Ledger.made(tmp_path, others(60), [10, 20, 30, 40, 50, 60])
 
     def numbers() -> list[list[int]]:
@@ -400,7 +412,10 @@ def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_type_can_be_compared(tmp_path: Path) -> None:
-    """No type is such that the two sides never are equal: that would leave all micro-batches to the slower way, unseen."""
+    """No type is such that the two sides never are equal.
+
+    That would leave all micro-batches to the slower way, unseen.
+    """
     fields = tuple(Field(f"{each}_", each, required=False) for each in types.TYPES.values())
     contract = Contract(format="json", fields=fields, filter="int_ = 2")
     values = {"string_": "s", "int_": 2, "bigint_": 3, "double_": 1.5, "boolean_": True}

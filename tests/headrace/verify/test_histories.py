@@ -26,10 +26,13 @@ HAPPENS = (
 def test_verify_agrees_with_the_oracle_in_random_histories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No false green and no false red; colour, waiting, lost and unproven offsets and gaps are those that broker and files show.
+    """No false green and no false red.
 
-    The environment variable HEADRACE_HISTORIES says how many: `HEADRACE_HISTORIES=2000 .venv/bin/pytest tests/headrace/verify/test_histories.py`
-    takes about ten minutes. The seeds are 0, 1, 2, …, so a failing history fails again; the error names it, shortened, as arguments for `replay`.
+    Colour, waiting, lost and unproven offsets and gaps are those that broker and files show.
+
+    The environment variable HEADRACE_HISTORIES says how many: `HEADRACE_HISTORIES=2000 .venv/bin/pytest
+    tests/headrace/verify/test_histories.py` takes about ten minutes. The seeds are 0, 1, 2, …, so a failing
+    history fails again; the error names it, shortened, as arguments for `replay`.
     """
     monkeypatch.setattr(
         os, "fsync", lambda _: None

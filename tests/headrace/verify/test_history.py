@@ -1,4 +1,7 @@
-"""What verify remembers from one run to the next, and what may have happened in between: restores, resets, retries, repairs, lost records."""
+"""What verify remembers from one run to the next, and what may have happened in between.
+
+Restores, resets, retries, repairs, lost records.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +52,10 @@ def test_a_batch_that_was_finished_after_a_part_of_it_was_verified_is_green(tmp_
 
 
 def test_what_is_published_anew_after_a_restore_is_verified_anew(tmp_path: Path) -> None:
-    """Ledger and checkpoint of an older point in time: until the next stream that is red, and then nothing new is passed over."""
+    """Ledger and checkpoint of an older point in time.
+
+    Until the next stream that is red, and then nothing new is passed over.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     assert one.verify() == {}
     before = one.copied(tmp_path / "before")
@@ -66,7 +72,7 @@ def test_what_is_published_anew_after_a_restore_is_verified_anew(tmp_path: Path)
 
 
 def test_nothing_is_verified_on_another_checkpoint(tmp_path: Path) -> None:
-    """Whoever removes events, checkpoint and identity by hand starts over, whatever `verified.json` says of the ledger before."""
+    """Removing events, checkpoint and identity by hand starts over, whatever `verified.json` says."""
     one = Ledger.made(tmp_path, others(40), [10, 20, 30])
     assert one.verify() == {}
     other = Ledger.made(tmp_path / "other", others(40), [10])
@@ -160,7 +166,10 @@ def test_an_entry_whose_filter_can_not_be_read_is_red(tmp_path: Path) -> None:
 
 
 def test_before_the_first_stream_there_is_nothing_to_verify(tmp_path: Path) -> None:
-    """That is neither green nor red, and says what waits; remains of a ledger without its identity are red."""
+    """That is neither green nor red, and says what waits.
+
+    Remains of a ledger without its identity are red.
+    """
     one = Ledger.made(tmp_path, others(30), [10])
     aside = one.folder.root.rename(tmp_path / "aside")
     outcome = wording.outcome(one.verification(one.everything).run("verify"))
@@ -196,7 +205,10 @@ def test_a_reset_while_verify_looks_moves_nothing(tmp_path: Path) -> None:
 
 
 def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -> None:
-    """Kafka lost the end of a partition, and somebody filled it before the next stream: no end offset tells."""
+    """Kafka lost the end of a partition, and somebody filled it before the next stream.
+
+    No end offset tells.
+    """
     one = Ledger.made(tmp_path, batch("a", 10), [10])
     one.receipt("a", 0, 9)
     assert one.verify() == {}
@@ -211,7 +223,10 @@ def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -
 
 
 def test_a_last_record_that_compaction_removed_is_no_other_record(tmp_path: Path) -> None:
-    """Nothing that was verified is in doubt, and the stream goes on once the topic is set back to delete; a marker in its place is another matter."""
+    """Nothing that was verified is in doubt, and the stream goes on once the topic is set back to delete.
+
+    A marker in its place is another matter.
+    """
     one = Ledger.made(tmp_path, others(15), [10])
     assert one.verify() == {}
     last_records = read_verified(one.folder).last_records
@@ -337,7 +352,7 @@ def test_header_names_are_compared_as_far_as_they_can_be_told(
     tmp_path: Path,
     published: list[str],
     told: list[tuple[str, bytes | None]] | None,
-    is_green: bool,  # noqa: FBT001
+    is_green: bool,
 ) -> None:
     """One record whose header's name is no text for this client must not stop verify, nor make it red."""
     one = Ledger.made(tmp_path, others(10), [10])
@@ -360,7 +375,7 @@ def rewritten(one: Ledger, micro_batch: int) -> Path:
 
 
 def test_what_was_green_does_not_vouch_for_what_came_later(tmp_path: Path) -> None:
-    """Clearing the report task of a green run takes no entry and no receipt for verified that was changed since."""
+    """Clearing the report task of a green run verifies no entry and no receipt that was changed since."""
     one = Ledger.made(tmp_path, batch("a", 20), [10, 20])
     one.receipt("a", 0, 19)
     scope = since_verified(one.folder)
@@ -467,7 +482,10 @@ def test_what_a_file_manager_leaves_is_no_published_file(tmp_path: Path) -> None
 def test_what_was_verified_is_not_green_beside_another_kafka(
     tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
-    """A topic made anew, or one whose end Kafka lost, has not aged out: the ledger is not about it. With the right one it is green again."""
+    """A topic made anew, or one whose end Kafka lost, has not aged out: the ledger is not about it.
+
+    With the right one it is green again.
+    """
     one = Ledger.made(tmp_path, others(20), [10, 20])
     assert one.verify() == {}
     before = one.kafka
@@ -497,7 +515,10 @@ def test_a_damaged_file_is_told_of_its_own_micro_batch_alone(tmp_path: Path) -> 
 
 
 def test_a_start_that_was_moved_behind_the_first_micro_batch_is_red(tmp_path: Path) -> None:
-    """Its entry emptied to fit, everything joins and balances; Spark's own note of where it began says otherwise."""
+    """Its entry emptied to fit, everything joins and balances.
+
+    Spark's own note of where it began says otherwise.
+    """
     one = Ledger.made(tmp_path, others(20), [0, 20], start=0)
     source = one.folder.checkpoint / "sources" / "0" / "0"
     source.parent.mkdir(parents=True)
@@ -530,7 +551,10 @@ def test_a_red_by_hand_wins_over_the_older_green_of_the_run(tmp_path: Path) -> N
 
 
 def test_a_history_is_looked_at_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest unchecked first, so that damage anywhere is found within a round; the report says how far the last round reached."""
+    """The longest unchecked first, so that damage anywhere is found within a round.
+
+    The report says how far the last round reached.
+    """
     monkeypatch.setattr("headrace.verify.history.SHARE", 4)
     one = Ledger.made(tmp_path, others(20), range(2, 21, 2))
     assert one.verify() == {}
@@ -571,7 +595,10 @@ def test_a_folder_of_an_earlier_version_gets_one_sentence(tmp_path: Path) -> Non
 
 
 def test_what_was_proven_stays_proven_when_kafka_compacts_it_later(tmp_path: Path) -> None:
-    """Rows of removed records are what they were when they were compared; what left Kafka says nothing about them, nor about the batch."""
+    """Rows of removed records are what they were when they were compared.
+
+    What left Kafka says nothing about them, nor about the batch.
+    """
     records = [*batch("a", 10), *others(10)]
     one = Ledger.made(tmp_path, records, [10, 20])
     one.receipt("a", 0, 9)

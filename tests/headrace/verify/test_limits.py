@@ -66,7 +66,7 @@ def test_limits_that_are_none_are_reported_with_the_file_s_other_mistakes(tmp_pa
 
 
 @pytest.mark.parametrize(("limit", "is_red"), [("2 minutes", True), ("4 minutes", False)])
-def test_lag_is_the_age_of_the_oldest_waiting_record(tmp_path: Path, limit: str, is_red: bool) -> None:  # noqa: FBT001
+def test_lag_is_the_age_of_the_oldest_waiting_record(tmp_path: Path, limit: str, is_red: bool) -> None:
     """By its timestamp, which lies after the start of the last complete stream."""
     one = limited(tmp_path, f'lag = "{limit}"')
     now = datetime.now(UTC)
@@ -102,7 +102,7 @@ def test_lag_is_not_judged_while_an_ingest_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limit", "is_red"), [("1 day", True), ("100000 days", False)])
 def test_freshness_counts_from_the_last_entry_that_has_a_record(
     tmp_path: Path, limit: str, is_red: bool
-) -> None:  # noqa: FBT001
+) -> None:
     """A dead upstream must not be green for ever, whether or not there is anything new."""
     one = limited(tmp_path, f'freshness = "{limit}"', (10, 20, 20))
     assert one.folder.micro_batches() == [0, 1, 2]
@@ -114,7 +114,7 @@ def test_freshness_counts_from_the_last_entry_that_has_a_record(
 @pytest.mark.parametrize(("share", "is_red"), [("0.49", True), ("0.5", False)])
 def test_the_share_of_quarantined_records_is_taken_over_enough_of_them(
     tmp_path: Path, share: str, is_red: bool
-) -> None:  # noqa: FBT001
+) -> None:
     """Over the scope and what came before it, up to a thousand records: ten bad ones of ten are no rate."""
     one = limited(tmp_path, f"quarantined = {share}", (10,))
     one.kafka.records = [*[(b"k", b"other")] * 10, *[(b"k", None)] * 20]

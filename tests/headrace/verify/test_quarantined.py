@@ -36,7 +36,10 @@ def one(tmp_path: Path) -> Ledger:
 
 
 def quarantine(one: Ledger, number: int, rows: Sequence[Row]) -> None:
-    """Let a micro-batch have quarantined these records: the entry is signed, so that only their payload is not what the broker holds."""
+    """Let a micro-batch have quarantined these records.
+
+    The entry is signed, so that only their payload is not what the broker holds.
+    """
 
     def change(table: pa.Table) -> pa.Table:
         table = (
@@ -78,7 +81,10 @@ def test_each_reason_and_field_has_a_sample_before_any_has_a_second(one: Ledger)
 
 
 def test_a_run_that_is_red_has_samples_too_as_far_as_files_can_be_read(one: Ledger) -> None:
-    """A file that is damaged or gone is passed over: samples say nothing about whether files are as published."""
+    """A file that is damaged or gone is passed over.
+
+    Samples say nothing about whether files are as published.
+    """
     (damaged,) = (one.folder.quarantine / "micro_batch=0").glob("*.parquet")
     damaged.write_bytes(damaged.read_bytes()[:-200])
     assert set(one.verify(one.everything)) == {"I8"}
@@ -90,7 +96,10 @@ def test_a_run_that_is_red_has_samples_too_as_far_as_files_can_be_read(one: Ledg
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value[:10]))
 def test_only_the_page_shows_a_payload(one: Ledger, value: bytes) -> None:
-    """As text that can do nothing, and cut; neither report.json nor the exception that ends a red run has it."""
+    """As text that can do nothing, and cut.
+
+    Neither report.json nor the exception that ends a red run has it.
+    """
     quarantine(one, 0, [(value, "wrong_type", "amount")] * 10)
     one.verify(one.everything)
     place = one.folder.report("verify-1")
@@ -105,7 +114,10 @@ def test_only_the_page_shows_a_payload(one: Ledger, value: bytes) -> None:
 def test_samples_of_millions_of_records_and_of_large_ones_are_found_at_once(
     one: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are looked for at a file's beginning: how many more there are, or how large they are, makes no difference."""
+    """Rows are looked for at a file's beginning.
+
+    How many more there are, or how large they are, makes no difference.
+    """
     report = one.look(one.everything)
     monkeypatch.setattr(quarantined, "has_columns", lambda *_: True)
     monkeypatch.setattr(quarantined, "SAMPLES_OF_EACH", 100)

@@ -1,4 +1,7 @@
-"""What becomes of a red: it stays until what it names is mended, and no longer; whatever runs beside it, ages out or is compacted meanwhile."""
+"""What becomes of a red: it stays until what it names is mended, and no longer.
+
+Whatever runs beside it, ages out or is compacted meanwhile.
+"""
 
 import re
 import shutil
@@ -68,7 +71,7 @@ def marker(at: int, until: int) -> RecordBatch:
 
 @pytest.mark.parametrize("is_red_first", [False, True])
 def test_only_a_run_that_began_later_settles_a_red(tmp_path: Path, *, is_red_first: bool) -> None:
-    """A long run has the lower number, and looked at the damaged file after the short one had found it good."""
+    """A long run has the lower number, and saw the damaged file after the short one had found it good."""
     one = Ledger.made(tmp_path, others(60), [10, 20])
     assert one.verify() == {}
     scope = one.everything
@@ -192,7 +195,10 @@ def test_a_run_whose_entry_is_gone_does_not_show_an_older_green(tmp_path: Path, 
 
 
 def test_a_red_about_what_a_copy_does_not_hold_is_not_shown_for_its_runs(tmp_path: Path) -> None:
-    """Ledger and checkpoint were put back from before the micro-batch that it named, and a newer green is about all that is there now."""
+    """Ledger and checkpoint were put back from before that micro-batch.
+
+    A newer green is about what is there now.
+    """
     one = Ledger.made(tmp_path, others(60), [10])
     assert one.verify() == {}
     old = one.copied(tmp_path / "old")
@@ -281,7 +287,10 @@ def test_a_receipt_that_came_back_is_green_though_a_record_was_compacted(tmp_pat
 
 
 def test_a_client_that_can_not_log_in_makes_nothing_red_for_good(tmp_path: Path) -> None:
-    """What was proven with every gap explained has more gaps now: Kafka has removed records since, whoever looks."""
+    """What was proven with every gap explained has more gaps now.
+
+    Kafka has removed records since, whoever looks.
+    """
     one = Ledger.made(tmp_path, others(30), [10, 20, 30])
     assert one.verify() == {}
     one.kafka.records = [GAP if offset == 17 else record for offset, record in enumerate(one.kafka.records)]
@@ -291,7 +300,10 @@ def test_a_client_that_can_not_log_in_makes_nothing_red_for_good(tmp_path: Path)
 
 
 def test_gaps_that_were_not_checked_are_counted_once(tmp_path: Path) -> None:
-    """However often a micro-batch is looked at; and as long as nobody could look at them, also when their records age out."""
+    """However often a micro-batch is looked at.
+
+    And as long as nobody could look at them, also when their records age out.
+    """
     one = Ledger.made(
         tmp_path, [GAP if offset in {4, 5} else record for offset, record in enumerate(others(20))], [10, 20]
     )
@@ -358,7 +370,7 @@ def test_documents_that_are_folders_are_no_traceback(tmp_path: Path) -> None:
 
 
 def hidden(tmp_path: Path, limit: float) -> tuple[Ledger, datetime]:
-    """A ledger with a limit on lag, whose last stream has just ended, and whose records from offset 20 on a transaction hides."""
+    """A ledger with a limit on lag, whose stream has just ended, and whose records from 20 on are hidden."""
     one = Ledger.made(tmp_path, others(40), [20])
     object.__setattr__(one.pipeline, "limits", Limits(lag=limit))
     now = datetime.now(UTC)

@@ -1,4 +1,7 @@
-"""What is left of reports and receipts when a pipeline runs for long: enough, and no more, and nothing that a later read needs."""
+"""What is left of reports and receipts when a pipeline runs for long.
+
+Enough, and no more, and nothing that a later read needs.
+"""
 
 import os
 import tempfile
@@ -61,7 +64,7 @@ def ingests(one: Ledger, number: int, size: int = 4) -> None:
 
 
 def test_sixty_runs_leave_as_many_files_as_thirty(tmp_path: Path) -> None:
-    """What lies outside the published records does not grow with the runs, but for a line for each receipt that has expired."""
+    """What lies outside the published records does not grow with the runs, except expired receipts."""
     one = batches(tmp_path, 60)
     counts = []
     for number in range(60):
@@ -117,7 +120,10 @@ def states(one: Ledger, scope: Scope | None = None) -> dict[str, str]:
 
 
 def test_of_an_expired_receipt_the_first_invariant_is_not_checked(tmp_path: Path) -> None:
-    """By `headrace verify`, of everything and of the run; a run's verify has nothing to do with it. None of them is red."""
+    """By `headrace verify`, of everything and of the run; a run's verify has nothing to do with it.
+
+    None of them is red.
+    """
     one = expired(tmp_path)
     assert states(one) == {}
     assert states(one, everything(one.folder)) == {"I1": "not_checked"}
@@ -157,7 +163,7 @@ def test_an_expired_receipt_that_was_put_back_counts_again(tmp_path: Path) -> No
 
 
 def test_receipts_that_are_still_needed_are_kept(tmp_path: Path) -> None:
-    """One that is not verified, one that is to be rechecked, one that the last stream names, and one that was altered."""
+    """One unverified, one to be rechecked, one that the last stream names, and one that was altered."""
     one = batches(tmp_path, 4)
     for number in range(4):
         ingests(one, number)
@@ -189,7 +195,10 @@ def test_receipts_that_are_still_needed_are_kept(tmp_path: Path) -> None:
 def test_a_crash_while_a_receipt_expires_is_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
 ) -> None:
-    """With the line and the file, with the line alone, and with what the journal has not forgotten yet: all is green, and the next run ends it."""
+    """With the line and the file, with the line alone, and with what the journal has not forgotten yet.
+
+    All is green, and the next run ends it.
+    """
     one = batches(tmp_path, 2)
     ingests(one, 0)
     assert one.verify() == {}
@@ -215,7 +224,10 @@ def test_a_crash_while_a_receipt_expires_is_harmless(
 
 
 def test_a_receipt_expires_under_a_run_that_looks_at_it(tmp_path: Path) -> None:
-    """Another run verified it and removed it meanwhile: the first one is green all the same, and writes no line about it."""
+    """Another run verified it and removed it meanwhile.
+
+    The first one is green all the same, and writes no line about it.
+    """
     one = batches(tmp_path, 2)
     ingests(one, 0)
     scope = since_verified(one.folder)
@@ -281,7 +293,7 @@ def test_a_red_that_later_runs_repeat_goes_when_it_is_old(tmp_path: Path) -> Non
 
 
 def test_a_red_goes_before_the_greens_that_began_with_it(tmp_path: Path) -> None:
-    """Two runs at once: what the red said was found after the green with the higher number began, so the green goes first."""
+    """Two runs at once: the red found it after the higher-numbered green began, so the green goes first."""
     one = kept_for(Ledger.made(tmp_path, others(60), [10]), RETENTION)
     (one.folder.events / "stray.parquet").write_text("x")
     scope = since_verified(one.folder)
@@ -344,7 +356,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 def shown(base: Path, reports: list[dict[str, Any]], written_at: list[int]) -> tuple[str | None, str | None]:
-    """Which report the tab of a run shows that published all of it, before and after all that was written before 2 has expired."""
+    """Which report the tab of a run shows that published everything, before and after older ones expired."""
     folder = Folder(base / "p")
     mark = Mark(number=2, sha256="0" * 64, proven_by=1)
     documents.write(
@@ -385,7 +397,7 @@ def test_of_two_reds_that_ended_together_the_later_one_stays(tmp_path: Path) -> 
 
 
 def test_the_newest_report_stays_however_old(tmp_path: Path) -> None:
-    """A pipeline that was switched off for a year still has its last report, and the next one has the next number."""
+    """A pipeline that was off for a year still has its last report, and the next one has the next number."""
     one = kept_for(Ledger.made(tmp_path, others(60), [10]), RETENTION)
     for _ in range(3):
         assert one.verify() == {}
@@ -460,7 +472,10 @@ def test_nothing_is_removed_beside_another_ledger(tmp_path: Path) -> None:
 
 
 def test_after_eight_days_off_one_run_is_green(tmp_path: Path) -> None:
-    """Everything published and verified before has left Kafka meanwhile: that is no loss. The next run verifies what is new."""
+    """Everything published and verified before has left Kafka meanwhile: that is no loss.
+
+    The next run verifies what is new.
+    """
     one = batches(tmp_path, 2)
     ingests(one, 0)
     assert one.verify() == {}

@@ -1,4 +1,7 @@
-"""What one run says and remembers while others publish, verify, restore and break off: green and red stay with what they are about."""
+"""What one run says and remembers while others publish, verify, restore and break off.
+
+Green and red stay with what they are about.
+"""
 
 import json
 import shutil
@@ -49,7 +52,10 @@ def announce(one: Ledger) -> None:
 
 
 def test_what_came_since_the_scope_was_made_is_counted(tmp_path: Path) -> None:
-    """`check` may begin late or be cleared alone: what is not in its scope is not part of its green, and it says so."""
+    """`check` may begin late or be cleared alone.
+
+    What is not in its scope is not part of its green, and it says so.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     scope = since_verified(one.folder)
     one.publish(1, 10, 20)
@@ -297,7 +303,10 @@ def test_a_hole_behind_a_micro_batch_that_came_back_is_seen_at_once(tmp_path: Pa
 def test_rules_that_are_not_known_any_more_leave_what_is_proven_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another version of Headrace can't judge the records again: what it finds proven is not checked, what is new can't be green."""
+    """Another version of Headrace can't judge the records again.
+
+    What it finds proven is not checked, what is new can't be green.
+    """
     one = Ledger.made(tmp_path, others(30), [10])
     assert one.verify() == {}
     for module in ("judging", "groups"):
@@ -326,7 +335,10 @@ def moved(path: Path) -> Path:
 
 
 def test_a_red_about_others_is_settled_by_a_newer_green(tmp_path: Path) -> None:
-    """It named micro-batch 1, which was mended: the run that verified micro-batch 0 is green again without anybody's looking at that."""
+    """It named micro-batch 1, which was mended.
+
+    The run that verified micro-batch 0 is green again without anybody's looking at that.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     assert one.verify() == {}
     one.publish(1, 10, 20)
@@ -367,7 +379,10 @@ def test_a_report_in_which_a_batch_only_waits_is_not_about_it(tmp_path: Path) ->
 
 
 def test_runs_of_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
-    """At the same tick of a schedule an ingest and a verify run have the same name; the green of one is none of the other's."""
+    """At the same tick of a schedule an ingest and a verify run have the same name.
+
+    The green of one is none of the other's.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     assert one.verify() == {}
     report = one.verification(since_verified(one.folder)).run("scheduled__1")
@@ -386,7 +401,10 @@ def test_runs_of_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
 
 
 def test_a_report_is_about_the_entry_that_it_saw(tmp_path: Path) -> None:
-    """Ledger and checkpoint are put back from a copy, and another run publishes the micro-batch anew: nothing is known of that yet."""
+    """Ledger and checkpoint are put back from a copy, and another run publishes the micro-batch anew.
+
+    Nothing is known of that yet.
+    """
     one = Ledger.made(tmp_path, others(40), [10])
     old = one.copied(tmp_path / "old")
     assert one.verify() == {}
@@ -419,7 +437,7 @@ def test_an_older_green_does_not_pass_over_a_newer_red_about_its_batch(tmp_path:
 
 @pytest.mark.parametrize("is_verified", [False, True])
 def test_a_record_that_came_twice_stays_red(tmp_path: Path, *, is_verified: bool) -> None:
-    """It lies behind all that the receipt claims, so only the micro-batch that published it leads back to it."""
+    """It lies behind all that the receipt claims, so only its micro-batch leads back to it."""
     records = batch("run", 10)
     one = Ledger.made(tmp_path, [*records, *others(10), records[0]], [20])
     one.receipt("run", 0, 9)
@@ -431,7 +449,10 @@ def test_a_record_that_came_twice_stays_red(tmp_path: Path, *, is_verified: bool
 
 
 def test_a_red_of_all_there_is_survives_the_runs_beside_it(tmp_path: Path) -> None:
-    """Runs with a higher number end first and prove what is new; they did not look at what the long one found."""
+    """Runs with a higher number end first and prove what is new.
+
+    They did not look at what the long one found.
+    """
     one = Ledger.made(tmp_path, others(60), [2, 4, 6, 8])
     assert one.verify() == {}
     (path,) = (one.folder.events / "micro_batch=0").glob("*.parquet")
@@ -463,7 +484,10 @@ def test_a_reset_beside_a_red_run_leaves_the_new_folder_alone(tmp_path: Path) ->
 
 
 def test_a_checkpoint_that_was_discarded_keeps_nothing_from_being_proven(tmp_path: Path) -> None:
-    """Power was cut after Spark's first plan; a red about something else then must not keep the rest from being proven."""
+    """Power was cut after Spark's first plan.
+
+    A red about something else then must not keep the rest from being proven.
+    """
     one = Ledger.made(tmp_path, others(40), [])
     identity = documents.read(one.folder.identity, Identity)
 

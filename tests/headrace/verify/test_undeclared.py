@@ -32,7 +32,10 @@ def record(**fields: object) -> bytes:
 
 
 def test_undeclared_fields_are_named_the_usual_ones_first() -> None:
-    """Also those of a record that is unusable: a name with a typing error is what makes it so. Within nested objects nothing is declared."""
+    """Also those of a record that is unusable: a name with a typing error is what makes it so.
+
+    Within nested objects nothing is declared.
+    """
     values = [
         record(device="a", i=1),
         record(device="b"),
@@ -53,7 +56,10 @@ def test_records_with_nothing_else_leave_no_name() -> None:
 
 
 def test_a_sample_is_spread_over_the_run_and_bounded() -> None:
-    """What only the last topic's records have is found; of two million offsets at most 10,000 records are looked at."""
+    """What only the last topic's records have is found.
+
+    Of two million offsets at most 10,000 records are looked at.
+    """
     values = [record()] * 40_000 + [record(late=1)] * 5_000
     found = judged(values)
     assert found is not None
@@ -99,7 +105,10 @@ def test_text_has_no_fields() -> None:
 def test_a_run_counts_each_record_once_and_keeps_its_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Undeclared fields are green. Micro-batches that are doubted are judged again, which adds nothing to the sample."""
+    """Undeclared fields are green.
+
+    Micro-batches that are doubted are judged again, which adds nothing to the sample.
+    """
     monkeypatch.setattr(ledgers, "FILE", JSON_FILE)
     plain = [(b"k", b'{"value":"other","device":1}')] * 8
     green = Ledger.made(tmp_path / "green", plain, [4, 8]).look()

@@ -1,4 +1,7 @@
-"""What becomes of a receipt once it is verified: journaled, moved out of the way, found when it is needed, taken back."""
+"""What becomes of a receipt once it is verified.
+
+Journaled, moved out of the way, found when it is needed, taken back.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +101,10 @@ def test_a_crash_between_the_steps_is_harmless(
     *,
     ages_out: bool,
 ) -> None:
-    """Appended, journaled, moved: the receipt is proven, its micro-batches are not; the next run is green about both."""
+    """Appended, journaled, moved: the receipt is proven, its micro-batches are not.
+
+    The next run is green about both.
+    """
     one = make(tmp_path)
     scope = since_verified(one.folder)
     report = one.look(scope)
@@ -154,7 +160,10 @@ def test_a_red_moves_what_was_proven_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_record_beyond_an_old_verified_receipt_is_noticed(tmp_path: Path) -> None:
-    """Its key names the batch; the receipt is read once such a record turns up, and from then on until this is green."""
+    """Its key names the batch.
+
+    The receipt is read once such a record turns up, and from then on until this is green.
+    """
     one = Ledger.made(tmp_path, [*batch("a", 10), *batch("a", 11)[10:], *batch("c", 9)], [10])
     one.receipt("a", 0, 9)
     assert one.verify() == {}
@@ -188,7 +197,10 @@ def test_keys_that_look_like_those_of_batches_are_looked_up_once(
 def test_a_verified_receipt_that_was_altered_is_red_until_it_is_put_back(
     tmp_path: Path, *, aged_out: bool
 ) -> None:
-    """Also where it still agrees with the records: the journal has its hash. A run's verify does not read it before it was named."""
+    """Also where it still agrees with the records: the journal has its hash.
+
+    A run's verify does not read it before it was named.
+    """
     one = make(tmp_path)
     assert one.verify() == {}
     before = altered(one, seed=2)
@@ -228,7 +240,10 @@ def test_a_verified_run_can_be_verified_by_its_name(tmp_path: Path) -> None:
 
 
 def rolled_back(tmp_path: Path) -> Ledger:
-    """Batches `a` and `b`, both verified; then ledger and checkpoint as they were before `b` was published."""
+    """Batches `a` and `b`, both verified.
+
+    Then ledger and checkpoint as they were before `b` was published.
+    """
     one = Ledger.made(tmp_path, [*batch("a", 10), *batch("b", 10)], [10])
     one.receipt("a", 0, 9)
     before = one.copied(tmp_path / "before")
@@ -242,7 +257,10 @@ def rolled_back(tmp_path: Path) -> Ledger:
 
 
 def test_receipts_whose_records_are_no_longer_published_are_taken_back(tmp_path: Path) -> None:
-    """The next stream must publish them again, and verify prove them; what is still published stays verified."""
+    """The next stream must publish them again, and verify prove them.
+
+    What is still published stays verified.
+    """
     one = rolled_back(tmp_path)
     roll_back(one.folder, newest_link(one.folder))
     assert [receipt.run for receipt in completed_receipts(one.folder)] == ["b"]

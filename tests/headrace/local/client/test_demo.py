@@ -42,7 +42,8 @@ class FakeAirflow:
         self.looks = 0
         """How often our run was looked at."""
         self.tries: list[tuple[int, str, str | None]] = []
-        """What each look at our run finds before it is over: which try of its task, the state, why it failed."""
+        """What each look at our run finds before it is over: which try of its task, the state, why it failed.
+        """
 
     @contextmanager
     def connected(self, _: Settings) -> Iterator[Self]:
@@ -275,7 +276,10 @@ def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
 
 
 def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any) -> None:
-    """The user need not wait for the last try. Airflow stores the state first, and the reason a moment later."""
+    """The user need not wait for the last try.
+
+    Airflow stores the state first, and the reason a moment later.
+    """
     airflow = FakeAirflow([], ingest_state="failed")
     again = "up_for_retry"
     airflow.tries = [
@@ -295,7 +299,7 @@ def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any)
 
 
 def test_a_red_report_is_red_whatever_the_run_is(play: Any) -> None:
-    """A task of the user's own that runs after a red one makes the run a success, in a DAG file that wires its own report."""
+    """A user's task that runs after a red one makes the run a success, where the DAG wires its own report."""
     airflow = FakeAirflow([verify_run("one", 1)])
     airflow.states["tiny_verify"] = {"report": "failed", "tell_everyone": "success"}
     assert not play(airflow, {"one": {"OURS": ReceiptState.BROKEN}})[0]

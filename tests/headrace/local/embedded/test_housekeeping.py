@@ -71,7 +71,10 @@ def test_what_a_link_leads_to_stays(tmp_path: Path) -> None:
 
 
 def test_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs, what drivers left, and Airflow's rows, each by its own setting; the rows by a process of its own, which ends."""
+    """Logs, what drivers left, and Airflow's rows, each by its own setting.
+
+    The rows by a process of its own, which ends.
+    """
     calls: list[list[str]] = []
 
     def ran(command: list[str], **_: Any) -> SimpleNamespace:

@@ -18,9 +18,9 @@ def test_commands_reach_the_supervisor_as_they_are(tmp_path: Path) -> None:
     command = ["/a folder/java", "-Dx=100%", "it's"]
     configuration = tmp_path / "supervisor.conf"
     configuration.write_text(
-        services._configuration(
+        services._configuration(  # noqa: SLF001
             [Service("kafka", command, tmp_path / "100%.log")], tmp_path, str(tmp_path / "socket")
-        )  # noqa: SLF001
+        )
     )
     options = ServerOptions()
     options.realize(["-c", str(configuration)])
@@ -48,7 +48,7 @@ def test_a_supervisor_that_was_never_started_does_not_run(tmp_path: Path) -> Non
 
 
 def test_a_supervisor_that_shuts_down_does_not_run_any_more(tmp_path: Path) -> None:
-    """Whoever asks while `make down` waits for a service is told so, and not with a fault of the supervisor's."""
+    """A question during `make down`, while a service is awaited, gets an answer."""
     supervisor = Supervisor(tmp_path)
     stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
     supervisor.start([Service("stubborn", stubborn, tmp_path / "log")], os.environ)

@@ -13,7 +13,10 @@ from headrace.local.embedded import spark
 
 
 def test_a_driver_imports_the_installed_pyspark_and_keeps_what_else_it_is_given(tmp_path: Path) -> None:
-    """Spark puts its zips in front, and an app's own files (`--py-files`) with them; both are there, and so are Python's own modules."""
+    """Spark puts its zips in front, and an app's own files (`--py-files`) with them.
+
+    Both are there, and so are Python's own modules.
+    """
     folder = tmp_path / "it's a folder"
     spark.prepare(folder, "connector.jar", archive=None)
     spark.prepare(folder, "connector.jar", archive=None)  # as at each start
@@ -60,7 +63,10 @@ def test_a_driver_that_runs_out_of_memory_ends_and_says_what_helps(tmp_path: Pat
 
 
 def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in spark_apps/conf counts; of lists this machine's part stays, since nothing starts without it."""
+    """What stands in spark_apps/conf counts.
+
+    Of lists this machine's part stays, since nothing starts without it.
+    """
     shared = tmp_path / "shared"
     shutil.copytree(spark.SHARED, shared)
     with (shared / "spark-defaults.conf").open("a") as file:

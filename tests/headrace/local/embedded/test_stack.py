@@ -65,7 +65,7 @@ def test_a_full_disk_is_refused_before_anything_is_fetched(
 @pytest.mark.parametrize("command", [stack.up, stack.down])
 def test_a_password_that_a_killed_task_left_is_removed(
     command: Callable[[Settings, Say], None],
-    runs: bool,  # noqa: FBT001, a column of the table above
+    runs: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_password_that_a_killed_task_left_is_removed(
 )
 def test_no_run_begins_with_a_connection_that_is_about_to_change(
     state: str,
-    waits: bool,  # noqa: FBT001, a column of the table above
+    waits: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,11 +118,11 @@ def test_no_run_begins_with_a_connection_that_is_about_to_change(
     monkeypatch.setattr(stack, "_keep_connections", lambda *_: began.append("connections"))
     monkeypatch.setattr(Supervisor, "start", lambda *_: None)
     monkeypatch.setattr(Supervisor, "start_service", lambda _, name: began.append(name))
-    stack._start(
+    stack._start(  # noqa: SLF001
         replace(settings, data=tmp_path / "data"),
         layout,
         Supervisor(layout.services),
         Say(Console(quiet=True)),
-    )  # noqa: SLF001
+    )
     assert set(began) == {stack.KAFKA, *airflow.SERVICES, stack.HOUSEKEEPING, "connections"}
     assert (began.index(airflow.SCHEDULER) > began.index("connections")) is waits
