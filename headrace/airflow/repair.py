@@ -12,7 +12,7 @@ from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from headrace.airflow.connections import kafka_config
-from headrace.airflow.tasks import plainly
+from headrace.airflow.outcomes import plainly
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
 from headrace.settings import Settings

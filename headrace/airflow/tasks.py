@@ -5,186 +5,42 @@ them.
 """
 
 import logging
-import os
-import re
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import (
-    AssetOrTimeSchedule,
-    BaseOperator,
-    Context,
-    CronTriggerTimetable,
-    TaskInstanceState,
-    get_current_context,
-    task,
-)
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import Context, get_current_context, task
 
-from headrace.airflow import reasons
 from headrace.airflow.assets import newly_verified, published, verified
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
+from headrace.airflow.outcomes import hold, plainly
+from headrace.airflow.schedules import DAG_DEFAULTS, schedule, verify_schedule
+from headrace.airflow.spark_operator import StreamToParquet
 from headrace.contract.pipeline import Pipeline
-from headrace.dag_names import INGEST, REASON
-from headrace.diagnosis import diagnose, of_system
-from headrace.errors import Exit, HeadraceError, UnavailableError, UnwritableError, UsageError
-from headrace.kafka.settings_file import kafka_file
-from headrace.local.embedded.layout import Layout
-from headrace.progress import Progress
+from headrace.dag_names import INGEST
+from headrace.errors import UsageError
 from headrace.settings import ROOT, Settings
-from headrace.text import in_lines
+
+__all__ = [
+    "DAG_DEFAULTS",
+    "check",
+    "collect",
+    "create_topics",
+    "preflight",
+    "produce_batch",
+    "report",
+    "schedule",
+    "stream_to_parquet",
+    "verify_schedule",
+]
 
 log = logging.getLogger(__name__)
 """What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
 
-DAG_DEFAULTS: dict[str, Any] = {
-    "catchup": False,
-    "max_active_runs": 1,
-    # Not backfill, which the UI offers otherwise: what a run reads is decided by offsets, and no date of the
-    # past has any of its own.
-    "allowed_run_types": [
-        "scheduled",
-        "manual",
-        "operator_triggered",
-        "asset_triggered",
-        "asset_materialization",
-    ],
-    "default_args": {
-        "owner": "headrace",
-        "retries": 2,  # for what may pass: a broker that restarts, a driver that was killed
-        "retry_delay": timedelta(seconds=15),
-        "execution_timeout": timedelta(
-            hours=6
-        ),  # a stream whose cluster has no worker waits for ever, and all later runs behind it
-    },
-}
-"""What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
-
-
-HOURLY = "0 * * * *"
-"""When the limits of a pipeline without a schedule are looked at."""
-
 FIRST_STREAM_LOOK = 10.0
 """Seconds between two looks whether a first stream has published something."""
-
-
-def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
-    """The pipeline's cron schedule, in UTC, or `None`.
-
-    A DAG that is switched on waits for the next tick; without a start date it may.
-    """
-    return (
-        CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0))
-        if pipeline.schedule
-        else None
-    )
-
-
-def verify_schedule(pipeline: Pipeline) -> Any:
-    """When verify runs: after each ingest that published something.
-
-    With `[limits]` also by the clock, so that silence is noticed.
-    """
-    if not pipeline.limits.any:
-        return [published(pipeline)]
-    by_clock = CronTriggerTimetable(pipeline.schedule or HOURLY, timezone="UTC", run_immediately=timedelta(0))
-    return AssetOrTimeSchedule(assets=[published(pipeline)], timetable=by_clock)
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """End a task with the error's own text, without a traceback, and try again only where that can help."""
-    try:
-        yield
-    except HeadraceError as error:
-        raise _ending(error) from None
-    except (OSError, MemoryError) as error:
-        if (known := of_system(error)) is None:
-            raise
-        raise _ending(known) from None
-
-
-def _ending(error: HeadraceError) -> AirflowException:
-    """The exception with which a task ends."""
-    may_pass = isinstance(error, UnavailableError) and not isinstance(error, UnwritableError)
-    return _failure(str(error), again=may_pass)
-
-
-def _failure(reason: str, *, again: bool) -> AirflowException:
-    """The exception with which a task ends. It is what an alert shows: the reason, and what to do."""
-    text = in_lines(reason)
-    with suppress(Exception):  # whatever keeps the reason from being left must not hide it
-        reasons.keep(
-            get_current_context()["ti"], text
-        )  # the plugin does so for any task, where Airflow has it
-    return (AirflowException if again else AirflowFailException)(text)
-
-
-class Nothing(set[str]):
-    """The ids of the tasks behind `outcome`."""
-
-    def __init__(self, held: str) -> None:
-        super().__init__()
-        self.held = held
-
-    def add(self, task_id: str) -> None:
-        """Refuse a task, whichever way it is hung there.
-
-        By either arrow, or behind a task group that ends with `outcome`.
-        """
-        raise UsageError(
-            f"{task_id} can't be hung behind the task outcome: a green run skips that, and whatever is behind it. "
-            f"Hang it behind {self.held}: `{self.held}(...) >> {task_id}`. (Behind a task group: name {self.held} instead of the group.)"
-        )
-
-
-class Outcome(BaseOperator):
-    """Fails with the reason of the task that it is behind."""
-
-    def __init__(self, *, held: str, **named: Any) -> None:
-        super().__init__(**named)
-        self.downstream_task_ids = Nothing(held)
-
-    def execute(self, context: Context) -> None:
-        """Name the task that failed, unless it is the one that this is behind, and repeat its reason."""
-        ti, run = context["ti"], context["run_id"]
-        before = {each.task_id: each for each in self.get_flat_relatives(upstream=True)}
-        states = ti.get_task_states(dag_id=self.dag_id, task_ids=list(before), run_ids=[run])[run]
-        failed = [task for name, task in before.items() if states.get(name) == TaskInstanceState.FAILED]
-        if not failed:  # such as one copy of a mapped task
-            raise AirflowFailException("A task before this one failed; its log says why.")
-        nearest = max(failed, key=lambda task: len(task.get_flat_relative_ids(upstream=True))).task_id
-        kept = ti.xcom_pull(task_ids=nearest, key=REASON)
-        reason = kept["reason"] if kept else None
-        if reason and nearest in self.upstream_task_ids:
-            raise AirflowFailException(reason)
-        raise AirflowFailException(
-            f"{nearest} failed:\n{reason}" if reason else f"{nearest} failed; its log says why."
-        )
-
-
-def hold(task: Any, name: str) -> None:
-    """Red if the task before it is, or could not run; skipped in a green run.
-
-    It keeps the run red, whatever else runs after a red task.
-    """
-    # The task that failed calls the callbacks of `default_args`: one alert is enough.
-    task >> Outcome(
-        task_id="outcome",
-        doc_md=hold.__doc__,
-        held=name,
-        trigger_rule="one_failed",
-        retries=0,
-        on_failure_callback=None,
-    )
 
 
 def preflight(pipeline: Pipeline) -> Any:
@@ -286,102 +142,6 @@ def produce_batch(pipeline: Pipeline) -> Any:
         return {"records": receipt.records, "seed": receipt.seed, "digest": receipt.digest}
 
     return run()
-
-
-NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode where no off-heap operations are allowed!"
-"""What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap,
-and there is nothing to do about it."""
-
-
-class QuietSparkSubmit(SparkSubmitHook):
-    """Submits as the original does, and leaves `NOISE` out of the task's log.
-
-    As long as Spark prints nothing, it says what it waits for.
-    """
-
-    def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
-        with Progress("starting Spark") as progress:
-            super()._process_spark_submit_log(_heard(itr, progress))
-
-
-def _heard(lines: Iterator[Any], progress: Progress) -> Iterator[Any]:
-    for line in lines:
-        if line.strip() != NOISE:
-            progress.end()
-            yield line
-
-
-class StreamToParquet(SparkSubmitOperator):
-    """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
-
-    def __init__(self, *, pipeline: str, **named: Any) -> None:
-        super().__init__(**named)
-        self.pipeline = pipeline
-
-    def execute(self, context: Context) -> None:
-        """Submit and wait. The lines that the app logged say what is wrong."""
-        with plainly():
-            config = kafka_config()
-            _refresh_spark()
-        before = self._last_word()
-        with kafka_file(config, Settings.from_environment().home) as file, TemporaryDirectory() as place:
-            said = Path(place) / "reason"
-            self.application_args = [*(self.application_args or []), "--kafka", file, "--reason", str(said)]
-            self._submit(context, said)
-        if self._last_word() == before:
-            raise _failure(
-                "spark-submit succeeded, but the app did not finish: streamed.json was not updated. The log above may say why. "
-                "Retrying is safe: nothing is published twice.",
-                again=True,
-            )
-
-    def _last_word(self) -> bytes | None:
-        """What the app wrote when it last finished."""
-        from headrace.ledger.folder import Folder
-
-        streamed = Folder(Settings.from_environment().data / self.pipeline).streamed
-        return streamed.read_bytes() if streamed.exists() else None
-
-    def _submit(self, context: Context, said: Path) -> None:
-        try:
-            super().execute(context)
-        except AirflowException as error:
-            found = re.search(r"Error code is: (-?\d+)", str(error))
-            code = int(found[1]) if found else None
-            # A driver elsewhere in a cluster writes its reason there.
-            reason = said.read_text(errors="replace").strip() if said.exists() else None
-            if code in {Exit.RED_STREAM, Exit.USAGE}:
-                raise _failure(
-                    reason or "The stream is red; its log says why and what to do.", again=False
-                ) from None
-            if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
-                ended = "The stream was killed: by hand, or by the system, as it does when memory runs out."
-            else:
-                ended = (
-                    reason
-                    or diagnose(str(error))
-                    or f"The stream ended with exit code {'?' if code is None else code}; its log above says more."
-                )
-            raise _failure(f"{ended} Retrying is safe: nothing is published twice.", again=True) from None
-
-    def _get_hook(self) -> SparkSubmitHook:
-        hook = super()._get_hook()
-        hook.__class__ = (
-            QuietSparkSubmit  # the original is made of two dozen arguments, all of them as they should be
-        )
-        return hook
-
-
-def _refresh_spark() -> None:
-    """On the embedded stack, let what the user has changed in `spark_apps/conf` since its start count.
-
-    Elsewhere Spark reads that, or its own.
-    """
-    conf = Layout.of(Settings.from_environment()).spark_conf
-    if os.environ.get("SPARK_CONF_DIR") == str(conf):
-        from headrace.local.embedded import spark
-
-        spark.refresh(conf)
 
 
 def stream_to_parquet(pipeline: Pipeline) -> Any:

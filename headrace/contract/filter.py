@@ -5,8 +5,8 @@ The grammar is the allow-list: what it does not name is refused. Nothing in it c
     condition   = conjunction {or conjunction}
     conjunction = negation {and negation}
     negation    = [not] predicate
-    predicate   = sum [(= | <> | < | <= | > | >=) sum | [not] between sum and sum | [not] in (sum, …) | [not]
-                like 'pattern' | is [not] null]
+    predicate   = sum [(= | <> | < | <= | > | >=) sum | [not] between sum and sum | [not] in (sum, …)
+                | [not] like 'pattern' | is [not] null]
     sum         = product {(+ | -) product}          product = operand {* operand}
     operand     = column | literal | function(condition, …) | (condition)
 """

@@ -24,8 +24,8 @@ with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports
 
     from headrace import dag_names
     from headrace.airflow import reasons
+    from headrace.airflow.outcomes import plainly
     from headrace.airflow.run_tasks import tasks_of
-    from headrace.airflow.tasks import plainly
 
 DAG, RUN = "important_messages_ingest", "manual__2026-11-22T21:15:00+00:00"
 BEGAN = datetime(2026, 11, 22, 21, 15, tzinfo=UTC)

@@ -27,7 +27,7 @@ from headrace.settings import ROOT, Settings
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace import dag_names
-    from headrace.airflow import tasks
+    from headrace.airflow import outcomes, spark_operator, tasks
     from headrace.airflow.params import demo_params
 
 PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
@@ -102,7 +102,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 )
 def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:
     """The surroundings may recover; a red result and a mistake stay what they are."""
-    with pytest.raises(AirflowException, match=str(error)) as caught, tasks.plainly():
+    with pytest.raises(AirflowException, match=str(error)) as caught, outcomes.plainly():
         raise error
     assert isinstance(caught.value, AirflowFailException) is not again
 
@@ -129,8 +129,8 @@ def test_a_stream_is_tried_again_unless_it_is_red(
         )
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
-    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
-    stream = tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py")
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
+    stream = spark_operator.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py")
     with pytest.raises(AirflowException) as caught:
         stream.execute({})
     assert isinstance(caught.value, AirflowFailException) is not again
@@ -148,9 +148,11 @@ def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) 
         )
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
-    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
     with pytest.raises(AirflowFailException) as caught:
-        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+        spark_operator.StreamToParquet(
+            task_id="stream_to_parquet", pipeline="one", application="app.py"
+        ).execute({})
     assert " ".join(str(caught.value).split()) == reason.strip()
     assert max(map(len, str(caught.value).splitlines())) <= 100
     assert caught.value.__suppress_context__
@@ -177,9 +179,11 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
     monkeypatch.setenv("SPARK_CONF_DIR", str(conf if is_ours else tmp_path / "another"))
     seen: list[str] = []
     monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: seen.append(settings.read_text()))
-    monkeypatch.setattr(tasks, "kafka_config", dict)
+    monkeypatch.setattr(spark_operator, "kafka_config", dict)
     with pytest.raises(AirflowException, match="was not updated"):
-        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+        spark_operator.StreamToParquet(
+            task_id="stream_to_parquet", pipeline="one", application="app.py"
+        ).execute({})
     assert ("spark.driver.memory 3g" in seen[0]) is is_ours
     assert (seen[0] == "as it was") is not is_ours
 
@@ -190,7 +194,7 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
 )
 def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:
     """Room may be made; an owner does not change by itself."""
-    with pytest.raises(AirflowException, match="/data/p") as caught, tasks.plainly():
+    with pytest.raises(AirflowException, match="/data/p") as caught, outcomes.plainly():
         raise OSError(number, os.strerror(number), "/data/p")
     assert isinstance(caught.value, AirflowFailException) is not again
 
@@ -204,9 +208,11 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
     (tmp_path / "one" / "streamed.json").write_text("an earlier run's")
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: None)
-    monkeypatch.setattr(tasks, "kafka_config", dict)
+    monkeypatch.setattr(spark_operator, "kafka_config", dict)
     with pytest.raises(AirflowException, match=r"streamed\.json was not updated") as caught:
-        tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+        spark_operator.StreamToParquet(
+            task_id="stream_to_parquet", pipeline="one", application="app.py"
+        ).execute({})
     assert not isinstance(caught.value, AirflowFailException)
 
 
@@ -268,8 +274,10 @@ def test_credentials_reach_the_app_by_a_file(
 
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
-    monkeypatch.setattr(tasks, "kafka_config", lambda: config)
-    tasks.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute({})
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: config)
+    spark_operator.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute(
+        {}
+    )
     assert not seen[0].exists()
 
 
@@ -364,12 +372,12 @@ def test_the_last_task_gives_the_reason_of_the_one_that_failed(
 def test_a_task_that_fails_leaves_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as its exception says; if that is not possible, the exception is all."""
     instance = FakeTaskInstance({}, {})
-    monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": instance})
-    with pytest.raises(AirflowException) as caught, tasks.plainly():
+    monkeypatch.setattr(outcomes, "get_current_context", lambda: {"ti": instance})
+    with pytest.raises(AirflowException) as caught, outcomes.plainly():
         raise BrokerError("Kafka at nowhere:9092 did not answer. " * 5)
     assert instance.left == {dag_names.REASON: str(caught.value)}
-    monkeypatch.setattr(tasks, "get_current_context", dict)
-    with pytest.raises(AirflowException, match="no answer"), tasks.plainly():
+    monkeypatch.setattr(outcomes, "get_current_context", dict)
+    with pytest.raises(AirflowException, match="no answer"), outcomes.plainly():
         raise BrokerError("no answer")
 
 
@@ -395,7 +403,7 @@ def test_the_start_of_spark_is_no_silence(
     monkeypatch.setattr(progress.log, "info", lambda *_: said.set())
 
     def lines() -> Iterator[str]:
-        yield f"{tasks.NOISE}\n"
+        yield f"{spark_operator.NOISE}\n"
         assert said.wait(60.0)
         yield "micro-batch 0: reading\n"
         for thread in threading.enumerate():
@@ -405,7 +413,7 @@ def test_the_start_of_spark_is_no_silence(
         yield "micro-batch 0: read\n"
 
     hook = SparkSubmitHook()
-    hook.__class__ = tasks.QuietSparkSubmit
+    hook.__class__ = spark_operator.QuietSparkSubmit
     hook._process_spark_submit_log(lines())  # noqa: SLF001, what `submit` calls
     assert not said.is_set()
-    assert not any(tasks.NOISE in line for line in caplog.messages)
+    assert not any(spark_operator.NOISE in line for line in caplog.messages)
