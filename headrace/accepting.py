@@ -15,7 +15,8 @@ from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, merged, without
 from headrace.ledger import accept as accepting
 from headrace.ledger.accept import Unprovable
-from headrace.ledger.entries import Entry, newest_link
+from headrace.ledger.entries import newest_link
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import roll_back, stored_verified

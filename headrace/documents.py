@@ -51,9 +51,8 @@ DocumentT = TypeVar("DocumentT", bound=Document)
 def write(path: Path, document: Document) -> None:
     """Replace `path` by the document, as a whole."""
     data = msgspec.json.format(encode(document), indent=1)
-    msgspec.json.decode(
-        data, type=type(document), dec_hook=decode_other
-    )  # structs don't validate when they are made
+    # Structs don't validate when they are made.
+    msgspec.json.decode(data, type=type(document), dec_hook=decode_other)
     replace(path, data)
 
 

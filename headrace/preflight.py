@@ -75,9 +75,8 @@ def longest_interval(schedule: str) -> float:
     def matches(day: date) -> bool:
         of_month, of_week = day.day in days, day.isoweekday() % 7 in weekdays
         if every not in (days, weekdays):
-            return (of_month or of_week) and (
-                months == every or day.month in months
-            )  # cron's rule where both are given
+            # Cron's rule where both are given.
+            return (of_month or of_week) and (months == every or day.month in months)
         return (
             (days == every or of_month)
             and (weekdays == every or of_week)

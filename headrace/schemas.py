@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.documents import Document, Stored
-from headrace.ledger.entries import Entry
+from headrace.ledger.entry import Entry
 from headrace.ledger.identity import Identity
 from headrace.ledger.progress import Started, Streamed, Verified
 from headrace.ledger.receipts import Receipt

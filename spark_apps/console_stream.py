@@ -40,9 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     start = recent(Kafka(kafka), [topic.name for topic in pipeline.topics])
 
     spark = spark_session(f"watch {pipeline.name}", sum(topic.partitions for topic in pipeline.topics))
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # PySpark's handler asks a JVM that is ending too, and prints what it does not answer
+    # PySpark's handler asks a JVM that is ending too, and prints what it does not answer.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     judged = judge(kafka_stream(spark, pipeline, kafka, start, MOST), pipeline.contract)
     kept = judged.where(F.col("_verdict") == Verdict.KEPT).select(
         "_topic", "_partition", "_offset", *pipeline.contract.columns

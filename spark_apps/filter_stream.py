@@ -150,9 +150,8 @@ if __name__ == "__main__":
             else None
         )
         if means := str(known) if known else diagnose(str(error), cluster_name()):
-            log.warning(
-                "%s: %s", type(error).__name__, str(error).partition("\n")[0][:500]
-            )  # what the diagnosis is about, without its trace
+            # What the diagnosis is about, without its trace.
+            log.warning("%s: %s", type(error).__name__, str(error).partition("\n")[0][:500])
             fail(means, Exit.UNAVAILABLE)
         log.exception("The stream failed. Everything published before is complete; retrying is safe.")
         sys.exit(Exit.UNAVAILABLE)

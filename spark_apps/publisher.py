@@ -14,7 +14,8 @@ from headrace.errors import LedgerError, UnavailableError
 from headrace.kafka.offsets import OffsetRange, Offsets, between
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import checkpoint_id, planned_offsets
-from headrace.ledger.entries import RULES, DataFile, Entry, Link, Totals, entry_path, read_link
+from headrace.ledger.entries import Link, entry_path, read_link
+from headrace.ledger.entry import RULES, DataFile, Entry, Totals
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
@@ -218,9 +219,8 @@ def adopt_checkpoint(folder: Folder) -> Identity:
         )
     if identity.checkpoint is None:
         identity = msgspec.structs.replace(identity, checkpoint=checkpoint_id(folder.checkpoint))
-        documents.sync(
-            folder.checkpoint / "metadata"
-        )  # Spark leaves that to the system; identity.json must not name an id that a power cut removes
+        # Spark leaves that to the system; identity.json must not name an id that a power cut removes.
+        documents.sync(folder.checkpoint / "metadata")
         documents.write(folder.identity, identity)
     return identity
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 from headrace.errors import BrokerError
 from headrace.kafka.admin import Admin
-from headrace.kafka.batches import BatchReader, RecordBatch
+from headrace.kafka.batches import BatchReader
 from headrace.kafka.connection import TIMEOUT
 from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.reader import Reader
+from headrace.kafka.record_batch import RecordBatch
 
 
 class Kafka(Admin, Reader):

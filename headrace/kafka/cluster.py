@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, Self
 
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import OffsetRange, Offsets, Placed, TopicPartition
+from headrace.kafka.record_batch import RecordBatch
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import OffsetRange, merged
+from headrace.kafka.record_batch import RecordBatch
 
 
 @dataclass(frozen=True)

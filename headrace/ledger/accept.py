@@ -10,18 +10,9 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
 from headrace.kafka.offsets import OffsetRange, Offsets, advance
-from headrace.ledger import checkpoint, publish
-from headrace.ledger.entries import (
-    RULES,
-    Acceptance,
-    Entry,
-    Kind,
-    Link,
-    Sha256,
-    Totals,
-    newest_link,
-    split_lost,
-)
+from headrace.ledger import publish, recovery
+from headrace.ledger.entries import Link, newest_link, split_lost
+from headrace.ledger.entry import RULES, Acceptance, Entry, Kind, Sha256, Totals
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_checkpoint, check_pipeline, following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
@@ -107,7 +98,7 @@ def accept(
     check_pipeline(folder, identity, pipeline)
     number = newest.entry.number + 1 if newest else 0
     identity = _with_new_partitions(
-        checkpoint.recover(folder, identity, number - 1, following(identity, newest)),
+        recovery.recover(folder, identity, number - 1, following(identity, newest)),
         [each for each in listed.lost if not each.from_offset],
         topics,
     )
@@ -123,7 +114,7 @@ def accept(
     roll_back(folder, newest)
     publish.prepare(folder, identity.contract, number - 1)
     documents.write(folder.identity, identity)
-    identity = checkpoint.write_plan(folder, identity, number, ends)
+    identity = recovery.write_plan(folder, identity, number, ends)
     now = datetime.now(UTC)
     entry = Entry(
         kind=Kind.ACCEPTED,

@@ -16,8 +16,9 @@ from headrace.errors import (
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import Offsets
-from headrace.ledger import checkpoint, publish
-from headrace.ledger.entries import Kind, Link, newest_link
+from headrace.ledger import checkpoint, publish, recovery
+from headrace.ledger.entries import Link, newest_link
+from headrace.ledger.entry import Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import (
     TopicSnapshot,
@@ -43,8 +44,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
     identity, newest = read_identity(folder), newest_link(folder)
     if identity is not None:
         number, ends = newest.entry.number if newest else -1, following(identity, newest)
-        identity = checkpoint.recover(folder, identity, number, ends)
-        checkpoint.plan_again(folder.checkpoint, number, ends, pipeline.max_records_per_micro_batch)
+        identity = recovery.recover(folder, identity, number, ends)
+        recovery.plan_again(folder.checkpoint, number, ends, pipeline.max_records_per_micro_batch)
         if newest and newest.entry.kind is not Kind.PUBLISHED:
             checkpoint.note_committed(folder.checkpoint, number)
     check_checkpoint(folder, identity, newest)
@@ -106,7 +107,7 @@ def _foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Iterator[str
         check_checkpoint(folder, identity, newest)
         check_starting(pipeline)
         return
-    if checkpoint.needs_recovery(
+    if recovery.needs_recovery(
         folder, identity, newest.entry.number if newest else -1, following(identity, newest)
     ):
         yield "a power cut, or a killed driver, left torn files in the checkpoint; the stream removes them, or refuses with the reason"

@@ -11,7 +11,8 @@ from headrace import documents
 from headrace.documents import Document
 from headrace.kafka.offsets import OffsetRange, Offsets, Placed
 from headrace.ledger import verified_receipts
-from headrace.ledger.entries import Link, Sha256, entry_path
+from headrace.ledger.entries import Link, entry_path
+from headrace.ledger.entry import Sha256
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.receipts import Receipt, ReceiptState, receipts

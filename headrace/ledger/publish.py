@@ -18,7 +18,7 @@ from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import LedgerError
 from headrace.kafka.offsets import Extent, OffsetRange, TopicPartition
 from headrace.ledger import checkpoint
-from headrace.ledger.entries import Account, DataFile, Entry, Span
+from headrace.ledger.entry import Account, DataFile, Entry, Span
 from headrace.ledger.folder import ENTRY, Folder
 
 Counts = Mapping[tuple[TopicPartition, Verdict], int]

@@ -16,7 +16,7 @@ import msgspec
 from headrace import documents
 from headrace.errors import LedgerError
 from headrace.kafka.offsets import Offsets
-from headrace.ledger.entries import Sha256
+from headrace.ledger.entry import Sha256
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt, receipts
 
@@ -51,9 +51,8 @@ def has_expired(folder: Folder, run: str) -> bool:
     """
     if folder.receipt(run).exists() or not folder.expired.exists():
         return False
-    encoded = msgspec.json.encode(
-        run
-    )  # searched for first, since a line is added for each run that there ever was
+    # Searched for first, since a line is added for each run that there ever was.
+    encoded = msgspec.json.encode(run)
     return encoded in documents.content(folder.expired) and run in _read(folder.expired)
 
 

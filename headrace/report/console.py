@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.report import wording
+from headrace.report import readers, wording
 from headrace.terminal import LOG_WIDTH
 from headrace.text import checked, clock, duration, number, plural, shortened, visible
 from headrace.verify.result import RED, Balance, Invariant, ReceiptAccount, ReceiptState, Report, Sample
@@ -53,7 +53,7 @@ def show(report: Report, console: Console, *, samples: bool = True) -> None:
     _held(page, report)
     if samples and outcome.green:
         _samples(page, report.samples)
-    _files(page, report, readers=outcome.green)
+    _files(page, report, with_readers=outcome.green)
 
 
 class _Page:
@@ -260,14 +260,14 @@ def _samples(page: _Page, samples: list[Sample]) -> None:
     page.blank()
 
 
-def _files(page: _Page, report: Report, *, readers: bool) -> None:
+def _files(page: _Page, report: Report, *, with_readers: bool) -> None:
     page.line(f"kept records       {report.events}")
     page.line(f"quarantined ones   {report.quarantined_records}")
     page.line(f"checked in         {duration(report.seconds)}")
     if history := wording.history(report):
         page.line(f"history            {history}")
-    if not readers:
+    if not with_readers:
         return
     page.line("read them with:")
-    for command in wording.commands(report.events):
+    for command in readers.commands(report.events):
         page.command(command)

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from headrace import text as as_text
-from headrace.report import wording
+from headrace.report import readers, wording
 from headrace.report.bars import chart
 from headrace.verify.quarantined import Unusable
 from headrace.verify.result import RED, InvariantState, MicroBatch, ReceiptAccount, Report
@@ -47,7 +47,7 @@ def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
             accepted=wording.accepted(report),
             unusable=unusable,
             filters=_filters(report.micro_batches),
-            readers=wording.readers(report.events),
+            readers=readers.readers(report.events),
             most_rows=MAX_ROWS,
             first_findings=FIRST_FINDINGS,
         )

@@ -5,7 +5,6 @@ Its outcome, what a broken invariant means and what to do, how to read the files
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -84,14 +83,6 @@ class Outcome:
         return f"{self.word}: {self.headline}" if self.is_proof else self.headline
 
 
-@dataclass(frozen=True)
-class Reader:
-    """How one program reads the kept records."""
-
-    name: str
-    code: str
-
-
 def columns(report: Report) -> list[str]:
     """What the offsets of a balance are divided into; lost ones only where there are any."""
     return [
@@ -139,30 +130,6 @@ def afterwards(pipeline: str) -> str:
     return AFTERWARDS.replace("{pipeline}", pipeline)
 
 
-def readers(events: str) -> list[Reader]:
-    """One line per program.
-
-    The glob where folders with other files in them are refused, the folder elsewhere.
-    """
-    pattern = events.rstrip("/") + "/**/*.parquet"
-    return [
-        Reader("DuckDB", f"duckdb.read_parquet({pattern!r}, hive_partitioning=True)"),
-        Reader("Polars", f"polars.scan_parquet({pattern!r}, hive_partitioning=True).collect()"),
-        Reader("pandas", f"pandas.read_parquet({events!r})"),
-        Reader("pyarrow", f"pyarrow.parquet.read_table({events!r})"),
-        Reader("Spark", f"spark.read.parquet({events!r})"),
-    ]
-
-
-def commands(events: str) -> list[str]:
-    """Two commands for a shell, with what is installed in the checkout's environment."""
-    code = {reader.name: reader.code for reader in readers(events)}
-    return [
-        _python(f"import duckdb; {code['DuckDB']}.show()"),
-        _python(f"import pandas; print({code['pandas']})"),
-    ]
-
-
 def _offsets(finding: Finding) -> str:
     if finding.from_offset is None:
         return ""
@@ -172,12 +139,6 @@ def _offsets(finding: Finding) -> str:
         if last == finding.from_offset
         else f"offsets {number(finding.from_offset)} to {number(last)}"
     )
-
-
-def _python(code: str) -> str:
-    """Double quotes read better around Python code; a path with special characters needs the shell's own."""
-    quoted = shlex.quote(code) if set(code) & SPECIAL else f'"{code}"'
-    return f".venv/bin/python -c {quoted}"
 
 
 def waits(waiting: Waiting) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition, merged, overlap, without
-from headrace.ledger.entries import Entry, Link, split_lost
+from headrace.ledger.entries import Link, split_lost
+from headrace.ledger.entry import Entry
 from headrace.verify import result
 
 

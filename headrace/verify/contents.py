@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.kafka.offsets import TopicPartition
-from headrace.ledger.entries import COLUMNS, DataFile, Entry
+from headrace.ledger.entry import COLUMNS, DataFile, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.verify import engine, result

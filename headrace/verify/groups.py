@@ -9,7 +9,7 @@ here can cost time, and hide something only if Arrow calls different rows equal.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, merged, overlap
-from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
+from headrace.ledger.entry import Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.verify.checks.balance import check_account
@@ -34,10 +34,6 @@ from headrace.verify.parquet import WrongFileError, read_rows
 from headrace.verify.readable import Part, Readable
 from headrace.verify.records import expected
 
-GROUP_OFFSETS = 100_000
-GROUP_BYTES = 8 << 20
-"""A group covers at most this many offsets, and its files have at most this many bytes. A larger micro-batch
-is none of a group."""
 ROWS_BYTES = 128 << 20
 """Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit
 are doubted."""
@@ -47,66 +43,6 @@ _MICRO_BATCH, _HEADERS_KNOWN = "_micro_batch", "_headers_known"
 UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupError, OverflowError)
 """What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that,
 `PublishedRows` raises it again."""
-
-
-def grouped(chosen: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries in their order, those together that can be judged together.
-
-    They follow each other and were judged by one contract.
-    """
-    group: list[Entry] = []
-    ends: dict[TopicPartition, int] = {}
-    offsets = size = 0
-    for entry in chosen:
-        new_offsets, new_size = _offsets(entry), _bytes(entry)
-        if not (
-            group
-            and _follows(group[-1], entry)
-            and all(ends.get(each.place, each.from_offset) == each.from_offset for each in entry.accounts)
-            and offsets + new_offsets <= GROUP_OFFSETS
-            and size + new_size <= GROUP_BYTES
-        ):
-            if group:
-                yield group
-            group, ends, offsets, size = [], {}, 0, 0
-        group.append(entry)
-        ends |= {each.place: each.until_offset for each in entry.accounts}
-        offsets, size = offsets + new_offsets, size + new_size
-    if group:
-        yield group
-
-
-def is_comparable(entry: Entry) -> bool:
-    """Whether an entry can be in a group at all.
-
-    It is plain and small, and accounts for each topic-partition once.
-    """
-    places = {account.place for account in entry.accounts if len(account.range)}
-    return (
-        entry.kind is Kind.PUBLISHED
-        and entry.rules in ENTRY_RULES
-        and len(places) == len(entry.accounts)
-        and _offsets(entry) <= GROUP_OFFSETS
-        and _bytes(entry) <= GROUP_BYTES
-    )
-
-
-def _follows(before: Entry, entry: Entry) -> bool:
-    return (
-        is_comparable(before)
-        and is_comparable(entry)
-        and entry.number == before.number + 1
-        and entry.rules == before.rules
-        and entry.contract == before.contract
-    )
-
-
-def _offsets(entry: Entry) -> int:
-    return sum(len(account.range) for account in entry.accounts)
-
-
-def _bytes(entry: Entry) -> int:
-    return sum(file.bytes for file in (*entry.events, *entry.quarantine))
 
 
 @dataclass
@@ -248,9 +184,8 @@ class Group:
                 .select(list(names))
                 .rename_columns(list(names.values()))
             )
-            wanted[verdict] = _Rows.of(
-                own.cast(found[verdict].table.schema)
-            )  # DuckDB calls the time zone of timestamps Etc/UTC
+            # DuckDB calls the time zone of timestamps Etc/UTC.
+            wanted[verdict] = _Rows.of(own.cast(found[verdict].table.schema))
 
         def is_equal(part: OffsetRange) -> bool:
             return all(wanted[verdict].part(part).equals(found[verdict].part(part)) for verdict in _PUBLISHED)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from headrace.errors import UsageError
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, within
-from headrace.ledger.entries import ENTRY_RULES, Account, Entry, Kind
+from headrace.ledger.entry import ENTRY_RULES, Account, Entry, Kind
 from headrace.ledger.opening import record_fingerprint
 from headrace.ledger.progress import LastRecord
 from headrace.verify import engine
@@ -17,7 +17,8 @@ from headrace.verify.checks.frontier import FRONTIER
 from headrace.verify.checks.ranges import RANGES
 from headrace.verify.checks.verdicts import VERDICTS, leave_unjudged
 from headrace.verify.findings import Findings
-from headrace.verify.groups import UNCOMPARABLE, Group, grouped, is_comparable
+from headrace.verify.grouping import grouped, is_comparable
+from headrace.verify.groups import UNCOMPARABLE, Group
 from headrace.verify.judge import Judge
 from headrace.verify.readable import Part, Readable
 from headrace.verify.records import PublishedRows

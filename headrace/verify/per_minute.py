@@ -40,9 +40,10 @@ def extend(folder: Folder, verified: Verified) -> None:
     cannot be written, as on a full disk.
     """
     counted = _counted(folder)
+    # Until they are mended.
     left_out = {
         number for number in verified.recheck if number <= verified.until and number not in (counted or ())
-    }  # until they are mended
+    }
     proven = set(range(verified.until + 1)) - left_out
     new = proven - counted if counted is not None and counted <= proven else proven
     if not new:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition
-from headrace.ledger.entries import Account, Entry
+from headrace.ledger.entry import Account, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import schemas
 from headrace.verify import engine
@@ -101,9 +101,8 @@ class PublishedRows:
         with self._reading():
             for name, files in self._files.items():
                 for file in files:
-                    read_footer(
-                        file, self._schemas[name]
-                    )  # DuckDB would turn other types into those of the first file, and wait for a FIFO
+                    # DuckDB would turn other types into those of the first file, and wait for a FIFO.
+                    read_footer(file, self._schemas[name])
                 engine.view(self.database, f"all_{name}", files, self._schemas[name])
         columns = [f'"{column}"' for column in entry.contract.columns]
         self._compared = _COMPARED.format(

@@ -13,7 +13,7 @@ from headrace import __version__
 from headrace.contract.pipeline import Pipeline
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange
-from headrace.ledger.entries import Totals
+from headrace.ledger.entry import Totals
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.opening import survey

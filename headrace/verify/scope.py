@@ -7,7 +7,8 @@ import msgspec
 
 from headrace.errors import UsageError
 from headrace.ledger.checkpoint import logged
-from headrace.ledger.entries import Entry, entries, entry_path, newest_number, published_numbers
+from headrace.ledger.entries import entries, entry_path, newest_number, published_numbers
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import published_runs, read_verified

@@ -4,15 +4,13 @@ The number it draws, what is remembered of what it found, and what is no longer 
 """
 
 import logging
-import time
 from collections.abc import Callable
 
 import msgspec
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.contract.retention import Retention
-from headrace.errors import BrokenInvariantError, HeadraceError, LedgerError
+from headrace.errors import BrokenInvariantError, LedgerError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
@@ -25,21 +23,17 @@ from headrace.ledger.progress import (
     advanced,
     entry_sha256,
     is_of_another_checkpoint,
-    published_runs,
     read_verified,
     stored_verified,
 )
 from headrace.ledger.receipts import receipt_sha256
 from headrace.verify import history, per_minute
 from headrace.verify.result import HELD, Report
+from headrace.verify.retention import tidy
 from headrace.verify.scope import Scope
-from headrace.verify.stored import PAGE, expire, found_good, highest_number
+from headrace.verify.stored import PAGE, found_good, highest_number
 
 log = logging.getLogger("headrace")
-
-LOT = 1 / 8
-"""Part of the time for which something is kept: it goes in lots, once the oldest is that much too old, since
-each lot reads all that is kept."""
 
 
 def draw_number(folder: Folder, purpose: str) -> int:
@@ -84,32 +78,6 @@ def conclude(
         return _conclude(folder, pipeline, scope, report, write_page)
     finally:
         tidy(folder, pipeline.retention)
-
-
-def tidy(folder: Folder, retention: Retention) -> None:
-    """Remove reports and verified receipts that are older than the pipeline keeps them.
-
-    A failure is a warning: the next run tries again.
-    """
-    now = time.time()
-    try:
-        # Of a folder that is not there (a reset), or holds another ledger than the one that was verified,
-        # nothing is known.
-        if not folder.verified.exists() or is_of_another_checkpoint(folder):
-            return
-        with folder.locked("the removal of old reports", lock=Folder.VERIFIED_LOCK, timeout=Folder.BRIEFLY):
-            reports = expire(folder, now - retention.reports, now - (1 + LOT) * retention.reports)
-            receipts = verified_receipts.expire(
-                folder,
-                now - retention.receipts,
-                now - (1 + LOT) * retention.receipts,
-                keep=published_runs(folder),
-            )
-    except (HeadraceError, OSError) as error:
-        log.warning("old reports and receipts were not removed: %s", error)
-        return
-    if reports or receipts:
-        log.info("removed what the pipeline keeps no longer: reports %d, receipts %d", reports, receipts)
 
 
 def _conclude(

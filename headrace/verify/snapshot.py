@@ -9,7 +9,8 @@ from headrace.errors import LedgerError
 from headrace.kafka.offsets import Offsets, TopicPartition
 from headrace.ledger import verified_receipts
 from headrace.ledger.checkpoint import logged
-from headrace.ledger.entries import Entry, Link, entry_path, newest_number, read_link
+from headrace.ledger.entries import Link, entry_path, newest_number, read_link
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.progress import entry_sha256, is_of_another_checkpoint, read_verified

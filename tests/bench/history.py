@@ -41,9 +41,8 @@ def made(base: Path, micro_batches: int, rounds: int, size: int, *, with_receipt
         for number in range(micro_batches - KEPT):  # as Spark does
             (one.folder.checkpoint / log / str(number)).unlink()
     mark = Mark(number=micro_batches - 1, sha256=read_link(one.folder, micro_batches - 1).sha256, proven_by=1)
-    documents.write(
-        one.folder.verified, Verified(checkpoint="c1", mark=mark)
-    )  # to verify each would take a quarter of an hour
+    # To verify each would take a quarter of an hour.
+    documents.write(one.folder.verified, Verified(checkpoint="c1", mark=mark))
     if with_receipts:
         add_verified_receipts(one, micro_batches, size)
     return one

@@ -41,9 +41,8 @@ def broker(
     ports.require_free(listened_ports(port))
     one.prepare()
     with (home / "server.properties").open("a") as properties:
-        properties.writelines(
-            f"{name}={value}\n" for name, value in (settings or {}).items()
-        )  # of two lines the later one counts
+        # Of two lines the later one counts.
+        properties.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())
     log = home / "broker.log"
     with log.open("ab") as out:
         process = subprocess.Popen(

@@ -9,7 +9,8 @@ from confluent_kafka import Producer
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokenInvariantError
 from headrace.kafka.client import Kafka
-from headrace.ledger.entries import Entry, entries
+from headrace.ledger.entries import entries
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import Receipt
 from headrace.report.conclusion import conclude

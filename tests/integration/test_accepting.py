@@ -12,7 +12,7 @@ from headrace import accepting
 from headrace.errors import RefusedError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.accept import Unprovable
-from headrace.ledger.entries import Entry, Kind
+from headrace.ledger.entry import Entry, Kind
 from slices import Slice, broken
 from spark_apps import filter_stream
 from spark_apps.publisher import Publisher

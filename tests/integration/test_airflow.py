@@ -51,7 +51,8 @@ PREFLIGHT = '''
 from pathlib import Path
 from airflow.sdk import dag
 from headrace.airflow import connections
-from headrace.airflow.tasks import DAG_DEFAULTS, preflight
+from headrace.airflow.tasks import DAG_DEFAULTS
+from headrace.airflow.ingest_tasks import preflight
 from headrace.contract.pipeline import Pipeline
 
 connections.{constant} = "{connection}"

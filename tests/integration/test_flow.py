@@ -72,9 +72,16 @@ def test_json_with_every_kind_of_malformed_record(new_slice: Callable[..., Slice
     one.ingest("json", records=600, malformed=0.5)
     report = one.verify()
     assert broken(report) == {}
+    # Fmt: skip.
     assert {reason.reason for reason in report.quarantine} == {
-        "null_value", "empty_value", "not_utf8", "not_json", "not_object", "wrong_type", "missing_field",
-    }  # fmt: skip
+        "null_value",
+        "empty_value",
+        "not_utf8",
+        "not_json",
+        "not_object",
+        "wrong_type",
+        "missing_field",
+    }
 
 
 def test_large_files_are_split(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from pyspark.sql import SparkSession
 
 from headrace.ledger.folder import Folder
 from headrace.ledger.publish import EMPTY
-from headrace.report.wording import readers
+from headrace.report.readers import readers
 from headrace.verify.result import InvariantState, State
 from ledgers import Ledger, others
 

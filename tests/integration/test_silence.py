@@ -24,7 +24,7 @@ from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Topic
 from headrace.kafka.offsets import OffsetRange, TopicPartition
 from headrace.ledger.folder import Folder
-from headrace.local.embedded import stack
+from headrace.local.embedded import readiness
 from headrace.local.embedded.layout import Layout
 from headrace.settings import ROOT, Settings
 from producers import batch
@@ -92,7 +92,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
     )
     monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
     monkeypatch.setitem(batch.SETTINGS, "message.timeout.ms", 3000)
-    assert stack._broker_answers(settings)  # noqa: SLF001
+    assert readiness.broker_answers(settings)
 
     def stop(number: int) -> Callable[..., Any]:
         def sender(settings: Mapping[str, Any]) -> Producer:
@@ -108,7 +108,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
         BrokerError, match=rf"^Kafka at {address} did not answer within [34] s\. .*Another try sends the rest"
     ):
         batch.produce_batch(pipeline, Folder(tmp_path / "data"), config, "run", records=10)
-    assert not stack._broker_answers(settings)  # noqa: SLF001
+    assert not readiness.broker_answers(settings)
     os.kill(process.pid, signal.SIGCONT)
 
     cluster = Kafka(config, TIMEOUT)

@@ -105,9 +105,8 @@ def make(settings: Settings, pipeline: Path) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that nothing is left when the stack is stopped
+    # So that nothing is left when the stack is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.nice(10)
     with suppress(KeyboardInterrupt):
         make(Settings.from_environment(), Path(sys.argv[1]))

@@ -79,9 +79,8 @@ def _by_whom(port: int) -> str:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(connection.pid)
-                name = process.name().partition(" -- ")[
-                    0
-                ]  # Airflow's services put their options into their names
+                # Airflow's services put their options into their names.
+                name = process.name().partition(" -- ")[0]
                 return f" by {name} (pid {process.pid}){_of_stack(process)}"
     return ""
 

@@ -56,9 +56,8 @@ def refresh(folder: Path) -> None:
     if not (folder / MACHINE).exists():
         return  # an earlier version has started this stack
     here = json.loads((folder / MACHINE).read_text())
-    shared = (SHARED / "spark-defaults.conf").read_text(
-        errors="surrogateescape"
-    )  # the user's, in whatever encoding
+    # The user's, in whatever encoding.
+    shared = (SHARED / "spark-defaults.conf").read_text(errors="surrogateescape")
     given = _settings(shared)
     for key, between in JOINED.items():  # Headrace's own are needed, too
         here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}

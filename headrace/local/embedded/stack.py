@@ -1,30 +1,25 @@
 """The embedded stack as a whole: start it, stop it, say how it does."""
 
 import contextlib
-import fcntl
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 
-import httpx
-
-from headrace.errors import BrokerError, UnavailableError
+from headrace.errors import UnavailableError
 from headrace.kafka import settings_file
-from headrace.kafka.client import Kafka
 from headrace.local import connections
 from headrace.local.client.console import Say
 from headrace.local.client.rest import Airflow
 from headrace.local.embedded import airflow, archive, kafka, ports, spark
+from headrace.local.embedded.interrupts import locked, uninterrupted
 from headrace.local.embedded.layout import Layout
+from headrace.local.embedded.readiness import wait_until_ready, waiting_for
 from headrace.local.embedded.services import Service, State, Supervisor
 from headrace.local.install import jars, java
 from headrace.settings import Settings
@@ -35,8 +30,6 @@ LAYOUT = "1"
 FREE = 1_000_000_000
 """Bytes that must be free: jars, Java, the broker's log and Airflow's database take half of it."""
 
-READY_TIMEOUT = 180.0
-"""Seconds until every service must be ready; it takes about 20 on two idle cores."""
 
 KAFKA = "kafka"
 HOUSEKEEPING = "housekeeping"
@@ -75,7 +68,7 @@ def up(settings: Settings, say: Say) -> None:
     """
     layout = Layout.of(settings)
     claim(layout)
-    with _locked(layout, say):
+    with locked(layout, say):
         settings_file.discard_left(layout.home)
         supervisor = Supervisor(layout.services)
         if supervisor.is_running():
@@ -85,10 +78,10 @@ def up(settings: Settings, say: Say) -> None:
                 supervisor.start_service(name)
             with (
                 say.waiting(STARTING)
-                if _waiting_for(settings, supervisor.states())
+                if waiting_for(settings, supervisor.states())
                 else contextlib.nullcontext()
             ):
-                _wait_until_ready(settings, supervisor, names)
+                wait_until_ready(settings, supervisor, names)
             _keep_connections(settings, supervisor.environment(), say)
             say.line("The stack is up.")
             return
@@ -100,7 +93,7 @@ def up(settings: Settings, say: Say) -> None:
         try:
             _start(settings, layout, supervisor, say)
         except BaseException:
-            with _uninterrupted():
+            with uninterrupted():
                 say.line("Stopping what was started.")
                 supervisor.stop()
             raise
@@ -113,12 +106,12 @@ def down(settings: Settings, say: Say) -> None:
     if not layout.home.is_dir():
         say.line("The stack is not running.")
         return
-    with _locked(layout, say):
+    with locked(layout, say):
         if not supervisor.is_running() and not supervisor.processes():
             settings_file.discard_left(layout.home)
             say.line("The stack is not running.")
             return
-        with say.waiting("Stopping the stack ..."), _uninterrupted():
+        with say.waiting("Stopping the stack ..."), uninterrupted():
             supervisor.stop()
             spark.tidy(layout.spark_conf)
             settings_file.discard_left(layout.home)
@@ -131,7 +124,7 @@ def status(settings: Settings) -> Status:
     states = supervisor.states()
     if not states:
         return Status([], [], left_behind=len(supervisor.processes()))
-    waiting = _waiting_for(settings, states)
+    waiting = waiting_for(settings, states)
     return Status(
         states,
         waiting,
@@ -239,10 +232,10 @@ def _start(settings: Settings, layout: Layout, supervisor: Supervisor, say: Say)
         for service in services:
             if can_run or service.name != airflow.SCHEDULER:
                 supervisor.start_service(service.name)
-        _wait_until_ready(settings, supervisor, [airflow.API_SERVER])
+        wait_until_ready(settings, supervisor, [airflow.API_SERVER])
         _keep_connections(settings, environment, say)
         supervisor.start_service(airflow.SCHEDULER)
-        _wait_until_ready(settings, supervisor, [service.name for service in services])
+        wait_until_ready(settings, supervisor, [service.name for service in services])
     say.line(f"The stack is up after {time.monotonic() - began:.0f} s.")
 
 
@@ -271,77 +264,6 @@ def _keep_connections(settings: Settings, environment: Mapping[str, str], say: S
         connections.keep(api, wanted, note, lambda name: connections.stored(name, environment), say.line)
 
 
-def _wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collection[str]) -> None:
-    """Wait until these services answer.
-
-    Raises `UnavailableError` with the end of the log of what does not.
-    """
-    deadline = time.monotonic() + READY_TIMEOUT
-
-    def unanswered(states: list[State]) -> list[str]:
-        return [name for name in _waiting_for(settings, states) if name in names]
-
-    waiting = unanswered(supervisor.states())
-    while waiting:
-        states = {state.name: state for state in supervisor.states()}
-        if not states:
-            raise UnavailableError(
-                f"The supervisor is gone; its log is {supervisor.folder / 'supervisor.log'}."
-            )
-        failed = [state for state in states.values() if state.has_failed]
-        if failed or time.monotonic() > deadline:
-            one = failed[0] if failed else states[waiting[0]]
-            why = "does not start" if failed else f"is not ready after {READY_TIMEOUT:.0f} s"
-            raise UnavailableError(
-                f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}"
-            )
-        time.sleep(0.25)
-        waiting = unanswered(list(states.values()))
-
-
-def _waiting_for(settings: Settings, states: list[State]) -> list[str]:
-    """Name the services that do not answer yet."""
-    waiting = [state.name for state in states if not state.has_process]
-    if not _broker_answers(settings):
-        waiting.append(KAFKA)
-    if not ports.answers(airflow.execution_port(settings)):
-        waiting.append(airflow.EXECUTION_API)
-    try:
-        health = (
-            httpx.get(f"{settings.ui_url}/api/v2/monitor/health", timeout=5, trust_env=False)
-            .raise_for_status()
-            .json()
-        )
-    except (httpx.HTTPError, ValueError):
-        return sorted({*waiting, *airflow.SERVICES})
-    waiting += [state.name for state in states if state.name in airflow.BEATING and not _beats(health, state)]
-    return sorted(set(waiting))
-
-
-def _broker_answers(settings: Settings) -> bool:
-    """Say whether the broker answers a question.
-
-    An open port says nothing, the system accepts connections for a frozen process.
-    """
-    try:
-        Kafka({"bootstrap.servers": settings.bootstrap_servers}, HEALTH_TIMEOUT).check_listeners()
-    except BrokerError:
-        return False
-    return True
-
-
-def _beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
-    """Say whether Airflow counts a service as healthy by this process's heartbeat, not an earlier one's."""
-    name = state.name.replace("-", "_")
-    part = health.get(name) or {}
-    heartbeat = part.get(f"latest_{name}_heartbeat")
-    return (
-        part.get("status") == "healthy"
-        and heartbeat is not None
-        and datetime.fromisoformat(heartbeat) >= state.since
-    )
-
-
 def _require_same(settings: Settings, supervisor: Supervisor) -> None:
     """Raise `UnavailableError` if the running stack was started with other settings."""
     running = supervisor.environment()
@@ -357,41 +279,6 @@ def _require_same(settings: Settings, supervisor: Supervisor) -> None:
         raise UnavailableError(
             f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `{settings.make('down')}` first."
         )
-
-
-@contextlib.contextmanager
-def _locked(layout: Layout, say: Say) -> Iterator[None]:
-    """Keep other commands from starting or stopping the same stack meanwhile; wait for one that does."""
-    with layout.lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            say.line(
-                f"Another command (pid {file.read().strip() or 'unknown'}) is starting or stopping this stack; waiting for it to end."
-            )
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Finish what is in the block whatever the user presses."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business
-        return
-    before = {
-        number: signal.signal(number, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tail(text: str, lines: int = 20) -> str:

@@ -8,7 +8,7 @@ from headrace.errors import UnavailableError, UnsupportedLoginError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import OffsetRange
-from headrace.ledger.entries import COLUMNS, Account, Entry
+from headrace.ledger.entry import COLUMNS, Account, Entry
 from headrace.ledger.guard import TopicSnapshot, unlike
 from headrace.ledger.opening import check_last_records
 from headrace.verify.accepted import Accepted

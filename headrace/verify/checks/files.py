@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.contract.verdicts import Contract
-from headrace.ledger.entries import DataFile, Entry, entry_path
+from headrace.ledger.entries import entry_path
+from headrace.ledger.entry import DataFile, Entry
 from headrace.ledger.folder import ENTRY, MICRO_BATCH, Folder, micro_batch_of
 from headrace.ledger.publish import EMPTY, schemas
 from headrace.verify.checks.ranges import RANGES

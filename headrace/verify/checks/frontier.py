@@ -14,7 +14,8 @@ from headrace.errors import LedgerError, UnavailableError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
-from headrace.ledger.entries import Kind, newest_link, newest_number, read_link
+from headrace.ledger.entries import newest_link, newest_number, read_link
+from headrace.ledger.entry import Kind
 from headrace.ledger.guard import TopicSnapshot, following
 from headrace.ledger.identity import Identity
 from headrace.ledger.opening import starting_offsets

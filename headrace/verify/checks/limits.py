@@ -7,7 +7,8 @@ from itertools import chain
 from headrace.contract.limits import Limits
 from headrace.durations import written
 from headrace.errors import LedgerError
-from headrace.ledger.entries import Entry, read_link
+from headrace.ledger.entries import read_link
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.text import duration
 from headrace.verify.findings import Advice, Findings, Invariant

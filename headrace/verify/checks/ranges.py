@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from headrace.errors import LedgerError
 from headrace.ledger import checkpoint as checkpoints
-from headrace.ledger.entries import CHECKED_KINDS, Entry, Link, joined
+from headrace.ledger.entries import Link, joined
+from headrace.ledger.entry import CHECKED_KINDS, Entry
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following
 from headrace.ledger.identity import Identity

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import duckdb
 
 from headrace.kafka.offsets import OffsetRange, TopicPartition
-from headrace.ledger.entries import Entry
+from headrace.ledger.entry import Entry
 from headrace.verify.findings import Advice, Findings, Invariant
 
 ROWS = Invariant(

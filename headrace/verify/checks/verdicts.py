@@ -1,7 +1,7 @@
 """I7: the second engine gives each record the same verdict and reason as Spark."""
 
 from headrace.contract.verdicts import Verdict
-from headrace.ledger.entries import Entry
+from headrace.ledger.entry import Entry
 from headrace.verify.findings import Advice, Findings, Invariant
 
 VERDICTS = Invariant(

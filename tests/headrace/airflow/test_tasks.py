@@ -27,7 +27,7 @@ from headrace.settings import ROOT, Settings
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace import dag_names
-    from headrace.airflow import outcomes, spark_operator, tasks
+    from headrace.airflow import ingest_tasks, outcomes, spark_operator, tasks, verify_tasks
     from headrace.airflow.params import demo_params
 
 PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
@@ -226,7 +226,7 @@ def test_preflight_refuses_fields_that_have_changed(monkeypatch: pytest.MonkeyPa
     )
     documents.write(Folder(tmp_path / now.name).identity, identity)
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
-    monkeypatch.setattr(tasks, "spark_master", lambda: "local[2]")
+    monkeypatch.setattr(ingest_tasks, "spark_master", lambda: "local[2]")
     with pytest.raises(AirflowFailException, match="The fields of important_messages have changed"):
         tasks.preflight(now).operator.python_callable()
 
@@ -241,8 +241,9 @@ def test_what_has_expired_is_neither_sent_nor_reported_again(
     pipeline = Pipeline.load(ROOT / "dags" / "important_messages.toml")
     context = {"run_id": "old", "params": {"records": 10, "malformed": 0.0, "seed": 1}}
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
-    monkeypatch.setattr(tasks, "get_current_context", lambda: context)
-    monkeypatch.setattr(tasks, "kafka_config", lambda: {"bootstrap.servers": "127.0.0.1:1"})
+    for module in (ingest_tasks, verify_tasks):
+        monkeypatch.setattr(module, "get_current_context", lambda: context)
+    monkeypatch.setattr(ingest_tasks, "kafka_config", lambda: {"bootstrap.servers": "127.0.0.1:1"})
     folder = Folder(tmp_path / pipeline.name)
     documents.make_folder(folder.receipts)
     folder.expired.write_text(f'{{"run":"old","sha256":"{"0" * 64}"}}\n')

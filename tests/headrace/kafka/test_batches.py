@@ -12,8 +12,9 @@ import pytest
 
 from headrace.errors import BrokerError, UnsupportedLoginError
 from headrace.kafka import batches
-from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, RecordBatch, TransientError, parse
+from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, TransientError
 from headrace.kafka.offsets import TopicPartition
+from headrace.kafka.record_batch import RecordBatch, parse
 
 PLAIN = RecordBatch(
     0, 9, is_control=False, is_transactional=False, producer_id=-1, records=10, is_abort=False

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.gaps import Unexplained, explain, unexplained
 from headrace.kafka.offsets import OffsetRange, merged
+from headrace.kafka.record_batch import RecordBatch
 
 
 def batch(first: int, last: int, producer: int = -1, *, records: int | None = None) -> RecordBatch:

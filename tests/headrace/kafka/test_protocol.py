@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import UnsupportedLoginError
-from headrace.kafka.protocol import Login
+from headrace.kafka.login import Login
 from headrace.settings import ROOT
 
 SERVER = {"bootstrap.servers": "k:9092", "log_level": 0}

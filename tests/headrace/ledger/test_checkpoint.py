@@ -11,11 +11,12 @@ from headrace import documents
 from headrace.errors import LedgerError, RefusedError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint
-from headrace.ledger.checkpoint import checkpoint_id, logged, planned_offsets, recover, torn
+from headrace.ledger.checkpoint import checkpoint_id, logged, planned_offsets, torn
 from headrace.ledger.entries import newest_link
 from headrace.ledger.guard import check_checkpoint, following
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.opening import open_ledger
+from headrace.ledger.recovery import recover
 from ledgers import Ledger, others
 
 SOURCE = '\0v1\n{"t":{"0":0}}'

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from headrace.ledger.entries import DataFile
+from headrace.ledger.entry import DataFile
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,19 @@ def begin_late(one: Ledger) -> None:
     one.kafka.partitions, one.kafka.lost_partition = 2, 3
 
 
+# Fmt: skip.
 REFUSED = [
-    age_out, create_again, delete, compact, shorten, fill_again, lose_the_checkpoint, lose_a_micro_batch, change_the_fields, begin_late,
-]  # fmt: skip
+    age_out,
+    create_again,
+    delete,
+    compact,
+    shorten,
+    fill_again,
+    lose_the_checkpoint,
+    lose_a_micro_batch,
+    change_the_fields,
+    begin_late,
+]
 
 
 @pytest.mark.parametrize("happens", REFUSED, ids=lambda each: each.__name__)

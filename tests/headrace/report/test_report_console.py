@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from headrace.report.console import show, task_log
-from headrace.report.wording import commands
+from headrace.report.readers import commands
 from headrace.terminal import LOG_WIDTH
 from headrace.verify.result import Balance, InvariantState, Report, Sample, State, Undeclared
 from tests.headrace.report.examples import HOSTILE, NOW, finding, invariant, report, reports

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from headrace.errors import BrokerError
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block, TopicFacts
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
+from headrace.kafka.record_batch import RecordBatch
 
 FIRST_TIMESTAMP = 1_767_225_600_000
 """Of the first record, in milliseconds since 1970; each later one is a millisecond younger."""

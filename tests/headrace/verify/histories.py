@@ -31,7 +31,7 @@ from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import Nested, OffsetRange, Offsets, TopicPartition
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import logged
-from headrace.ledger.entries import Entry
+from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
 from headrace.report import wording
 from headrace.report.conclusion import conclude
@@ -73,9 +73,18 @@ KILLS = ("opened", "planned", "staged", "quarantined", "committed", "ended")
 """Where a stream may be killed: before it plans, before it writes, before the commit, between the two renames
 of the commit, before Spark notes the commit, and before it says that it ended."""
 
+# Fmt: skip.
 HAZARDS: dict[str, float] = {
-    "age_out": 5, "accept": 5, "add_partition": 2, "compact": 3, "kill": 4, "copy": 6, "cut": 3, "damage": 5, "topic": 1,
-}  # fmt: skip
+    "age_out": 5,
+    "accept": 5,
+    "add_partition": 2,
+    "compact": 3,
+    "kill": 4,
+    "copy": 6,
+    "cut": 3,
+    "damage": 5,
+    "topic": 1,
+}
 """What a history may meet, and how often where it does."""
 
 

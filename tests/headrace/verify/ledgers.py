@@ -20,11 +20,12 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.errors import BrokenInvariantError
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block, TopicFacts
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
+from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger import publish
-from headrace.ledger.entries import RULES, Entry, Totals, read_link
+from headrace.ledger.entries import read_link
+from headrace.ledger.entry import RULES, Entry, Totals
 from headrace.ledger.folder import ENTRY, Folder
 from headrace.ledger.guard import TopicSnapshot
 from headrace.ledger.identity import Identity

@@ -9,11 +9,12 @@ import pytest
 from headrace import accepting, documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import LedgerError, RefusedError
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import OffsetRange, Offsets
+from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger import checkpoint
 from headrace.ledger.accept import Unprovable
-from headrace.ledger.entries import Entry, Kind, Link, entry_path, newest_link, read_link
+from headrace.ledger.entries import Link, entry_path, newest_link, read_link
+from headrace.ledger.entry import Entry, Kind
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import open_ledger

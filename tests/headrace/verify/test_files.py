@@ -160,9 +160,8 @@ def test_what_a_stream_publishes_meanwhile_is_not_red(one: Ledger) -> None:
     (finding,) = listed(one, newest=1)["I8"]
     assert (finding.file, finding.micro_batch) == ("quarantine/micro_batch=2", 2)
     assert "running the ingest again removes it" in finding.message
-    assert (
-        listed(one, newest=0)["I8"][0].file == "quarantine/micro_batch=2"
-    )  # while micro-batch 1 has its entry
+    # While micro-batch 1 has its entry.
+    assert listed(one, newest=0)["I8"][0].file == "quarantine/micro_batch=2"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -549,7 +548,7 @@ def test_what_runs_out_on_this_machine_is_no_finding_about_the_data(
     def short(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("headrace.verify.groups.GROUP_BYTES", 0)
+    monkeypatch.setattr("headrace.verify.grouping.GROUP_BYTES", 0)
     monkeypatch.setattr(where, short)
     with pytest.raises(ResourceError, match=type(error).__name__):
         one.look()

@@ -21,8 +21,8 @@ from headrace.errors import (
     UnsupportedLoginError,
     UsageError,
 )
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import Offsets, TopicPartition
+from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger.guard import check_starting
 from headrace.ledger.opening import open_ledger
 from headrace.ledger.progress import Started, Streamed, read_verified

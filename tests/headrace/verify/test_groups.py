@@ -19,14 +19,16 @@ from hypothesis import strategies as st
 from headrace import documents
 from headrace.contract import types
 from headrace.contract.verdicts import Contract, Field
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.offsets import OffsetRange
-from headrace.ledger.entries import COLUMNS, DataFile, Span, entries, entry_path, read_link
+from headrace.kafka.record_batch import RecordBatch
+from headrace.ledger.entries import entries, entry_path, read_link
+from headrace.ledger.entry import COLUMNS, DataFile, Span
 from headrace.ledger.publish import schemas
 from headrace.ledger.receipts import key, key_prefix
 from headrace.verify import engine, groups
 from headrace.verify.findings import Findings
-from headrace.verify.groups import Group, grouped
+from headrace.verify.grouping import grouped
+from headrace.verify.groups import Group
 from headrace.verify.judge import Judge
 from headrace.verify.readable import Readable
 from headrace.verify.result import Report

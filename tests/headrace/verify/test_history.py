@@ -22,9 +22,9 @@ from headrace.errors import (
     RefusedError,
     UsageError,
 )
-from headrace.kafka.batches import RecordBatch
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
+from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger.entries import entries, newest_link
 from headrace.ledger.folder import ENTRY
 from headrace.ledger.identity import read_identity

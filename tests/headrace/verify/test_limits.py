@@ -10,7 +10,8 @@ from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.durations import seconds
 from headrace.errors import PipelineFileError, UsageError
-from headrace.ledger.entries import Entry, entry_path
+from headrace.ledger.entries import entry_path
+from headrace.ledger.entry import Entry
 from headrace.ledger.progress import Streamed, read_verified
 from headrace.preflight import check_file, longest_interval
 from headrace.report import wording

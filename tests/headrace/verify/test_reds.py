@@ -16,8 +16,9 @@ import pytest
 from headrace import documents
 from headrace.contract.limits import Limits
 from headrace.errors import BrokerError, LedgerError, UnsupportedLoginError
-from headrace.kafka.batches import RecordBatch
-from headrace.ledger.entries import Entry, entry_path, newest_link
+from headrace.kafka.record_batch import RecordBatch
+from headrace.ledger.entries import entry_path, newest_link
+from headrace.ledger.entry import Entry
 from headrace.ledger.progress import Streamed, read_verified, roll_back
 from headrace.ledger.receipts import ReceiptState
 from headrace.report import wording

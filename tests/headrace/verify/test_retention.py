@@ -21,9 +21,9 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.progress import Mark, Verified, completed_receipts, read_streamed, read_verified
 from headrace.ledger.receipts import Receipt, receipt_of, receipts
 from headrace.report.conclusion import conclude
+from headrace.verify.retention import LOT, tidy
 from headrace.verify.scope import Scope, everything, since_verified
 from headrace.verify.scope import of_run as scope_of_run
-from headrace.verify.settle import LOT, tidy
 from headrace.verify.stored import DOCUMENT, PAGE, Of, expire, find, highest_number, of_run
 from ledgers import Ledger, batch, others
 
@@ -76,9 +76,8 @@ def test_sixty_runs_leave_as_many_files_as_thirty(tmp_path: Path) -> None:
             for path in one.folder.root.rglob("*")
             if path.is_file() and not path.is_relative_to(one.folder.events)
         ]
-        counts.append(
-            sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of)
-        )  # Spark's own: it keeps 100
+        # Spark's own: it keeps 100.
+        counts.append(sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of))
     assert max(counts[30:]) <= max(counts[:30])
     assert len(reported(one.folder)) <= 12
     assert len(list(receipts(one.folder, verified=True))) <= 12
@@ -359,9 +358,8 @@ def shown(base: Path, reports: list[dict[str, Any]], written_at: list[int]) -> t
     """Which report the tab of a run shows that published everything, before and after older ones expired."""
     folder = Folder(base / "p")
     mark = Mark(number=2, sha256="0" * 64, proven_by=1)
-    documents.write(
-        folder.verified, Verified(mark=mark)
-    )  # without entries: each micro-batch may be the run's
+    # Without entries: each micro-batch may be the run's.
+    documents.write(folder.verified, Verified(mark=mark))
     for report, at in zip(reports, written_at, strict=True):
         path = folder.report(report["run"]) / DOCUMENT
         path.parent.mkdir(parents=True)

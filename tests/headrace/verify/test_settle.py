@@ -15,7 +15,8 @@ import pytest
 from headrace import documents
 from headrace.contract.limits import Limits
 from headrace.errors import BrokenInvariantError, LedgerError, UnsupportedLoginError
-from headrace.ledger.entries import Entry, entry_path, newest_link
+from headrace.ledger.entries import entry_path, newest_link
+from headrace.ledger.entry import Entry
 from headrace.ledger.identity import Identity, read_identity
 from headrace.ledger.progress import History, Streamed, read_verified, roll_back
 from headrace.report import wording

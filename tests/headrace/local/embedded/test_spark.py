@@ -79,9 +79,8 @@ def test_the_user_s_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyP
         line.split(maxsplit=1)
         for line in (tmp_path / "conf" / "spark-defaults.conf").read_text().splitlines()
     ]
-    found = {
-        parts[0]: parts[1] for parts in lines if len(parts) > 1
-    }  # of two lines Spark takes the later one
+    # Of two lines Spark takes the later one.
+    found = {parts[0]: parts[1] for parts in lines if len(parts) > 1}
     assert found["spark.driver.memory"] == "3g"
     assert found["spark.driver.extraClassPath"] == f"connector.jar{os.pathsep}/mine.jar"
     assert found["spark.driver.extraJavaOptions"].endswith(" -Dmine=1")

@@ -78,7 +78,7 @@ def test_a_password_that_a_killed_task_left_is_removed(
     monkeypatch.setattr(Supervisor, "stop", lambda _: None)
     monkeypatch.setattr(Supervisor, "states", lambda _: [])
     monkeypatch.setattr(Supervisor, "environment", lambda _: {})
-    for step in ("_require_same", "_waiting_for", "_keep_connections", "_start", "prepare"):
+    for step in ("_require_same", "waiting_for", "_keep_connections", "_start", "prepare"):
         monkeypatch.setattr(stack, step, lambda *_: [])
     monkeypatch.setattr(ports, "require_free", lambda _: None)
     command(settings, Say(Console(quiet=True)))
@@ -114,7 +114,7 @@ def test_no_run_begins_with_a_connection_that_is_about_to_change(
         )
     monkeypatch.setattr(kafka.Broker, "prepare", lambda _: None)
     monkeypatch.setattr(stack, "_migrate", lambda *_: None)
-    monkeypatch.setattr(stack, "_wait_until_ready", lambda *_: None)
+    monkeypatch.setattr(stack, "wait_until_ready", lambda *_: None)
     monkeypatch.setattr(stack, "_keep_connections", lambda *_: began.append("connections"))
     monkeypatch.setattr(Supervisor, "start", lambda *_: None)
     monkeypatch.setattr(Supervisor, "start_service", lambda _, name: began.append(name))
