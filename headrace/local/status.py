@@ -5,7 +5,7 @@ from rich.table import Table
 from headrace.local import compose
 from headrace.local.client.console import Say
 from headrace.local.client.login import login
-from headrace.local.embedded import airflow, credentials, stack
+from headrace.local.embedded import airflow, credentials, readiness, stack
 from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
 
@@ -26,7 +26,7 @@ def show(settings: Settings, say: Say) -> bool:
         )
         return False
     listens = {
-        stack.KAFKA: str(settings.kafka_port),
+        readiness.KAFKA: str(settings.kafka_port),
         airflow.API_SERVER: str(settings.ui_port),
         airflow.EXECUTION_API: str(airflow.execution_port(settings)),
     }
@@ -37,7 +37,7 @@ def show(settings: Settings, say: Say) -> bool:
             if service.name in now.waiting and service.state == "RUNNING"
             else service.state.lower()
         )
-        if now.is_frozen and service.name == stack.KAFKA:
+        if now.is_frozen and service.name == readiness.KAFKA:
             state = "no answer"
         since = f"{service.since.astimezone():%Y-%m-%d %H:%M:%S}" if service.pid else ""
         table.add_row(service.name, state, str(service.pid or ""), listens.get(service.name, ""), since)

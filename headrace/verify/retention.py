@@ -1,5 +1,6 @@
 """Reports and verified receipts that a pipeline keeps no longer."""
 
+import logging
 import time
 
 from headrace.contract.retention import Retention
@@ -10,8 +11,9 @@ from headrace.ledger.progress import (
     is_of_another_checkpoint,
     published_runs,
 )
-from headrace.verify.settle import log
 from headrace.verify.stored import expire
+
+log = logging.getLogger("headrace")
 
 LOT = 1 / 8
 """Part of the time for which something is kept: it goes in lots, once the oldest is that much too old, since

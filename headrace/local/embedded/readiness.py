@@ -10,7 +10,6 @@ from headrace.errors import BrokerError, UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local.embedded import airflow, ports
 from headrace.local.embedded.services import State, Supervisor
-from headrace.local.embedded.stack import HEALTH_TIMEOUT, KAFKA, _tail
 from headrace.settings import Settings
 
 READY_TIMEOUT = 180.0
@@ -39,7 +38,7 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, names: Collecti
             one = failed[0] if failed else states[waiting[0]]
             why = "does not start" if failed else f"is not ready after {READY_TIMEOUT:.0f} s"
             raise UnavailableError(
-                f"{one.name} {why}; the end of {one.log}:\n{_tail(one.log.read_text(errors='replace'))}"
+                f"{one.name} {why}; the end of {one.log}:\n{tail(one.log.read_text(errors='replace'))}"
             )
         time.sleep(0.25)
         waiting = unanswered(list(states.values()))
@@ -86,3 +85,13 @@ def beats(health: dict[str, dict[str, str | None]], state: State) -> bool:
         and heartbeat is not None
         and datetime.fromisoformat(heartbeat) >= state.since
     )
+
+
+KAFKA = "kafka"
+HEALTH_TIMEOUT = 3.0
+"""Seconds for the broker to answer a health check."""
+
+
+def tail(text: str, lines: int = 20) -> str:
+    """The last lines of a text."""
+    return "\n".join(text.splitlines()[-lines:])

@@ -19,7 +19,7 @@ from headrace.local.client.rest import Airflow
 from headrace.local.embedded import airflow, archive, kafka, ports, spark
 from headrace.local.embedded.interrupts import locked, uninterrupted
 from headrace.local.embedded.layout import Layout
-from headrace.local.embedded.readiness import wait_until_ready, waiting_for
+from headrace.local.embedded.readiness import HEALTH_TIMEOUT, KAFKA, tail, wait_until_ready, waiting_for
 from headrace.local.embedded.services import Service, State, Supervisor
 from headrace.local.install import jars, java
 from headrace.settings import Settings
@@ -31,13 +31,9 @@ FREE = 1_000_000_000
 """Bytes that must be free: jars, Java, the broker's log and Airflow's database take half of it."""
 
 
-KAFKA = "kafka"
 HOUSEKEEPING = "housekeeping"
 
 STARTING = "Starting Kafka and Airflow ..."
-
-HEALTH_TIMEOUT = 3.0
-"""Seconds for the broker to answer a health check."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +246,7 @@ def _migrate(layout: Layout, environment: dict[str, str], say: Say) -> None:
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
         made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        raise UnavailableError(f"Airflow's database cannot be prepared:\n{_tail(made.stdout + made.stderr)}")
+        raise UnavailableError(f"Airflow's database cannot be prepared:\n{tail(made.stdout + made.stderr)}")
     with contextlib.closing(sqlite3.connect(airflow.database(layout))) as database:
         # Services read while others write.
         database.execute("PRAGMA journal_mode = WAL")
@@ -279,7 +275,3 @@ def _require_same(settings: Settings, supervisor: Supervisor) -> None:
         raise UnavailableError(
             f"The stack in {settings.home} is up with other settings ({'; '.join(others)}); run `{settings.make('down')}` first."
         )
-
-
-def _tail(text: str, lines: int = 20) -> str:
-    return "\n".join(text.splitlines()[-lines:])

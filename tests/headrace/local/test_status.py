@@ -10,7 +10,7 @@ from headrace.errors import BrokerError, UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local import doctor, status
 from headrace.local.client.console import Say
-from headrace.local.embedded import airflow, ports, stack
+from headrace.local.embedded import airflow, ports, readiness
 from headrace.local.embedded.services import State, Supervisor
 from headrace.settings import Settings
 
@@ -26,7 +26,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
     states = [
         State(name, "RUNNING", 4711, NOW, tmp_path / f"{name}.log")
-        for name in (stack.KAFKA, *airflow.SERVICES)
+        for name in (readiness.KAFKA, *airflow.SERVICES)
     ]
     monkeypatch.setattr(Supervisor, "states", lambda _: states)
     monkeypatch.setattr(Kafka, "check_listeners", silent)

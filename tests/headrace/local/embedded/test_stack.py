@@ -14,7 +14,7 @@ from headrace.errors import UnavailableError
 from headrace.kafka.settings_file import kafka_file
 from headrace.local import connections
 from headrace.local.client.console import Say
-from headrace.local.embedded import airflow, kafka, ports, stack
+from headrace.local.embedded import airflow, kafka, ports, readiness, stack
 from headrace.local.embedded.layout import Layout
 from headrace.local.embedded.services import Supervisor
 from headrace.local.install import files
@@ -124,5 +124,5 @@ def test_no_run_begins_with_a_connection_that_is_about_to_change(
         Supervisor(layout.services),
         Say(Console(quiet=True)),
     )
-    assert set(began) == {stack.KAFKA, *airflow.SERVICES, stack.HOUSEKEEPING, "connections"}
+    assert set(began) == {readiness.KAFKA, *airflow.SERVICES, stack.HOUSEKEEPING, "connections"}
     assert (began.index(airflow.SCHEDULER) > began.index("connections")) is waits
