@@ -68,6 +68,42 @@ GROUND = ("errors", "settings", "documents", "durations", "text", "terminal", "p
 """Modules that every layer may use."""
 
 
+MAX_LINES = 300
+"""Of a file without a reason for more in its docstring: `in one file`, or `in this file`."""
+
+
+def test_long_files_say_why() -> None:
+    """A file has one subject; where that is a long one, the docstring says why it is not divided."""
+    long = [path for path in SOURCES if len(path.read_text().splitlines()) > MAX_LINES]
+    why = re.compile(r"\bin\s+(one|this)\s+file\b")
+    assert [
+        str(path) for path in long if not why.search(ast.get_docstring(ast.parse(path.read_text())) or "")
+    ] == []
+
+
+def test_no_import_leads_back() -> None:
+    """Any module can be imported first."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in SOURCES
+    }
+    needs = {name: set(at_the_top(path)) & names.keys() - {name} for name, path in names.items()}
+    while free := [name for name, others in needs.items() if not others & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert needs == {}
+
+
+def at_the_top(path: Path) -> Iterator[str]:
+    """What a file imports when it is imported; what it takes from a package may be a module, too."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_module_imports_from_a_layer_above_it(layer: str) -> None:
     """What is below can be read, tested and changed without what is above."""

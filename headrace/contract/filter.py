@@ -1,6 +1,7 @@
 """The filter of a pipeline: a small, typed part of Spark SQL that means the same in Spark and in DuckDB.
 
 The grammar is the allow-list: what it does not name is refused. Nothing in it can raise on a record.
+One parser in one file: each rule of the grammar is a method that calls the next.
 
     condition   = conjunction {or conjunction}
     conjunction = negation {and negation}

@@ -1,6 +1,4 @@
-"""Kafka's protocol below the consumer, for what no client library offers.
-
-Fetch answers with their record batches as they are.
+"""Kafka's protocol below the consumer: Fetch answers with record batches as they are in the log.
 
 Of kafka-python the requests, the framing and SASL are used; the connection is a plain blocking socket, with
 Python's own TLS. Its manager of connections would try a refused login again until the time is up, and not say

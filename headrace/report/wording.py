@@ -1,6 +1,6 @@
-"""What a report says in words.
+"""What a report says in words: its outcome, what a finding means and what to do.
 
-Its outcome, what a broken invariant means and what to do, how to read the files.
+All sentences are in one file, so that they use the same words.
 """
 
 import json

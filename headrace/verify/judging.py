@@ -1,4 +1,7 @@
-"""Every micro-batch in the scope of a verify run, read from Kafka and judged again."""
+"""Every micro-batch in the scope of a verify run, read from Kafka and judged again.
+
+One pass in one file: groups of micro-batches first, then each that they leave in doubt.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence

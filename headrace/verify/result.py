@@ -1,4 +1,7 @@
-"""What a report says: the account of one verify run."""
+"""What a report says: the account of one verify run.
+
+One document in one file, so that its shape can be read from top to bottom.
+"""
 
 from datetime import datetime
 from enum import StrEnum

@@ -1,4 +1,7 @@
-"""Run a pipeline in the embedded Airflow and follow it to its report, as a person in the UI would."""
+"""Run a pipeline in the embedded Airflow and follow it to its report, as a person in the UI would.
+
+One conversation in one file, from the trigger to the report.
+"""
 
 import time
 import tomllib

@@ -2,7 +2,7 @@
 
 The rule is about readers, who list the folder and ask no entry: whatever one of the five would read and no
 entry names is red, and so is whatever one of them would pass over. Left alone are only hidden files that no
-reader takes for anything; see `_is_ignored`.
+reader takes for anything; see `_is_ignored`. The whole rule is in this file.
 """
 
 import hashlib

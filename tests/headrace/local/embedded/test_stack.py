@@ -78,7 +78,14 @@ def test_a_password_that_a_killed_task_left_is_removed(
     monkeypatch.setattr(Supervisor, "stop", lambda _: None)
     monkeypatch.setattr(Supervisor, "states", lambda _: [])
     monkeypatch.setattr(Supervisor, "environment", lambda _: {})
-    for step in ("_require_same", "waiting_for", "_keep_connections", "_start", "prepare"):
+    for step in (
+        "_require_same",
+        "waiting_for",
+        "wait_until_ready",
+        "_keep_connections",
+        "_start",
+        "prepare",
+    ):
         monkeypatch.setattr(stack, step, lambda *_: [])
     monkeypatch.setattr(ports, "require_free", lambda _: None)
     command(settings, Say(Console(quiet=True)))
