@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import RefusedError
+from headrace.errors import Code, RefusedError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, merged, without
 from headrace.ledger import accept as accepting
@@ -39,7 +39,8 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable
     if read_identity(folder) is None:
         raise RefusedError(
             f"No stream has run in {folder.root}, so nothing was published and there is nothing to accept. If receipts of batches stand in the "
-            f"way, `headrace reset {pipeline.name}` moves them aside."
+            f"way, `headrace reset {pipeline.name}` moves them aside.",
+            code=Code.NO_STREAM,
         )
     newest = newest_link(folder)
     with folder.locked("the list of what can't be proven"):
@@ -57,7 +58,8 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable
             for each in invariant.findings
         )
         raise RefusedError(
-            f"Nothing can be accepted while this is so: {doubts.message}. `headrace verify {pipeline.name}` says what to do."
+            f"Nothing can be accepted while this is so: {doubts.message}. `headrace verify {pipeline.name}` says what to do.",
+            code=Code.ALL_IN_DOUBT,
         )
     own = {topic.name for topic in pipeline.topics}
     lost = _joined(each for each in verification.lost if each.topic in own)
@@ -107,7 +109,8 @@ def accept(
         now = unprovable(folder, pipeline, kafka)
         if not now.covers(listed):
             raise RefusedError(
-                "Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list."
+                "Not all of what was listed is lost or unproven any more, so nothing was accepted. Make a new list.",
+                code=Code.LIST_OUTDATED,
             )
         listed = msgspec.structs.replace(listed, after=now.after)
     topics = {

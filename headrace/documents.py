@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.errors import LedgerError, OutdatedError
+from headrace.errors import Code, LedgerError, OutdatedError
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +117,8 @@ def decode(path: Path, data: bytes, kind: type[DocumentT]) -> DocumentT:
                 "or start over from what Kafka still holds: `headrace reset PIPELINE` moves the pipeline's folder aside."
             ) from error
         raise LedgerError(
-            f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy."
+            f"{path} is not a valid {kind.__name__}: {error}. It was altered or damaged; put back a copy.",
+            code=Code.DOCUMENT_DAMAGED,
         ) from error
 
 

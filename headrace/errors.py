@@ -27,7 +27,7 @@ A message says what happened, where (file and key, or topic, partition and offse
 
 import shlex
 import textwrap
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 
@@ -43,10 +43,103 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+class Code(StrEnum):
+    """What exactly is the matter, for programs and tests: it stays the same where a sentence changes."""
+
+    # Kafka
+    KAFKA_UNREACHABLE = "kafka_unreachable"
+    KAFKA_SILENT = "kafka_silent"
+    KAFKA_GONE = "kafka_gone"
+    """It answered before."""
+    KAFKA_QUOTA = "kafka_quota"
+    TOPIC_MISSING = "topic_missing"
+    TOPIC_GONE = "topic_gone"
+    """It was there before."""
+    TOPIC_OTHER = "topic_other"
+    """It is not the one that was read."""
+    TOPIC_COMPACTED = "topic_compacted"
+    TOPIC_DROPPED = "topic_dropped"
+    """From the pipeline file."""
+    PARTITION_ADDED = "partition_added"
+    PARTITION_REFILLED = "partition_refilled"
+    OFFSETS_LOST = "offsets_lost"
+    BATCH_DAMAGED = "batch_damaged"
+    """A record batch of Kafka's."""
+    TRANSACTION_OPEN = "transaction_open"
+    TRANSACTION_ENDED = "transaction_ended"
+
+    # The demo producer's batches
+    BATCH_GONE = "batch_gone"
+    BATCH_DOUBLED = "batch_doubled"
+    BATCH_UNPUBLISHED = "batch_unpublished"
+    BEFORE_START = "before_start"
+
+    # A pipeline's folder
+    IDENTITY_MISSING = "identity_missing"
+    CHECKPOINT_OTHER = "checkpoint_other"
+    PLAN_TORN = "plan_torn"
+    ROLLED_BACK = "rolled_back"
+    DOCUMENT_DAMAGED = "document_damaged"
+    FIELDS_CHANGED = "fields_changed"
+    FILE_GONE = "file_gone"
+    UNWRITTEN = "unwritten"
+    DISK_FULL = "disk_full"
+
+    # Verify and accept
+    STREAM_RUNNING = "stream_running"
+    RESET_MEANWHILE = "reset_meanwhile"
+    CHANGED_SINCE = "changed_since"
+    NEWER_RED = "newer_red"
+    OTHER_SCOPE = "other_scope"
+    NO_STREAM = "no_stream"
+    ALL_IN_DOUBT = "all_in_doubt"
+    LIST_OUTDATED = "list_outdated"
+
+    # What the user wrote or installed
+    PIPELINE_MISSING = "pipeline_missing"
+    NO_DEMO = "no_demo"
+    START_IN_FUTURE = "start_in_future"
+    LIMIT_TOO_SHORT = "limit_too_short"
+    DAG_OFF = "dag_off"
+    CONNECTION_MISSING = "connection_missing"
+    CONNECTION_EMPTY = "connection_empty"
+    CONNECTION_UNREADABLE = "connection_unreadable"
+    JAVA = "java"
+    NO_DOCKER = "no_docker"
+    IMAGE_OTHER = "image_other"
+    SECRETS = "secrets"
+    SERVICE_DOWN = "service_down"
+    OTHER_VERSION = "other_version"
+
+    def fits(self, error: "HeadraceError") -> bool:
+        """Whether an error is of this code."""
+        return error.code is self
+
+
 class HeadraceError(Exception):
-    """Base of all errors raised on purpose; its text is meant for the user as it stands."""
+    """Base of all errors raised on purpose; its text is meant for the user as it stands.
+
+    Attributes:
+        code: What exactly is the matter; `None` where the class says enough.
+        topic: Where it is, as far as it concerns a topic.
+        partition: Of that topic.
+        offset: In that partition.
+    """
 
     exit_code: ClassVar[Exit] = Exit.RED
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: Code | None = None,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.topic, self.partition, self.offset = topic, partition, offset
 
 
 class UsageError(HeadraceError):
@@ -76,11 +169,12 @@ class AccessError(UsageError):
     """
 
     def __init__(self, servers: str, operation: str, topic: str, user: str | None) -> None:
-        self.operation, self.topic, self.user = operation, topic, user
+        self.operation, self.user = operation, user
         principal = shlex.quote(f"User:{user or 'NAME'}")
         super().__init__(
             f"{f'User {user}' if user else 'The user of this client'} may not {operation} topic {topic}: the access lists of Kafka at {servers} do "
-            f"not grant it. Grant it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} --operation {operation} --topic {topic}"
+            f"not grant it. Grant it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} --operation {operation} --topic {topic}",
+            topic=topic,
         )
 
 

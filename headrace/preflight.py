@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headrace.contract.pipeline import Pipeline
 from headrace.durations import written
-from headrace.errors import ResourceError, UnavailableError, UnwritableError, UsageError
+from headrace.errors import Code, ResourceError, UnavailableError, UnwritableError, UsageError
 from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_pipeline, check_starting
@@ -42,7 +42,8 @@ def check_file(pipeline: Pipeline) -> None:
     if limit is not None and schedule is not None and limit <= (interval := longest_interval(schedule)):
         raise UsageError(
             f"{pipeline.path}: [limits] lag is {written(limit)}, but with the schedule '{schedule}' up to {written(interval)} pass between two runs. "
-            "Records always wait that long: set a longer lag, or a more frequent schedule."
+            "Records always wait that long: set a longer lag, or a more frequent schedule.",
+            code=Code.LIMIT_TOO_SHORT,
         )
 
 
@@ -141,6 +142,7 @@ def check_room(data: Path) -> int:
     free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
         raise UnavailableError(
-            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ANOTHER_DISK}"
+            f"{data} has {free >> 20} MiB free; a run needs {LEAST_FREE_BYTES >> 20} MiB at least. Make room, or {ANOTHER_DISK}",
+            code=Code.DISK_FULL,
         )
     return free

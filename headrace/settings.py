@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from headrace.durations import UNITS, seconds
-from headrace.errors import UsageError
+from headrace.errors import Code, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
@@ -133,7 +133,8 @@ def kafka_extra(name: str, extra: Mapping[str, object]) -> dict[str, str]:
     """The librdkafka settings in a connection's extra. Raises `UsageError` if there are none."""
     if not extra.get("bootstrap.servers"):
         raise UsageError(
-            f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.'
+            f'The connection {name} names no broker. Its extra must hold {{"bootstrap.servers": "host:port"}}.',
+            code=Code.CONNECTION_EMPTY,
         )
     return {key: str(value) for key, value in extra.items()}
 

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace import documents
 from headrace.contract.pipeline import Demo, Pipeline
-from headrace.errors import BrokerError, DeliveryError, UsageError
+from headrace.errors import BrokerError, Code, DeliveryError, UsageError
 from headrace.kafka.client import Kafka
 from headrace.kafka.connection import UNANSWERED
 from headrace.kafka.offsets import Extent, Offsets, TopicPartition, between
@@ -109,7 +109,10 @@ def produce_batch(
     can't.
     """
     if pipeline.demo is None:
-        raise UsageError(f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.")
+        raise UsageError(
+            f"{pipeline.path}: there is no [demo] section, so there is no batch to produce.",
+            code=Code.NO_DEMO,
+        )
     with folder.locked(f"the producer of run {run}", lock=Folder.PRODUCER_LOCK, timeout=LOCK_TIMEOUT):
         return _produce(
             pipeline,
@@ -204,7 +207,8 @@ def read_back(
                     if landed[parts[1]]:
                         raise DeliveryError(
                             f"Run {receipt.run} can't be completed: its record {parts[1]} is in Kafka twice, the second time at "
-                            f"{block.place}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run."
+                            f"{block.place}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run.",
+                            code=Code.BATCH_DOUBLED,
                         )
                     acknowledgements.landed(block.place, offset)
                     landed[parts[1]] = True
@@ -220,7 +224,8 @@ def _ends(kafka: Kafka, topics: Iterable[str]) -> Offsets:
     ends = kafka.end(topics, committed=False)
     if missing := sorted(set(topics) - ends.topics):
         raise BrokerError(
-            f"Kafka at {kafka.servers} does not know {', '.join(missing)}. The task create_topics makes what the pipeline file names."
+            f"Kafka at {kafka.servers} does not know {', '.join(missing)}. The task create_topics makes what the pipeline file names.",
+            code=Code.TOPIC_MISSING,
         )
     return ends
 

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from headrace import documents
 from headrace.contract.verdicts import Contract, Verdict
-from headrace.errors import LedgerError, UnavailableError
+from headrace.errors import Code, LedgerError, UnavailableError
 from headrace.kafka.offsets import OffsetRange, Offsets, between
 from headrace.ledger import publish
 from headrace.ledger.checkpoint import checkpoint_id, planned_offsets
@@ -233,7 +233,8 @@ def plan(folder: Folder, identity: Identity, before: Link | None, micro_batch: i
     planned = planned_offsets(folder.checkpoint, micro_batch)
     if new := [str(place) for place in planned if place not in identity.start]:
         raise UnavailableError(
-            f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then."
+            f"{', '.join(new)} was added while the stream was starting. Nothing was published. Run this task again: it joins then.",
+            code=Code.PARTITION_ADDED,
         )
     try:
         return between(following(identity, before), planned)

@@ -3,7 +3,7 @@
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from headrace.errors import UsageError
+from headrace.errors import Code, UsageError
 from headrace.settings import kafka_extra
 
 KAFKA = "kafka_default"
@@ -29,6 +29,7 @@ def _connection(name: str) -> Connection:
         connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
         raise UsageError(
-            f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}; `headrace up` writes the embedded stack's."
+            f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}; `headrace up` writes the embedded stack's.",
+            code=Code.CONNECTION_MISSING,
         ) from None
     return connection

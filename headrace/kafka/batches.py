@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from headrace.errors import BrokerError
+from headrace.errors import BrokerError, Code
 from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.record_batch import RecordBatch, parse
 
@@ -183,12 +183,14 @@ class BatchReader:
                 return self._held
             if answer.data:
                 raise BrokerError(
-                    f"{place}: what Kafka sends for offset {offset} holds no whole record batch."
+                    f"{place}: what Kafka sends for offset {offset} holds no whole record batch.",
+                    code=Code.BATCH_DAMAGED,
                 )
             if answer.throttled:
                 if time.monotonic() + answer.throttled > deadline:
                     raise BrokerError(
-                        f"{place}: a Kafka quota throttles this client for {answer.throttled:.0f} s."
+                        f"{place}: a Kafka quota throttles this client for {answer.throttled:.0f} s.",
+                        code=Code.KAFKA_QUOTA,
                     )
                 time.sleep(answer.throttled)
                 continue
@@ -220,10 +222,12 @@ class BatchReader:
                     servers = self._config["bootstrap.servers"]
                     if isinstance(error, SilentError):
                         raise BrokerError(
-                            f"Kafka at {servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded or still starting."
+                            f"Kafka at {servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded or still starting.",
+                            code=Code.KAFKA_SILENT,
                         ) from error
                     raise BrokerError(
-                        f"Kafka at {servers} could not be asked for {waited}: {error}"
+                        f"Kafka at {servers} could not be asked for {waited}: {error}",
+                        code=Code.KAFKA_UNREACHABLE,
                     ) from error
             time.sleep(PAUSE)
 

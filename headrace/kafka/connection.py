@@ -9,7 +9,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, BrokerMetadata
 
-from headrace.errors import AccessError, BrokerError, HeadraceError, UsageError
+from headrace.errors import AccessError, BrokerError, Code, HeadraceError, UsageError
 
 T = TypeVar("T")
 
@@ -143,7 +143,8 @@ class Connection:
         if failures := _knock(addresses):
             raise BrokerError(
                 f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
-                f"where. {ADVICE[what]}"
+                f"where. {ADVICE[what]}",
+                code=Code.KAFKA_UNREACHABLE,
             )
 
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
@@ -174,11 +175,13 @@ class Connection:
         if failures := _knock(self.servers):
             return BrokerError(
                 f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago, and now it can't be, at {', '.join(failures)}. `headrace status` shows "
-                "whether the stack's own broker runs, and names its log."
+                "whether the stack's own broker runs, and names its log.",
+                code=Code.KAFKA_GONE,
             )
         return BrokerError(
             f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
-            "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log."
+            "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log.",
+            code=Code.KAFKA_SILENT,
         )
 
     def _failed(

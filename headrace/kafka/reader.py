@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from headrace.errors import AccessError, BrokerError, HeadraceError
+from headrace.errors import AccessError, BrokerError, Code, HeadraceError
 from headrace.kafka.cluster import Block
 from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
@@ -103,7 +103,8 @@ class Reader(Connection):
                         raise self._silent(silent_since, what)
                     if (waited := time.monotonic() - silent_since) > MAX_SILENCE:
                         raise BrokerError(
-                            f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s."
+                            f"{what}: Kafka at {self.servers} answers, but has sent nothing for {waited:.0f} s.",
+                            code=Code.KAFKA_SILENT,
                         )
                     heard_at = time.monotonic()
         finally:
@@ -121,7 +122,7 @@ class Reader(Connection):
 
     def _unreadable(self, error: KafkaError, what: str, began: float, topic: str | None) -> HeadraceError:
         known = self._failed(error, began, "Read", topic)
-        return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}")
+        return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}", code=known.code)
 
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:

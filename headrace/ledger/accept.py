@@ -8,7 +8,7 @@ import msgspec
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import RefusedError
+from headrace.errors import Code, RefusedError
 from headrace.kafka.offsets import OffsetRange, Offsets, advance
 from headrace.ledger import publish, recovery
 from headrace.ledger.entries import Link, newest_link, split_lost
@@ -90,10 +90,13 @@ def accept(
     """
     identity, newest = read_identity(folder), newest_link(folder)
     if listed.after != (newest.sha256 if newest else None):
-        raise RefusedError("The ledger has moved on since the list was made. Make a new list.")
+        raise RefusedError(
+            "The ledger has moved on since the list was made. Make a new list.", code=Code.LIST_OUTDATED
+        )
     if identity is None:
         raise RefusedError(
-            f"No stream has run in {folder.root} yet, so there is no ledger to accept anything in."
+            f"No stream has run in {folder.root} yet, so there is no ledger to accept anything in.",
+            code=Code.NO_STREAM,
         )
     check_pipeline(folder, identity, pipeline)
     number = newest.entry.number + 1 if newest else 0
@@ -109,7 +112,8 @@ def accept(
         ends = advance(_planned(identity, newest, behind), behind)
     except ValueError as error:
         raise RefusedError(
-            f"The ledger has moved on since the list was made: {error}. Make a new list."
+            f"The ledger has moved on since the list was made: {error}. Make a new list.",
+            code=Code.LIST_OUTDATED,
         ) from error
     roll_back(folder, newest)
     publish.prepare(folder, identity.contract, number - 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from headrace import documents
-from headrace.errors import LedgerError
+from headrace.errors import Code, LedgerError
 from headrace.kafka.offsets import Nested, Offsets
 
 log = logging.getLogger("headrace")
@@ -63,7 +63,8 @@ def planned_offsets(checkpoint: Path, micro_batch: int) -> Offsets:
         if torn(path):
             raise LedgerError(
                 f"{path} has lost its content. The plan of a published micro-batch is synced before it is published, so this was no power cut: "
-                "the disk or a copy of the folder is at fault. Put back a copy, or `headrace reset` the pipeline."
+                "the disk or a copy of the folder is at fault. Put back a copy, or `headrace reset` the pipeline.",
+                code=Code.PLAN_TORN,
             )
         return Offsets.nested(msgspec.json.decode(path.read_text().splitlines()[-1], type=Nested))
     except (OSError, IndexError, UnicodeDecodeError, msgspec.DecodeError) as error:

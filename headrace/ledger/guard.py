@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, OpenTransactionError, RefusedError, UsageError
+from headrace.errors import Code, LedgerError, OpenTransactionError, RefusedError, UsageError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.checkpoint import checkpoint_id, logged, planned_until
 from headrace.ledger.entries import Link
@@ -46,17 +46,20 @@ def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | N
     if identity is None:
         if found or newest:
             raise RefusedError(
-                f"{folder.root} holds {'a checkpoint' if found else 'entries'} but no identity.json. Put it back, or {reset}"
+                f"{folder.root} holds {'a checkpoint' if found else 'entries'} but no identity.json. Put it back, or {reset}",
+                code=Code.IDENTITY_MISSING,
             )
         return
     if identity.checkpoint is not None and identity.checkpoint != found:
         raise RefusedError(
             f"The ledger in {folder.root} belongs to checkpoint {identity.checkpoint}, but there is {found or 'none'}. "
-            f"A stream that starts over would publish records twice or not at all. Put the checkpoint back, or {reset}"
+            f"A stream that starts over would publish records twice or not at all. Put the checkpoint back, or {reset}",
+            code=Code.CHECKPOINT_OTHER,
         )
     if newest and identity.checkpoint is None:
         raise RefusedError(
-            f"{folder.root} holds entries, but identity.json names no checkpoint. Put back the right one, or {reset}"
+            f"{folder.root} holds entries, but identity.json names no checkpoint. Put back the right one, or {reset}",
+            code=Code.CHECKPOINT_OTHER,
         )
     committed, planned = logged(folder.checkpoint, "commits"), logged(folder.checkpoint, "offsets")
     last_entry = newest.entry.number if newest else -1
@@ -64,19 +67,22 @@ def check_checkpoint(folder: Folder, identity: Identity | None, newest: Link | N
     if not last_commit <= last_entry <= last_plan or last_plan > last_entry + 1:
         raise LedgerError(
             f"Checkpoint and ledger disagree in {folder.root}: the last entry is micro-batch {last_entry}, the checkpoint has planned "
-            f"{last_plan} and committed {last_commit}. One of them was rolled back or edited. Put both back from one point in time, or {reset}"
+            f"{last_plan} and committed {last_commit}. One of them was rolled back or edited. Put both back from one point in time, or {reset}",
+            code=Code.ROLLED_BACK,
         )
     if newest is None:
         return
     if newest.entry.checkpoint != identity.checkpoint:
         raise LedgerError(
-            f"The entry of micro-batch {last_entry} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}"
+            f"The entry of micro-batch {last_entry} in {folder.root} belongs to another checkpoint. Put back the right one, or {reset}",
+            code=Code.CHECKPOINT_OTHER,
         )
     if (plan := planned_until(folder.checkpoint, last_entry, identity.start)) != (
         ends := following(identity, newest)
     ):
         raise LedgerError(
-            f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ends} here. {reset}"
+            f"Checkpoint and ledger disagree in {folder.root}: micro-batch {last_entry} ends at {plan} there and at {ends} here. {reset}",
+            code=Code.ROLLED_BACK,
         )
 
 
@@ -101,12 +107,14 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
         raise RefusedError(
             f"Topic {', '.join(topics.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
-            "or with a new topic."
+            "or with a new topic.",
+            code=Code.TOPIC_COMPACTED,
         )
     ends = following(identity, newest)
     for _, _, what in unlike(identity, ends, topics):
         raise RefusedError(
-            f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}"
+            f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}",
+            code=Code.TOPIC_OTHER,
         )
     for place, offset in ends.items():
         if (
@@ -114,7 +122,8 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
         ) < offset:  # Spark would take it for a loss, after it has written its plan
             raise OpenTransactionError(
                 f"{place}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
-                "open whose beginning has left Kafka. When it has ended, run this again."
+                "open whose beginning has left Kafka. When it has ended, run this again.",
+                code=Code.TRANSACTION_OPEN,
             )
     if lost := [
         f"{place} offsets {offset} to {earliest - 1}"
@@ -123,7 +132,8 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
     ]:
         raise RefusedError(
             f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. Lengthen the topic's retention. "
-            f"To write that down and go on behind them: {_accept(folder.root.name)}"
+            f"To write that down and go on behind them: {_accept(folder.root.name)}",
+            code=Code.OFFSETS_LOST,
         )
 
 
@@ -166,13 +176,15 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
         if topic not in {each.name for each in pipeline.topics}:
             raise RefusedError(
                 f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or `headrace reset {folder.root.name}` "
-                "moves data and checkpoint aside and starts over."
+                "moves data and checkpoint aside and starts over.",
+                code=Code.TOPIC_DROPPED,
             )
     then, now = identity.contract, pipeline.contract
     if (then.format, then.fields) != (now.format, now.fields):
         raise RefusedError(
             f"The fields of {identity.pipeline} have changed: {then.described} then, {now.described} now. Files of both kinds would lie side by side. "
-            f"Change them back, or `headrace reset {folder.root.name}`."
+            f"Change them back, or `headrace reset {folder.root.name}`.",
+            code=Code.FIELDS_CHANGED,
         )
 
 
@@ -185,7 +197,8 @@ def check_starting(pipeline: Pipeline) -> None:
         moment := datetime.fromisoformat(pipeline.starting)
     ) > datetime.now(UTC):
         raise UsageError(
-            f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't start there: use a moment in the past, or 'latest'."
+            f"{pipeline.path}: starting is {moment:%Y-%m-%d %H:%M:%S %Z}, which is in the future. A stream can't start there: use a moment in the past, or 'latest'.",
+            code=Code.START_IN_FUTURE,
         )
 
 
@@ -202,7 +215,8 @@ def joined(identity: Identity, topics: TopicSnapshot) -> Identity:
         if earliest > 0:
             raise RefusedError(
                 f"{place} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
-                f"To write that down and go on behind them: {_accept(identity.pipeline)}"
+                f"To write that down and go on behind them: {_accept(identity.pipeline)}",
+                code=Code.OFFSETS_LOST,
             )
     return Identity(
         pipeline=identity.pipeline,

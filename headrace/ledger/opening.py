@@ -7,6 +7,7 @@ from datetime import datetime
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import (
+    Code,
     LedgerError,
     OpenTransactionError,
     RefusedError,
@@ -58,7 +59,8 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
         if topic not in topics.ids and (identity is None or topic not in identity.topics)
     ]:
         raise RefusedError(
-            f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`."
+            f"Topic {', '.join(missing)} does not exist. The task create_topics makes it, as does `headrace topics create {pipeline.name}`.",
+            code=Code.TOPIC_MISSING,
         )
     if identity is None:
         check_starting(pipeline)
@@ -127,7 +129,8 @@ def require_known_topics(folder: Folder, kafka: Cluster) -> None:
     if identity and (gone := sorted(identity.topics.keys() - kafka.describe(list(identity.topics)).keys())):
         raise RefusedError(
             f"Topic {', '.join(gone)} is gone from Kafka, and {folder.root} holds what was read from it. It is not created again, since its "
-            f"offsets would start over. If this is another Kafka, name the right one; to start over: `headrace reset {folder.root.name}`."
+            f"offsets would start over. If this is another Kafka, name the right one; to start over: `headrace reset {folder.root.name}`.",
+            code=Code.TOPIC_GONE,
         )
 
 
@@ -151,7 +154,8 @@ def _admitted(
         raise RefusedError(
             f"{others[0].place}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
             "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
-            f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`."
+            f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`.",
+            code=Code.PARTITION_REFILLED,
         )
     return joined(identity, topics)
 
@@ -164,7 +168,9 @@ def survey(kafka: Cluster, topics: list[str]) -> TopicSnapshot:
     last = kafka.end(found, committed=False)
     earliest, end = kafka.earliest(found), kafka.end(found)
     if gone := sorted(found.keys() - (last.topics & earliest.topics & end.topics)):
-        raise UnavailableError(f"Topic {gone[0]} was deleted while it was looked at. Run this again.")
+        raise UnavailableError(
+            f"Topic {gone[0]} was deleted while it was looked at. Run this again.", code=Code.TOPIC_GONE
+        )
     return TopicSnapshot({name: facts.id for name, facts in found.items()}, earliest, end, last, compacted)
 
 
@@ -201,7 +207,8 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
             if landing.lowest_offset < (first := start.get(landing.place, 0)):
                 raise LedgerError(
                     f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {landing.place}, and this pipeline reads it from {first} on "
-                    "(`starting` in its file when it first ran). What lies before is never published."
+                    "(`starting` in its file when it first ran). What lies before is never published.",
+                    code=Code.BEFORE_START,
                 )
             published = until.get(landing.place, 0)
             if landing.highest_offset >= published:
@@ -212,15 +219,18 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                 message = f"Run {receipt.run} put records up to offset {landing.highest_offset} into {landing.place}, and only those before {published} are published."
                 if committed > landing.highest_offset:
                     raise OpenTransactionError(
-                        f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again."
+                        f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again.",
+                        code=Code.TRANSACTION_ENDED,
                     )
                 if committed < whole:
                     raise OpenTransactionError(
                         f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
-                        "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again."
+                        "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again.",
+                        code=Code.TRANSACTION_OPEN,
                     )
                 raise LedgerError(
-                    f"{message} Kafka does not hold the rest any more; `headrace verify {folder.root.name}` says what is missing."
+                    f"{message} Kafka does not hold the rest any more; `headrace verify {folder.root.name}` says what is missing.",
+                    code=Code.BATCH_GONE,
                 )
 
 

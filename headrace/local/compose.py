@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.errors import UnavailableError
+from headrace.errors import Code, UnavailableError
 from headrace.kafka.client import Kafka
 from headrace.local.embedded import ports
 from headrace.settings import ROOT, Settings
@@ -118,7 +118,8 @@ def docker(*arguments: str) -> str:
     """
     if shutil.which("docker") is None:
         raise UnavailableError(
-            "Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/."
+            "Docker is not installed (there is no command `docker`): https://docs.docker.com/engine/install/.",
+            code=Code.NO_DOCKER,
         )
     try:
         done = subprocess.run(
@@ -157,10 +158,11 @@ def check_env(_: Settings) -> str:
         raise UnavailableError(f"{ENV} is missing; `make compose-up` writes it, once.")
     if missing := [name for name in NEEDED if not secrets().get(name)]:
         raise UnavailableError(
-            f"{ENV} lacks {', '.join(missing)}; put them back from a copy, or remove the file and its volumes and start again."
+            f"{ENV} lacks {', '.join(missing)}; put them back from a copy, or remove the file and its volumes and start again.",
+            code=Code.SECRETS,
         )
     if ENV.stat().st_mode & 0o077:
-        raise UnavailableError(f"others can read {ENV}; chmod 600 it.")
+        raise UnavailableError(f"others can read {ENV}; chmod 600 it.", code=Code.SECRETS)
     return f"{len(NEEDED)} variables in {ENV}, readable by you only"
 
 
@@ -188,7 +190,8 @@ def check_versions(_: Settings) -> str:
     ).split()[0]
     if found != hashlib.sha256(LOCK.read_bytes()).hexdigest():
         raise UnavailableError(
-            f"the image {airflow} was built from another {LOCK.name}; `make compose-up` rebuilds it."
+            f"the image {airflow} was built from another {LOCK.name}; `make compose-up` rebuilds it.",
+            code=Code.IMAGE_OTHER,
         )
     return ", ".join(f"{name} {version}" for name, version in wanted.items())
 
@@ -197,12 +200,15 @@ def check_services(_: Settings) -> str:
     """Every service is up and healthy."""
     found = services()
     if not found:
-        raise UnavailableError("not running; `docker compose up -d --wait` starts it.")
+        raise UnavailableError(
+            "not running; `docker compose up -d --wait` starts it.", code=Code.SERVICE_DOWN
+        )
     if bad := [f"{service['Service']} is {state(service)}" for service in found if not is_well(service)]:
         raise UnavailableError(f"{', '.join(bad)}; `docker compose logs SERVICE` says why.")
     if missing := absent(found):
         raise UnavailableError(
-            f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing."
+            f"without a container: {', '.join(missing)}; `docker compose up -d --wait` starts what is missing.",
+            code=Code.SERVICE_DOWN,
         )
     return f"{len(found)} are well"
 
@@ -211,7 +217,8 @@ def check_external(settings: Settings) -> str:
     """The listener for the host: what Kafka advertises there can be reached from here."""
     if not ports.answers(settings.kafka_port):
         raise UnavailableError(
-            f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?"
+            f"nothing listens on {settings.bootstrap_servers}; is the service kafka up, and published on this port?",
+            code=Code.KAFKA_UNREACHABLE,
         )
     Kafka(settings.kafka_config, ASKED_FOR).check_listeners()
     return f"Kafka at {settings.bootstrap_servers} answers at the address that it advertises"

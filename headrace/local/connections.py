@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import HeadraceError, UnavailableError, UsageError
+from headrace.errors import Code, HeadraceError, UnavailableError, UsageError
 from headrace.local import compose
 from headrace.local.client import current
 from headrace.local.client.rest import Airflow
@@ -180,7 +180,8 @@ def stored(name: str, environment: Mapping[str, str]) -> Connection | None:
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
         raise UnavailableError(
-            f"Airflow can't read the connection {name} ({said[0]}). HEADRACE_KAFKA can name a file with Kafka's settings."
+            f"Airflow can't read the connection {name} ({said[0]}). HEADRACE_KAFKA can name a file with Kafka's settings.",
+            code=Code.CONNECTION_UNREADABLE,
         )
     return _decode(done.stdout)
 
@@ -221,7 +222,8 @@ def _is(digest: str, shown: Connection, exact: Callable[[], Connection | None]) 
 def _config(name: str, connection: Connection | None) -> dict[str, str]:
     if connection is None:
         raise UsageError(
-            f"There is no connection {name} in Airflow. Add it under Admin → Connections; `headrace up` writes the embedded stack's."
+            f"There is no connection {name} in Airflow. Add it under Admin → Connections; `headrace up` writes the embedded stack's.",
+            code=Code.CONNECTION_MISSING,
         )
     return kafka_extra(name, connection.extra)
 

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.errors import LedgerError, UnavailableError
+from headrace.errors import Code, LedgerError, UnavailableError
 from headrace.ledger.entries import read_link
 from headrace.ledger.folder import Folder
 from headrace.ledger.progress import Verified, entry_sha256
@@ -79,9 +79,12 @@ def extend(folder: Folder, verified: Verified) -> None:
         made.unlink(missing_ok=True)
         if gone := [str(file.relative_to(folder.root)) for file in files if not file.is_file()]:
             raise LedgerError(
-                f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again."
+                f"{gone[0]} was there when it was checked and is gone. Put it back, and run verify again.",
+                code=Code.FILE_GONE,
             ) from error
-        raise UnavailableError(f"{folder.kept_per_minute} could not be written: {error}") from error
+        raise UnavailableError(
+            f"{folder.kept_per_minute} could not be written: {error}", code=Code.UNWRITTEN
+        ) from error
     made.replace(folder.kept_per_minute)
 
 

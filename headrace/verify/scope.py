@@ -5,7 +5,7 @@ It comes from the ledger, never from asset events: those can be merged, late or 
 
 import msgspec
 
-from headrace.errors import UsageError
+from headrace.errors import Code, UsageError
 from headrace.ledger.checkpoint import logged
 from headrace.ledger.entries import entries, entry_path, newest_number, published_numbers
 from headrace.ledger.entry import Entry
@@ -104,7 +104,10 @@ def of_run(folder: Folder, run: str) -> Scope:
             if receipt.state == ReceiptState.OPEN
             else "waits for a stream to publish it"
         )
-        raise UsageError(f"The batch of run {run!r} {what}, so there is nothing to check of it.")
+        raise UsageError(
+            f"The batch of run {run!r} {what}, so there is nothing to check of it.",
+            code=Code.BATCH_UNPUBLISHED,
+        )
     if run in (verified := read_verified(folder)).recheck_receipts:
         chosen += verified.recheck  # a record of the batch may be in one of these a second time
     whole = list(range(min(chosen), max(chosen) + 1)) if chosen else []

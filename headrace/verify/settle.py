@@ -10,7 +10,7 @@ import msgspec
 
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import BrokenInvariantError, LedgerError
+from headrace.errors import BrokenInvariantError, Code, LedgerError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import verified_receipts
 from headrace.ledger.folder import Folder
@@ -50,7 +50,9 @@ def draw_number(folder: Folder, purpose: str) -> int:
         try:
             documents.replace(folder.report_number, str(number).encode())
         except IsADirectoryError as error:
-            raise LedgerError(f"{folder.report_number} is a folder. Move it away.") from error
+            raise LedgerError(
+                f"{folder.report_number} is a folder. Move it away.", code=Code.UNWRITTEN
+            ) from error
     return number
 
 
@@ -90,7 +92,8 @@ def _conclude(
         is_another = identity.checkpoint != scope.checkpoint if identity else not folder.events.exists()
         if scope.checkpoint and is_another:
             raise LedgerError(
-                f"{folder.root} was reset while run {report.run} looked at it. Run verify again."
+                f"{folder.root} was reset while run {report.run} looked at it. Run verify again.",
+                code=Code.RESET_MEANWHILE,
             )
         if not report.is_green:
             # A cleared task repeats what was red; it was remembered the first time, and may have been mended
@@ -102,7 +105,8 @@ def _conclude(
         if changed := _changed(folder, known, scope, report):
             names = [_name(each) for each in sorted(changed, key=str)]
             raise LedgerError(
-                f"What run {report.run} was green about has changed since it was checked: {', '.join(names)}. Run verify again."
+                f"What run {report.run} was green about has changed since it was checked: {', '.join(names)}. Run verify again.",
+                code=Code.CHANGED_SINCE,
             )
         verified = _settle(folder, known, identity, scope, report, set())
     newer = [f"micro-batch {each}" for each in sorted(report.hashes.entries) if each in verified.recheck]
@@ -113,7 +117,8 @@ def _conclude(
     ]
     if newer:
         raise BrokenInvariantError(
-            f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again."
+            f"A newer report found a problem in {newer[0]}. Run {pipeline.name}_verify again.",
+            code=Code.NEWER_RED,
         )
     write_page()
     if pipeline.kept_per_minute:
@@ -142,7 +147,8 @@ def _require_whole(folder: Folder, scope: Scope, report: Report) -> None:
         and {each.id for each in report.micro_batches}.issuperset(scope.micro_batches)
     ):
         raise LedgerError(
-            f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it."
+            f"The report of run {report.run} is not about what this run is to check. Clear its task `collect` and those after it.",
+            code=Code.OTHER_SCOPE,
         )
 
 

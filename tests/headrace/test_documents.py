@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace import documents
-from headrace.errors import LedgerError, OutdatedError
+from headrace.errors import Code, LedgerError, OutdatedError
 from headrace.ledger.progress import Verified
 
 
@@ -24,7 +24,7 @@ def test_a_damaged_document_is_named(tmp_path: Path, text: str) -> None:
     """The error says which file and why, also for another schema version."""
     path = tmp_path / "verified.json"
     path.write_text(text)
-    with pytest.raises(LedgerError, match=r"verified\.json is not a valid Verified"):
+    with pytest.raises(LedgerError, check=Code.DOCUMENT_DAMAGED.fits):
         documents.read(path, Verified)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace import documents
 from headrace.dag_names import INGEST, VERIFY
-from headrace.errors import HeadraceError, UnavailableError, UsageError
+from headrace.errors import Code, HeadraceError, UnavailableError, UsageError
 from headrace.ledger.entries import entries
 from headrace.ledger.folder import Folder
 from headrace.local.client.console import Say
@@ -47,7 +47,8 @@ def require_pipeline(settings: Settings, pipeline: str) -> None:
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in settings.dags.glob("*.toml"))) or "none"
         raise UsageError(
-            f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}."
+            f"There is no pipeline {pipeline!r}: {file} does not exist. Pipelines in {settings.dags}: {names}.",
+            code=Code.PIPELINE_MISSING,
         )
     try:
         has_demo = "demo" in tomllib.loads(file.read_text())
@@ -55,7 +56,8 @@ def require_pipeline(settings: Settings, pipeline: str) -> None:
         raise UsageError(f"{file} is not valid TOML: {error}.") from error
     if not has_demo:
         raise UsageError(
-            f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead."
+            f"{file} has no [demo] section, so there is no batch to make; trigger {pipeline}_ingest in the UI instead.",
+            code=Code.NO_DEMO,
         )
 
 
@@ -113,7 +115,8 @@ class _Demo:
             ):
                 raise UsageError(
                     f"{' and '.join(off)} {'was' if len(off) == 1 else 'were'} switched off in Airflow, and stay{'s' * (len(off) == 1)} off. "
-                    f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it."
+                    f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it.",
+                    code=Code.DAG_OFF,
                 )
             # Verify first: a paused DAG does not see the assets that were published meanwhile.
             self.airflow.unpause(self.verify)

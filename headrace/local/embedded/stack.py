@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from headrace.errors import UnavailableError
+from headrace.errors import Code, UnavailableError
 from headrace.kafka import settings_file
 from headrace.local import connections
 from headrace.local.client.console import Say
@@ -149,7 +149,8 @@ def claim(layout: Layout) -> None:
             layout.version.write_text(LAYOUT)
     except OSError as error:
         raise UnavailableError(
-            f"{layout.home} cannot be written ({error.strerror}); name a folder of yours in HEADRACE_HOME, or change its owner."
+            f"{layout.home} cannot be written ({error.strerror}); name a folder of yours in HEADRACE_HOME, or change its owner.",
+            code=Code.UNWRITTEN,
         ) from error
     if not os.access(layout.home, os.W_OK):
         raise UnavailableError(
@@ -159,7 +160,8 @@ def claim(layout: Layout) -> None:
     if found != LAYOUT:
         raise UnavailableError(
             f"{layout.home} was made by another version of Headrace (its layout is {found!r}, this one's is {LAYOUT!r}). Stop what runs there "
-            f"with that version, move the folder away, and run this again; what is in the data folder stays as it is."
+            f"with that version, move the folder away, and run this again; what is in the data folder stays as it is.",
+            code=Code.OTHER_VERSION,
         )
     if layout.home.stat().st_mode & 0o077:  # it was there before; passwords and logs are below it
         try:
@@ -172,7 +174,8 @@ def claim(layout: Layout) -> None:
     if free < FREE:
         raise UnavailableError(
             f"Only {free / 1e9:.1f} GB are free for {layout.home}, and {FREE / 1e9:.0f} GB are needed; "
-            "make room, or name a folder on another disk in HEADRACE_HOME."
+            "make room, or name a folder on another disk in HEADRACE_HOME.",
+            code=Code.DISK_FULL,
         )
 
 

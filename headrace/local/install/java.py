@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from headrace.errors import UnavailableError, UsageError
+from headrace.errors import Code, UnavailableError, UsageError
 from headrace.local.install import files
 
 RELEASES = (17, 21, 25)
@@ -91,7 +91,8 @@ def check(home: Path) -> int:
     binary = home / "bin" / "java"
     if not binary.is_file():
         raise UsageError(
-            f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it."
+            f"HEADRACE_JAVA_HOME: {binary} does not exist; name a folder of Java {NAMED}, or unset it.",
+            code=Code.JAVA,
         )
     answer = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
@@ -102,7 +103,8 @@ def check(home: Path) -> int:
     release = int(found[1])
     if release not in RELEASES:
         raise UsageError(
-            f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it."
+            f"HEADRACE_JAVA_HOME is {home}, which is Java {release}; name Java {NAMED}, or unset it.",
+            code=Code.JAVA,
         )
     return release
 

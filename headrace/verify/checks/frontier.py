@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from headrace.contract.pipeline import Pipeline
-from headrace.errors import LedgerError, UnavailableError
+from headrace.errors import Code, LedgerError, UnavailableError
 from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
@@ -137,7 +137,7 @@ class FrontierCheck:
         Where something else is red, the next run says it.
         """
         if not self.findings.any:
-            raise UnavailableError(f"{what}. Run verify again when it has ended.")
+            raise UnavailableError(f"{what}. Run verify again when it has ended.", code=Code.STREAM_RUNNING)
 
     def _waiting_since(self) -> datetime | None:
         """The longest that a record which committed readers could see can have waited.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import BrokerError, UnsupportedLoginError
+from headrace.errors import BrokerError, Code, UnsupportedLoginError
 from headrace.kafka import batches
 from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, TransientError
 from headrace.kafka.offsets import TopicPartition
@@ -293,7 +293,7 @@ def test_a_broker_that_does_not_answer_is_a_broker_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     log = Log(plain(3))
     monkeypatch.setattr(log, "fetch", _always(TransientError("connection refused")))
-    with pytest.raises(BrokerError, match=r"k:9092 could not be asked for 40 s: connection refused"):
+    with pytest.raises(BrokerError, check=Code.KAFKA_UNREACHABLE.fits):
         list(reader(log).read(PLACE, 0))
 
 
@@ -329,14 +329,14 @@ def test_a_quota_is_waited_for(no_pauses: list[float]) -> None:
     log = Log(plain(3), plan=[Answer(b"", 30, throttled=2.5)] * 5)
     assert len(list(reader(log).read(PLACE, 0))) == 3
     assert no_pauses == [2.5] * 5
-    with pytest.raises(BrokerError, match="quota"):
+    with pytest.raises(BrokerError, check=Code.KAFKA_QUOTA.fits):
         list(reader(Log(plain(3), plan=[Answer(b"", 30, throttled=100)])).read(PLACE, 0))
 
 
 def test_bytes_that_are_no_batch_are_an_error() -> None:
     """Not an end: that would hide everything behind them."""
     log = Log(plain(3), plan=[Answer(b"\0" * 100, 30)])
-    with pytest.raises(BrokerError, match=r"t-0.*offset 0"):
+    with pytest.raises(BrokerError, check=Code.BATCH_DAMAGED.fits):
         list(reader(log).read(PLACE, 0))
 
 

@@ -25,7 +25,7 @@ from headrace.ledger.entries import entries, entry_path, read_link
 from headrace.ledger.entry import COLUMNS, DataFile, Span
 from headrace.ledger.publish import schemas
 from headrace.ledger.receipts import key, key_prefix
-from headrace.verify import engine, groups
+from headrace.verify import engine, grouping, groups
 from headrace.verify.findings import Findings
 from headrace.verify.grouping import grouped
 from headrace.verify.groups import Group
@@ -313,7 +313,7 @@ def seen(report: Report) -> dict[str, Any]:
 def reported(one: Ledger, offsets: int) -> tuple[dict[str, Any], int]:
     """The report on everything with groups of so many offsets, and the progress that was reported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups, "GROUP_OFFSETS", offsets)
+        patch.setattr(grouping, "GROUP_OFFSETS", offsets)
         verification = one.verification(everything(one.folder))
         passed: list[int] = []
         verification.on_progress = passed.append
@@ -407,9 +407,9 @@ def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         [3],
         [5],
     ]
-    monkeypatch.setattr(groups, "GROUP_OFFSETS", 20)
+    monkeypatch.setattr(grouping, "GROUP_OFFSETS", 20)
     assert numbers() == [[0, 1], [2], [3, 4], [5]]
-    monkeypatch.setattr(groups, "GROUP_BYTES", 1)
+    monkeypatch.setattr(grouping, "GROUP_BYTES", 1)
     assert numbers() == [[0], [1], [2], [3], [4], [5]]
 
 

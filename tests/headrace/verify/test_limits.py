@@ -9,7 +9,7 @@ import pytest
 from headrace import documents
 from headrace.contract.pipeline import Pipeline
 from headrace.durations import seconds
-from headrace.errors import PipelineFileError, UsageError
+from headrace.errors import Code, PipelineFileError, UsageError
 from headrace.ledger.entries import entry_path
 from headrace.ledger.entry import Entry
 from headrace.ledger.progress import Streamed, read_verified
@@ -158,7 +158,7 @@ def test_a_lag_that_a_healthy_pipeline_would_pass_is_refused(tmp_path: Path) -> 
     text = Ledger.made(tmp_path, others(30)).pipeline.path.read_text()
     path = tmp_path / "p.toml"
     path.write_text(f'schedule = "0 * * * *"\n{text}\n[limits]\nlag = "1 hour"\n')
-    with pytest.raises(UsageError, match="up to 1 hour pass between two runs"):
+    with pytest.raises(UsageError, check=Code.LIMIT_TOO_SHORT.fits):
         check_file(Pipeline.load(path))
     path.write_text(f'schedule = "0 * * * *"\n{text}\n[limits]\nlag = "61 minutes"\n')
     check_file(Pipeline.load(path))

@@ -15,7 +15,7 @@ import pytest
 
 from headrace import documents
 from headrace.contract.limits import Limits
-from headrace.errors import BrokerError, LedgerError, UnsupportedLoginError
+from headrace.errors import BrokerError, Code, LedgerError, UnsupportedLoginError
 from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger.entries import entry_path, newest_link
 from headrace.ledger.entry import Entry
@@ -130,7 +130,7 @@ def test_a_run_that_judged_nothing_settles_no_red(
         if how == "aged out":
             one.kafka.first = 10
         else:
-            for module in ("judging", "groups"):
+            for module in ("judging", "grouping"):
                 patch.setattr(f"headrace.verify.{module}.ENTRY_RULES", frozenset({2}))
         assert one.look(one.everything).state == "green"
     assert one.conclude(red, scope) != {}
@@ -366,7 +366,7 @@ def test_documents_that_are_folders_are_no_traceback(tmp_path: Path) -> None:
     assert shown(one, "run").state == "red"
     one.folder.report_number.unlink()
     one.folder.report_number.mkdir()
-    with pytest.raises(LedgerError, match="is a folder"):
+    with pytest.raises(LedgerError, check=Code.UNWRITTEN.fits):
         draw_number(one.folder, "a test")
 
 

@@ -453,7 +453,7 @@ def test_a_failure_to_remove_is_no_red(
     def refused(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("headrace.verify.settle.expire", refused)
+    monkeypatch.setattr("headrace.verify.retention.expire", refused)
     conclude(one.folder, one.pipeline, scope, report)
     assert "old reports and receipts were not removed" in caplog.text
 

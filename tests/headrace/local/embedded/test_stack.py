@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from headrace.errors import UnavailableError
+from headrace.errors import Code, UnavailableError
 from headrace.kafka.settings_file import kafka_file
 from headrace.local import connections
 from headrace.local.client.console import Say
@@ -40,7 +40,7 @@ def test_a_folder_that_was_there_before_is_private_from_then_on(tmp_path: Path) 
 def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
     """What is in there is left as it is."""
     (tmp_path / "version").write_text("0")
-    with pytest.raises(UnavailableError, match="made by another version of Headrace"):
+    with pytest.raises(UnavailableError, check=Code.OTHER_VERSION.fits):
         stack.claim(Layout(tmp_path, tmp_path / "java"))
     assert [path.name for path in tmp_path.iterdir()] == ["version"]
 
@@ -48,7 +48,7 @@ def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     """The message names the folder and the variable."""
     (tmp_path / "file").touch()
-    with pytest.raises(UnavailableError, match=r"file/home cannot be written .* HEADRACE_HOME"):
+    with pytest.raises(UnavailableError, check=Code.UNWRITTEN.fits):
         stack.claim(Layout(tmp_path / "file" / "home", tmp_path / "java"))
 
 
@@ -57,7 +57,7 @@ def test_a_full_disk_is_refused_before_anything_is_fetched(
 ) -> None:
     """The message says how much is missing."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300_000_000))
-    with pytest.raises(UnavailableError, match=r"Only 0\.3 GB are free .* 1 GB are needed"):
+    with pytest.raises(UnavailableError, check=Code.DISK_FULL.fits):
         stack.claim(Layout(tmp_path, tmp_path / "java"))
 
 
