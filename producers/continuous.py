@@ -23,7 +23,7 @@ def produce_continuously(
 ) -> Iterator[str]:
     """Send one demo record every `every` seconds.
 
-    Yields what the broker acknowledged: place and value, as text.
+    Whether it can is checked at once. Yields what the broker acknowledged: place and value, as text.
 
     Raises `BrokerError` for a record that the broker did not take.
     """
@@ -34,7 +34,7 @@ def produce_continuously(
     cluster.require_rights([topic.name for topic in pipeline.topics], "Write")
     producer = Producer({"enable.idempotence": True, "log_level": 0, "message.timeout.ms": 10_000, **kafka})
     seed = (chance or random.Random()).getrandbits(32)  # noqa: S311, sample data
-    told: list[str] = []
+    acknowledged: list[str] = []
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() in UNANSWERED:
@@ -43,13 +43,18 @@ def produce_continuously(
             )
         if error is not None:
             raise BrokerError(f"{message.topic()}: a record was not taken: {error.str()}")
-        told.append(
+        acknowledged.append(
             f"{message.topic()}-{message.partition()} offset {message.offset()}: {(message.value() or b'').decode(errors='replace')}"
         )
 
-    for number in itertools.count():
-        topic = pipeline.topics[number % len(pipeline.topics)].name
-        producer.produce(topic, payload(pipeline, pipeline.demo, seed, number), on_delivery=delivered)
-        producer.flush()
-        yield told.pop()
-        sleep(every)
+    demo = pipeline.demo
+
+    def send() -> Iterator[str]:
+        for number in itertools.count():
+            topic = pipeline.topics[number % len(pipeline.topics)].name
+            producer.produce(topic, payload(pipeline, demo, seed, number), on_delivery=delivered)
+            producer.flush()
+            yield acknowledged.pop()
+            sleep(every)
+
+    return send()

@@ -5,17 +5,21 @@ localhost:9092
 """
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.client import Kafka
-from headrace.kafka.offsets import Offsets
+from headrace.kafka.offsets import Offsets, TopicPartition
+from headrace.text import visible
 from spark_apps.judge import judge
 from spark_apps.session import spark_session
 from spark_apps.source import add_kafka_arguments, kafka_settings, kafka_stream
@@ -24,8 +28,10 @@ BACK = 1_000
 """How many offsets before the end of each partition it starts."""
 
 MOST = 20_000
-"""Offsets of a micro-batch, of all partitions together: the console sink holds all of it to show its first
-rows."""
+"""Offsets of a micro-batch, of all partitions together."""
+
+ROWS = 20
+"""Rows of a micro-batch that are shown."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,9 +52,28 @@ def main(arguments: Sequence[str]) -> None:
     kept = judged.where(F.col("_verdict") == Verdict.KEPT).select(
         "_topic", "_partition", "_offset", *pipeline.contract.columns
     )
-    kept.writeStream.format("console").outputMode("append").option(
-        "truncate", value=False
-    ).start().awaitTermination()
+    kept.writeStream.foreachBatch(show).start().awaitTermination()
+
+
+def show(rows: DataFrame, _: int) -> None:
+    """Print the first rows of a micro-batch, one line each, as wide as the terminal."""
+    found = rows.limit(ROWS + 1).collect()
+    for row in found[:ROWS]:
+        print(line(row.asDict()), flush=True)
+    if len(found) > ROWS:
+        print("… and more in this micro-batch", flush=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """Where a record lies, and its columns: `orders-0 12  order_id=1 amount=3.5`.
+
+    A single column goes without its name.
+    """
+    place = f"{TopicPartition(row.pop('_topic'), row.pop('_partition'))} {row.pop('_offset')}"
+    values = [f"{name}={value}" for name, value in row.items()] if len(row) > 1 else map(str, row.values())
+    text = visible(f"{place}  {' '.join(values)}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def recent(kafka: Kafka, topics: Sequence[str]) -> Offsets:

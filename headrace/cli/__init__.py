@@ -2,22 +2,42 @@
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
+from headrace import __version__
 from headrace.cli import pipelines, stack, topics
 from headrace.errors import Exit, HeadraceError
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
 
 HELP = """Kafka to Spark to Parquet under Airflow, where green means that every record is accounted for.
 
 Exit codes: 0 green, 1 red, 2 usage, 3 unavailable (broker down, port taken, disk full), 130 interrupted.
 """
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """What goes before a verb."""
+
 
 stack.register(app)
 pipelines.register(app)
-app.add_typer(topics.app, name="topics")
+app.add_typer(topics.app, name="topics", rich_help_panel=topics.PANEL)
 
 
 def main() -> None:

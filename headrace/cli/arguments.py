@@ -10,12 +10,22 @@ from headrace.contract.pipeline import Pipeline
 from headrace.errors import Exit, UsageError
 from headrace.ledger.folder import Folder
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="PIPELINE", help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py."
-    ),
-]
+
+def names(incomplete: str) -> list[str]:
+    """For the shell's completion: the pipelines whose names begin like that."""
+    from headrace.local.client import current
+
+    return sorted(path.stem for path in current.settings().dags.glob(f"{incomplete}*.toml"))
+
+
+NAME = typer.Argument(
+    metavar="PIPELINE",
+    help="Name of a pipeline: its files are dags/PIPELINE.toml and dags/PIPELINE.py.",
+    autocompletion=names,
+)
+Name = Annotated[str, NAME]
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of a topic.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Servers = Annotated[
     str | None,
     typer.Option(
@@ -65,3 +75,10 @@ def agree(yes: bool) -> None:
     except typer.Abort:  # no terminal to answer, or Ctrl-C
         typer.echo("")
     raise typer.Exit(Exit.INTERRUPTED)
+
+
+def show_json(content: object) -> None:
+    """Print facts for a program."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))

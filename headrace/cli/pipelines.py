@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.arguments import Name, Servers, agree, kafka_config, load, user
+from headrace.cli.arguments import Json, Name, Servers, agree, kafka_config, load, show_json, user
 from headrace.errors import BrokenInvariantError, Exit, UnavailableError, UsageError
 from headrace.settings import ROOT
 from headrace.text import plural
@@ -18,12 +18,55 @@ UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    for verb in (new, check, run, verify, report, accept, reset, produce, watch):
-        app.command()(verb)
+    app.command("list", rich_help_panel="Pipelines")(list_pipelines)
+    panels: dict[str, tuple[Callable[..., None], ...]] = {
+        "Pipelines": (new, check, run, wait, report),
+        "Proof and repair": (verify, accept, reset),
+        "Kafka": (produce, watch),
+    }
+    for panel, verbs in panels.items():
+        for verb in verbs:
+            app.command(rich_help_panel=panel)(verb)
+
+
+def list_pipelines(json: Json = False) -> None:
+    """List the pipelines: how each one's last verify run ended, and what waited then."""
+    from datetime import UTC, datetime
+
+    from rich.table import Table
+
+    from headrace import overview
+    from headrace.local.client import current
+    from headrace.terminal import Terminal
+    from headrace.text import lasting, number
+
+    settings = current.settings()
+    found = list(overview.rows(settings.dags, settings.data))
+    if json:
+        show_json(found)
+        return
+    table = Table("pipeline", "runs", "state", "last verify", "waits", box=None, padding=(0, 2, 0, 0))
+    for row in found:
+        age = (
+            f", {lasting((datetime.now(UTC) - row.checked_at).total_seconds())} ago" if row.checked_at else ""
+        )
+        waits = "" if row.waiting is None else number(row.waiting)
+        table.add_row(row.name, row.schedule or "by hand", row.state, f"{row.outcome or ''}{age}", waits)
+    terminal = Terminal()
+    terminal.print(table)
+    for row in found:
+        if row.problem:
+            terminal.out(f"{row.name}: {row.problem}", highlight=False)
+    if not found:
+        terminal.out(
+            f"There is no pipeline in {settings.dags}. `headrace new NAME` writes one.", highlight=False
+        )
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the new pipeline: small letters, digits and _.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the new pipeline: small letters, digits and _.")
+    ],
 ) -> None:
     """Write the two files of a new pipeline, ready to run."""
     from headrace.local.client import current
@@ -34,7 +77,7 @@ def new(
     typer.echo(f"Edit the first one, then: headrace run {name} --wait")
 
 
-def check(name: Name, bootstrap_servers: Servers = None) -> None:
+def check(name: Name, bootstrap_servers: Servers = None, json: Json = False) -> None:
     """Validate a pipeline file: list every mistake, or show what it does and whether a stream could start.
 
     Changes nothing.
@@ -48,32 +91,34 @@ def check(name: Name, bootstrap_servers: Servers = None) -> None:
     check_file(pipeline)
     check_against_ledger(pipeline, folder)
     check_room(folder.root)
-    typer.echo(f"{pipeline.name}: {pipeline.description}")
-    topics_read = ", ".join(
-        f"{topic.name} ({plural(topic.partitions, 'partition')})" for topic in pipeline.topics
-    )
-    typer.echo(f"  reads     {topics_read}")
-    typer.echo(f"  decodes   {pipeline.contract.described}")
-    typer.echo(f"  keeps     {pipeline.filter.text}")
-    typer.echo(f"  runs      {pipeline.schedule or 'by hand'}{' (UTC)' if pipeline.schedule else ''}")
-    if pipeline.limits.any:
-        typer.echo(f"  limits    {pipeline.limits}")
-    typer.echo(f"  writes to {folder.root}")
+    facts = {
+        "reads": ", ".join(
+            f"{each.name} ({plural(each.partitions, 'partition')})" for each in pipeline.topics
+        ),
+        "decodes": pipeline.contract.described,
+        "keeps": pipeline.filter.text,
+        "runs": f"{pipeline.schedule} (UTC)" if pipeline.schedule else "by hand",
+        **({"limits": str(pipeline.limits)} if pipeline.limits.any else {}),
+        "writes to": str(folder.root),
+    }
+    warnings: list[str] = []
     try:
         kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
-        warnings = [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
+        warnings += [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
     except UnavailableError as error:
-        typer.echo(f"  Kafka     not checked: {error}")
+        facts["Kafka"] = f"not checked: {error}"
+    else:
+        kafka.require_as_wanted(pipeline.topics, found)
+        missing = [topic.name for topic in pipeline.topics if topic.name not in found]
+        are = f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
+        facts["Kafka"] = f"{are}; a stream can start"
+    if json:
+        show_json({"name": pipeline.name, "description": pipeline.description, **facts, "warnings": warnings})
         return
-    kafka.require_as_wanted(pipeline.topics, found)
-    missing = [topic.name for topic in pipeline.topics if topic.name not in found]
-    topics_are = (
-        f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
-    )
-    typer.echo(f"  Kafka     {topics_are}; a stream can start")
-    for warning in warnings:
-        typer.echo(f"  Warning   {warning}")
+    typer.echo(f"{pipeline.name}: {pipeline.description}")
+    for what, fact in [*facts.items(), *(("Warning", warning) for warning in warnings)]:
+        typer.echo(f"  {what:<9} {fact}")
 
 
 def run(
@@ -109,6 +154,21 @@ def run(
             f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers."
         )
     if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
+        raise typer.Exit(Exit.RED)
+
+
+def wait(
+    name: Name,
+    of: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="An ingest run; the newest if not given.")
+    ] = None,
+) -> None:
+    """Follow a run that was started before to its report. Exit 0 only if that is green."""
+    from headrace.local.client import current, demo
+    from headrace.local.client.console import Say
+
+    load(name)
+    if not demo.wait(current.settings(), name, of, Say()):
         raise typer.Exit(Exit.RED)
 
 
@@ -175,7 +235,7 @@ def report(
             metavar="RUN", help="A verify run, or the ingest run that it covers; the newest if not given."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show a report that verify wrote. Exit 0 if it is green, and its run was, too."""
     from headrace.report import console
@@ -248,8 +308,9 @@ def produce(
     from producers.continuous import produce_continuously
 
     pipeline, _ = load(name)
+    lines = produce_continuously(pipeline, kafka_config(bootstrap_servers), every)
     typer.echo(f"One sample message every {every:g} s; Ctrl-C stops.")
-    for line in produce_continuously(pipeline, kafka_config(bootstrap_servers), every):
+    for line in lines:
         typer.echo(line)
 
 

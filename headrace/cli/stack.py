@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.arguments import Json, names, show_json
 from headrace.errors import Exit
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    for verb in (up, down, status, demo, doctor):
-        app.command()(verb)
+    for verb in (up, down, status, doctor, demo):
+        app.command(rich_help_panel="The stack")(verb)
 
 
 def up() -> None:
@@ -34,19 +35,26 @@ def down() -> None:
     stack.down(current.settings(), Say())
 
 
-def status() -> None:
+def status(json: Json = False) -> None:
     """Show the services, their ports and where to log in. Exit 3 unless all of them are ready."""
     from headrace.local.client import current
     from headrace.local.client.console import Say
-    from headrace.local.status import show
+    from headrace.local.status import facts, show
 
-    if not show(current.settings(), Say()):
+    settings = current.settings()
+    if json:
+        found = facts(settings)
+        show_json(found)
+    if not (found.is_ready if json else show(settings, Say())):
         raise typer.Exit(Exit.UNAVAILABLE)
 
 
 def demo(
     pipeline: Annotated[
-        str, typer.Argument(help="Name of a pipeline with a [demo] section.")
+        str,
+        typer.Argument(
+            metavar="PIPELINE", help=r"Name of a pipeline with a \[demo] section.", autocompletion=names
+        ),
     ] = "important_messages",
 ) -> None:
     """Start the stack, run a pipeline in it, follow the run, and print the report.

@@ -4,24 +4,30 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.arguments import Name, Servers, agree, kafka_config, load
+from headrace.cli.arguments import Json, Name, Servers, Topic, agree, kafka_config, load, show_json
 from headrace.errors import UsageError
 from headrace.text import plural
+
+PANEL = "Kafka"
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
 
 
 @app.command("list")
-def list_topics(bootstrap_servers: Servers = None) -> None:
+def list_topics(bootstrap_servers: Servers = None, json: Json = False) -> None:
     """Name every topic."""
     from headrace.kafka.client import Kafka
 
-    for topic in Kafka(kafka_config(bootstrap_servers)).topics():
+    found = Kafka(kafka_config(bootstrap_servers)).topics()
+    if json:
+        show_json(found)
+        return
+    for topic in found:
         typer.echo(topic)
 
 
 @app.command()
-def describe(topic: str, bootstrap_servers: Servers = None) -> None:
+def describe(topic: Topic, bootstrap_servers: Servers = None, json: Json = False) -> None:
     """Partitions, offsets and settings of a topic."""
     from datetime import UTC, datetime
 
@@ -33,12 +39,32 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
     facts = kafka.describe([topic]).get(topic)
     if facts is None:
         raise UsageError(f"There is no topic {topic!r}. `headrace topics list` lists the topics.")
-    typer.echo(
-        f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}"
-    )
     # The whole ends first: what arrives meanwhile would look as if a transaction hid it.
     ends, stable, earliest = kafka.end([topic], committed=False), kafka.end([topic]), kafka.earliest([topic])
     hiding = {each.place: each for each in open_transactions(kafka, stable, ends, datetime.now(UTC))}
+    settings = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes")
+    if json:
+        partitions = [
+            {
+                "partition": place.partition,
+                "first_offset": earliest[place],
+                "next_offset": end,
+                "hidden_from": hiding[place].stable_offset if place in hiding else None,
+            }
+            for place, end in ends.items()
+        ]
+        show_json(
+            {
+                "name": topic,
+                "id": facts.id,
+                "partitions": partitions,
+                "settings": {key: facts.config.get(key) for key in settings},
+            }
+        )
+        return
+    typer.echo(
+        f"{topic}  id {facts.id}, {plural(facts.partitions, 'partition')}, replication factor {facts.replication_factor}"
+    )
     for place, end in ends.items():
         typer.echo(f"  partition {place.partition}: first offset {earliest[place]}, next offset {end}")
         if one := hiding.get(place):
@@ -50,7 +76,7 @@ def describe(topic: str, bootstrap_servers: Servers = None) -> None:
                 typer.echo(
                     f"    it hangs: no transaction coordinator that Headrace may ask knows it. Make sure that its producer is gone, then end it with: {one.abort_command(kafka.servers)}"
                 )
-    for key in ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"):
+    for key in settings:
         typer.echo(f"  {key} = {facts.config.get(key)}")
 
 
@@ -70,7 +96,7 @@ def create(name: Name, bootstrap_servers: Servers = None) -> None:
 
 @app.command()
 def extend(
-    topic: str,
+    topic: Topic,
     partitions: Annotated[int, typer.Option(min=2, max=10_000, help="How many there are to be in all.")],
     bootstrap_servers: Servers = None,
 ) -> None:
@@ -85,16 +111,20 @@ def extend(
 
 @app.command()
 def delete(
-    topic: str,
+    topic: Topic,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     bootstrap_servers: Servers = None,
 ) -> None:
     """Delete a topic and all of its records."""
     from headrace.kafka.client import Kafka
 
+    kafka = Kafka(kafka_config(bootstrap_servers))
+    kafka.require_topic(topic)
+    ends, earliest = kafka.end([topic], committed=False), kafka.earliest([topic])
+    held = plural(sum(end - earliest[place] for place, end in ends.items()), "offset")
     typer.echo(
-        f"{topic} and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`."
+        f"{topic} ({plural(len(ends), 'partition')}, {held}) and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`."
     )
     agree(yes)
-    Kafka(kafka_config(bootstrap_servers)).delete(topic)
+    kafka.delete(topic)
     typer.echo("Done.")

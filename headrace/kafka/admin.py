@@ -122,7 +122,7 @@ class Admin(Connection):
 
         Raises `UsageError` if there is no such topic, `BrokerError` if it has as many already.
         """
-        self._require(topic)
+        self.require_topic(topic)
         self._ask(
             lambda: self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(
                 self.timeout
@@ -133,10 +133,11 @@ class Admin(Connection):
 
     def delete(self, topic: str) -> None:
         """Delete a topic. Raises `UsageError` if there is none of that name."""
-        self._require(topic)
+        self.require_topic(topic)
         self._ask(lambda: self.admin.delete_topics([topic])[topic].result(self.timeout), "Delete", topic)
 
-    def _require(self, topic: str) -> None:
+    def require_topic(self, topic: str) -> None:
+        """Raise `UsageError` if there is none of that name."""
         if topic not in self.topics():
             raise UsageError(f"There is no topic {topic!r}. `headrace topics list` lists the topics.")
 

@@ -70,10 +70,9 @@ def add(folder: Folder, proven: Mapping[str, str]) -> bool:
     harmless:
 
     - Journaled and not moved: the receipt is proven, also if its records leave Kafka now. The next run
-    verifies it once more and moves it.
+      verifies it once more and moves it.
     - Moved, and `verified.json` not written: the receipt is proven. Its micro-batches are verified once more,
-    and so is the receipt if an
-      earlier red named it.
+      and so is the receipt if an earlier red named it.
     - Moved and not journaled can't be: the line is on disk before the file moves.
 
     Args:

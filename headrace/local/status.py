@@ -1,5 +1,8 @@
 """What `headrace status` prints."""
 
+from datetime import datetime
+
+import msgspec
 from rich.table import Table
 
 from headrace.local import compose
@@ -7,7 +10,61 @@ from headrace.local.client.console import Say
 from headrace.local.client.login import login
 from headrace.local.embedded import airflow, credentials, readiness, stack
 from headrace.local.embedded.layout import Layout
+from headrace.local.embedded.services import State
 from headrace.settings import Settings
+
+
+class Service(msgspec.Struct, frozen=True):
+    """How one service does: in words, and since when."""
+
+    name: str
+    state: str
+    port: int | None = None
+    since: datetime | None = None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What `headrace status --json` prints."""
+
+    is_ready: bool
+    stack: str | None
+    """`embedded`, `compose`, or null where none runs."""
+    services: list[Service]
+    airflow: str
+    kafka: str
+
+
+def facts(settings: Settings) -> Facts:
+    """How the stack does, for a program."""
+    now = stack.status(settings)
+    if not now.services and compose.is_up(settings):
+        found = compose.services()
+        services = [Service(each["Service"], compose.state(each)) for each in found]
+        ready = not compose.absent(found) and all(map(compose.is_well, found))
+        return Facts(ready, "compose", services, settings.ui_url, settings.bootstrap_servers)
+    ports = _ports(settings)
+    services = [
+        Service(each.name, _state(now, each), ports.get(each.name), each.since if each.pid else None)
+        for each in now.services
+    ]
+    running = "embedded" if now.services else None
+    return Facts(now.is_ready, running, services, settings.ui_url, settings.bootstrap_servers)
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    return {
+        readiness.KAFKA: settings.kafka_port,
+        airflow.API_SERVER: settings.ui_port,
+        airflow.EXECUTION_API: airflow.execution_port(settings),
+    }
+
+
+def _state(now: stack.Status, service: State) -> str:
+    if now.is_frozen and service.name == readiness.KAFKA:
+        return "no answer"
+    return (
+        "not ready" if service.name in now.waiting and service.state == "RUNNING" else service.state.lower()
+    )
 
 
 def show(settings: Settings, say: Say) -> bool:
@@ -25,22 +82,12 @@ def show(settings: Settings, say: Say) -> bool:
             f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers."
         )
         return False
-    listens = {
-        readiness.KAFKA: str(settings.kafka_port),
-        airflow.API_SERVER: str(settings.ui_port),
-        airflow.EXECUTION_API: str(airflow.execution_port(settings)),
-    }
+    listens = _ports(settings)
     table = Table("service", "state", "pid", "port", "since", box=None, padding=(0, 2, 0, 0))
     for service in now.services:
-        state = (
-            "not ready"
-            if service.name in now.waiting and service.state == "RUNNING"
-            else service.state.lower()
-        )
-        if now.is_frozen and service.name == readiness.KAFKA:
-            state = "no answer"
         since = f"{service.since.astimezone():%Y-%m-%d %H:%M:%S}" if service.pid else ""
-        table.add_row(service.name, state, str(service.pid or ""), listens.get(service.name, ""), since)
+        port = str(listens.get(service.name, ""))
+        table.add_row(service.name, _state(now, service), str(service.pid or ""), port, since)
     say.console.print(table)
     if now.is_frozen:
         say.line(stack.frozen(settings, now.services))

@@ -164,11 +164,10 @@ def expire(folder: Folder, before: float, at_once: float) -> int:
     that names something at which no later report looked. Then of everything
 
     - that a report is left about, the report that decides is the same as before. No older green comes to
-    light: it goes before the red.
+      light: it goes before the red.
     - that no report is left about, there is no report any more, and no red is lost that still counts: it
-    names something, and stays; or it
-      names nothing, then any newer green settles it (`of_run`), and as long as there is none all that are
-      left are red.
+      names something, and stays; or it names nothing, then any newer green settles it (`of_run`), and as long
+      as there is none all that are left are red.
 
     A crash in between leaves a shorter history, as another moment would have. Of one report the page goes
     first: a page without its document would be shown whatever newer reports say.

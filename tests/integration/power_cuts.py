@@ -5,7 +5,7 @@ once its folder was synced. All else may be there or not when the power fails, i
 combinations these are built, at each operation:
 
 - everything is there; only the names are there, with empty files or with NUL bytes in them; nothing is there
-that was not synced
+  that was not synced
 - one file alone is lost: it is empty, full of NUL bytes, or absent; or one rename or removal alone is undone
 - one name alone is there of all those that were not synced, its file whole or empty
 """

@@ -4,17 +4,14 @@ Spark's `from_json` stops reading after the first value, takes an array of one o
 turns what it cannot convert into nulls. What the contract asks beyond that is asked here, by expressions:
 
 - The typed parse gives numbers and booleans the types of their columns; for these `from_json` is strict.
-Strings are read as variants,
-  which know what stood there. It fails as a whole where a number or boolean does not fit, and then says
-  nothing more.
+  Strings are read as variants, which know what stood there. It fails as a whole where a number or boolean
+  does not fit, and then says nothing more.
 - The exact parse, needed only after that, reads all fields as variants: those take whatever stands there, so
-the last of duplicate keys
-  counts and the record's other fields are not spoiled.
+  the last of duplicate keys counts and the record's other fields are not spoiled.
 - What follows the first value T goes unnoticed. Inside `[…]` anything after T is an error or a second
-element, unless it starts with `]`;
-  inside `{"":…}` anything is an error, unless it starts with `}` or `,`. So what reads as one value both ways
-  is T and nothing else. Most records need neither: where the only `}` is the last character, the object that
-  was read ends there.
+  element, unless it starts with `]`; inside `{"":…}` anything is an error, unless it starts with `}` or `,`.
+  So what reads as one value both ways is T and nothing else. Most records need neither: where the only `}` is
+  the last character, the object that was read ends there.
 """
 
 from collections.abc import Iterable

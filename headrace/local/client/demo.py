@@ -99,6 +99,14 @@ def run(
         )
 
 
+def wait(settings: Settings, pipeline: str, run: str | None, say: Say) -> bool:
+    """Follow a run of the pipeline's ingest to its report; returns whether that is green.
+
+    run  the newest if `None`
+    """
+    return _Demo(settings, pipeline, say).wait(run)
+
+
 class _Demo:
     def __init__(self, settings: Settings, pipeline: str, say: Say) -> None:
         self.settings = settings
@@ -129,18 +137,38 @@ class _Demo:
                     f"Once {self.verify} has ended, `headrace report {self.folder.root.name}` shows what came of it."
                 )
                 return True
-            ended = self._follow(self.airflow.run(self.ingest, run))
-            if ended.state != "success":
-                self._show_failures(ended)
-            if not self._has_succeeded(ended, "stream_to_parquet"):
-                return False
-            verified, report = self._find_verify(ended)
-            if report is not None:
-                self.say.line("")
-                self._show(report)
-            if verified.state != "success" and (report is None or report.state == State.GREEN):
-                self._show_failures(verified)  # a red report has shown it
-            return self._is_green(verified, report)
+            return self._to_its_report(run)
+
+    def wait(self, run: str | None) -> bool:
+        with Airflow.connected(self.settings) as self.airflow:
+            runs = [each.id for each in self.airflow.runs(self.ingest)]
+            if not runs or (run and run not in runs):
+                raise UsageError(
+                    f"There is no run {run!r} of {self.ingest}." if run else f"{self.ingest} has no run yet."
+                )
+            self.say.line(f"Following {self.ingest}, run {run or runs[-1]}.")
+            return self._to_its_report(run or runs[-1])
+
+    def _to_its_report(self, run: str) -> bool:
+        try:
+            return self._follow_to_report(run)
+        except KeyboardInterrupt:
+            self.say.line(f"The run goes on. `headrace wait {self.folder.root.name} {run}` follows it again.")
+            raise
+
+    def _follow_to_report(self, run: str) -> bool:
+        ended = self._follow(self.airflow.run(self.ingest, run))
+        if ended.state != "success":
+            self._show_failures(ended)
+        if not self._has_succeeded(ended, "stream_to_parquet"):
+            return False
+        verified, report = self._find_verify(ended)
+        if report is not None:
+            self.say.line("")
+            self._show(report)
+        if verified.state != "success" and (report is None or report.state == State.GREEN):
+            self._show_failures(verified)  # a red report has shown it
+        return self._is_green(verified, report)
 
     def _is_green(self, verified: Run, report: Report | None) -> bool:
         """Go by the report and its task, not by the run.
