@@ -92,7 +92,8 @@ KNOWN = (
 def diagnose(text: str, kafka: str = "Kafka") -> str | None:
     """What a failure's text means and what to do, or `None` if it is not known.
 
-    kafka  how to call the cluster it was about
+    Args:
+        kafka: How to call the cluster it was about.
     """
     return next((means for known in KNOWN if (means := known.explain(text, kafka))), None)
 
@@ -102,7 +103,8 @@ def of_system(
 ) -> UnavailableError | None:
     """What the system's own error means and what to do, or `None` if it may be a fault of Headrace's.
 
-    place  what to call a file that the error does not name
+    Args:
+        place: What to call a file that the error does not name.
     """
     if isinstance(error, MemoryError):
         return ResourceError("This machine has no memory left for it. Stop something else, and run it again.")

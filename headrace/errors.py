@@ -163,9 +163,10 @@ class AccessError(UsageError):
 
     Trying again does not help until the right is granted.
 
-    operation  what is not granted, in Kafka's words: Describe, Read ...
-    topic      where
-    user       who asked; `None` where not the settings but a certificate says who that is
+    Attributes:
+        operation: What is not granted, in Kafka's words: Describe, Read ...
+        topic: Where.
+        user: Who asked; `None` where not the settings but a certificate says who that is.
     """
 
     def __init__(self, servers: str, operation: str, topic: str, user: str | None) -> None:

@@ -17,7 +17,8 @@ class Progress:
 
     It only looks: the work neither waits for it, nor does it matter to the work if looking fails.
 
-    doing  gives the line; exchanged as the work goes on
+    Attributes:
+        doing: Gives the line; exchanged as the work goes on.
     """
 
     def __init__(self, doing: str) -> None:

@@ -31,9 +31,10 @@ _KEPT = "30 days"
 class Settings:
     """Where Headrace keeps its things and on which ports of 127.0.0.1 it listens.
 
-    home       state of the embedded stack: broker log, Airflow's database, jars
-    data       output: one folder per pipeline
-    dags       pipeline files and DAG files
+    Attributes:
+        home: State of the embedded stack: broker log, Airflow's database, jars.
+        data: Output: one folder per pipeline.
+        dags: Pipeline files and DAG files.
     kafka_port broker; the controller listens one port higher
     ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above
                that

@@ -55,8 +55,9 @@ class Acknowledgements:
 
     Per topic-partition the lowest and highest offset and the count, and refusals.
 
-    terminal  whether another try can't help
-    waited    seconds that a record has waited in vain for an answer; 0 if all got one
+    Attributes:
+        terminal: Whether another try can't help.
+        waited: Seconds that a record has waited in vain for an answer; 0 if all got one.
     """
 
     landings: dict[TopicPartition, Extent] = field(default_factory=dict)
@@ -184,7 +185,9 @@ def read_back(
 ) -> tuple[bytearray, int]:
     """Which records of an open receipt landed (1 at their sequence number), and their part of the digest.
 
-    topics  of the pipeline now: one that joined since the batch was begun may hold records of an earlier try
+    Args:
+        topics: Of the pipeline now: one that joined since the batch was begun may hold records of an earlier
+            try.
 
     Reads uncommitted: the batch is no transaction, and another transaction that is still open would hide what
     landed behind it.

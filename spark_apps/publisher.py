@@ -143,7 +143,8 @@ def write(
 
     The unusable ones in a second, only if there are any.
 
-    before  entries whose files show how many rows make a file of a sensible size
+    Args:
+        before: Entries whose files show how many rows make a file of a sensible size.
     """
     judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
     tally = Tally(judged, ranges)

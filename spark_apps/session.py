@@ -26,7 +26,8 @@ one after the other, and warn each time."""
 def spark_session(name: str, partitions: int) -> SparkSession:
     """Start Spark, or give the session that is there, with these settings.
 
-    partitions  how many there are to read
+    Args:
+        partitions: How many there are to read.
     """
     builder = SparkSession.builder.appName(name)
     for key, value in {

@@ -88,8 +88,9 @@ def page(
 
     An ingest run that failed may have published something before: what failed comes first.
 
-    look       gives the tasks that failed, run or are about to
-    published  whether to show the report even if a task of the ingest run failed
+    Args:
+        look: Gives the tasks that failed, run or are about to.
+        published: Whether to show the report even if a task of the ingest run failed.
     """
     if dag_id == REPAIR:
         tasks = look() if run_id else []
@@ -137,8 +138,9 @@ def _tasks(
 ) -> HTMLResponse:
     """What a run without a report is at: failed tasks first, and only once what several of them say.
 
-    mended     what to do when that is mended
-    otherwise  the headline if none failed
+    Args:
+        mended: What to do when that is mended.
+        otherwise: The headline if none failed.
     """
     failed = [task for task in tasks if task.state is html.TaskState.FAILED]
     failed = [

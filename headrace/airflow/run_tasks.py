@@ -31,8 +31,9 @@ a failed one are not named."""
 def tasks_of(session: Session, dag_id: str, run_id: str, base: str, *, reasons: bool) -> list[Task]:
     """The tasks of a run that failed, run or are about to, in the order in which they began.
 
-    base     address of Airflow's UI
-    reasons  whether to say why a task failed
+    Args:
+        base: Address of Airflow's UI.
+        reasons: Whether to say why a task failed.
     """
     ours = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
     found = session.execute(

@@ -10,9 +10,10 @@ from headrace.durations import seconds, written
 class Limits:
     """What is still acceptable; `None` where the file sets no limit.
 
-    lag          age of the oldest waiting record, in seconds
-    freshness    time since the last micro-batch with a record was published, in seconds
-    quarantined  share of quarantined records, 0 to 1
+    Attributes:
+        lag: Age of the oldest waiting record, in seconds.
+        freshness: Time since the last micro-batch with a record was published, in seconds.
+        quarantined: Share of quarantined records, 0 to 1.
     """
 
     lag: float | None = None

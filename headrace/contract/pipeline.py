@@ -32,10 +32,11 @@ _TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}", re.ASCII)
 class Demo:
     """What the demo producer makes.
 
-    records    how many in a batch
-    malformed  share of records that are broken on purpose, 0 to 1
-    samples    text: each value is one of these as a JSON string
-    values     JSON: field → choices for its value; a field that is absent gets values of its type
+    Attributes:
+        records: How many in a batch.
+        malformed: Share of records that are broken on purpose, 0 to 1.
+        samples: Text: each value is one of these as a JSON string.
+        values: JSON: field → choices for its value; a field that is absent gets values of its type.
     """
 
     records: int

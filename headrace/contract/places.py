@@ -7,7 +7,8 @@ SHOWN_BEFORE, SHOWN = 50, 80
 def pointed(text: str, at: int) -> str:
     """The place in words, and below it its line with a caret.
 
-    at  counts characters from 0
+    Args:
+        at: Counts characters from 0.
     """
     number, begin = text.count("\n", 0, at) + 1, text.rfind("\n", 0, at) + 1
     line, column = text[begin:].partition("\n")[0], at - begin

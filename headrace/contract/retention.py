@@ -16,8 +16,9 @@ DEFAULT = 30.0 * UNITS["day"]
 class Retention:
     """How long is kept what nothing needs any more, in seconds.
 
-    reports   a verify run's report, from when it was written
-    receipts  the receipt of a batch, from when it was verified
+    Attributes:
+        reports: A verify run's report, from when it was written.
+        receipts: The receipt of a batch, from when it was verified.
     """
 
     reports: float = DEFAULT

@@ -80,8 +80,9 @@ _ASCII = (string.ascii_uppercase, string.ascii_lowercase)
 class Function:
     """A function of the allow-list.
 
-    takes      kind of every argument; `None`: any, but all the same, which is then the result's too
-    arguments  how many; `None`: one or more
+    Attributes:
+        takes: Kind of every argument; `None`: any, but all the same, which is then the result's too.
+        arguments: How many; `None`: one or more.
     """
 
     takes: Kind | None

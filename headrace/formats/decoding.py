@@ -33,7 +33,8 @@ def decoder(
 ) -> Callable[[bytes | None], Decoded]:
     """The function that decodes one value by the contract.
 
-    note  is given the members of each value that has any, whatever becomes of it
+    Args:
+        note: Is given the members of each value that has any, whatever becomes of it.
     """
     read = of_reference(contract.format).reader(contract.fields, note)
     nothing = (None,) * len(contract.fields)

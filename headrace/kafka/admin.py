@@ -49,7 +49,8 @@ class Admin(Connection):
 
         Before it is tried.
 
-        operations  of `OPERATIONS`
+        Args:
+            operations: Of `OPERATIONS`.
         """
         for name, description in self._descriptions(topics):
             allowed = description.authorized_operations

@@ -37,9 +37,10 @@ again."""
 class Answer:
     """A broker's answer to one Fetch request.
 
-    data            record batches; the first is whole, and may begin before the offset that was asked for
-    high_watermark  the end of the log for consumers
-    throttled       seconds that a quota holds the client back; there are no data then
+    Attributes:
+        data: Record batches; the first is whole, and may begin before the offset that was asked for.
+        high_watermark: The end of the log for consumers.
+        throttled: Seconds that a quota holds the client back; there are no data then.
     """
 
     data: bytes

@@ -138,7 +138,8 @@ class Connection:
     def _reach(self, addresses: str, what: str) -> None:
         """Raise `BrokerError` if none of the addresses can be reached.
 
-        what  they are, as in `ADVICE`
+        Args:
+            what: They are, as in `ADVICE`.
         """
         if failures := _knock(addresses):
             raise BrokerError(
@@ -150,7 +151,8 @@ class Connection:
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
         """Ask until there is an answer that will not pass.
 
-        operation, topic  the right that the question needs
+        Args:
+            operation, topic: The right that the question needs.
         """
         began = time.monotonic()
         while True:
@@ -168,8 +170,9 @@ class Connection:
 
         A broker that is gone differs from a silent one by its port.
 
-        began  since when the client has waited
-        what   what could not be done
+        Args:
+            began: Since when the client has waited.
+            what: What could not be done.
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
         if failures := _knock(self.servers):
@@ -189,8 +192,9 @@ class Connection:
     ) -> HeadraceError:
         """What an error means to people.
 
-        began             since when the client has waited
-        operation, topic  the right that was needed
+        Args:
+            began: Since when the client has waited.
+            operation, topic: The right that was needed.
         """
         match error.code():
             case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:

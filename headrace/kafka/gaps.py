@@ -17,9 +17,10 @@ class Unexplained:
 
     As ranges that do not overlap.
 
-    removed    Kafka had records there and does not any more: compaction, deletion or damage
-    undecided  records of transactions whose marker is not in the log yet; a committed reader stops before
-               them
+    Attributes:
+        removed: Kafka had records there and does not any more: compaction, deletion or damage.
+        undecided: Records of transactions whose marker is not in the log yet; a committed reader stops before
+            them.
     """
 
     removed: list[OffsetRange]
@@ -71,10 +72,11 @@ def explain(gaps: Sequence[OffsetRange], batches: Callable[[int], Iterator[Recor
 class _Search:
     """What is known at one position of the log.
 
-    left      gaps at and after the position
-    position  where reading goes on
-    waiting   producer id → gaps in its transaction, whose marker is not reached
-    removed   gaps that are known to be unexplained
+    Attributes:
+        left: Gaps at and after the position.
+        position: Where reading goes on.
+        waiting: Producer id → gaps in its transaction, whose marker is not reached.
+        removed: Gaps that are known to be unexplained.
     """
 
     left: deque[OffsetRange]

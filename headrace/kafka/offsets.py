@@ -230,7 +230,8 @@ def merged(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
 def gaps_between(span: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]:
     """The offsets of a span that hold no record.
 
-    offsets  of all records in the span, in order
+    Args:
+        offsets: Of all records in the span, in order.
     """
     if len(offsets) == len(span):
         return []

@@ -177,7 +177,8 @@ class Brokers:
     def _check(self, code: int, where: str, operation: str = "", topic: str = "") -> None:
         """Raise the error that a code stands for.
 
-        operation, topic  the right that was needed
+        Args:
+            operation, topic: The right that was needed.
         """
         if code == OFFSET_OUT_OF_RANGE:
             raise OutOfRangeError

@@ -18,13 +18,14 @@ ABORT = 0
 class RecordBatch:
     """The header of one record batch.
 
-    base_offset       the first offset
-    last_offset       the last offset, inclusive
-    is_control        whether it holds a transaction marker in place of records
-    is_transactional  whether it belongs to a transaction; true of markers too
-    producer_id       the same in each epoch of a transactional id; -1 without idempotence
-    records           how many are left: less than offsets after compaction
-    is_abort          whether the marker is one; a marker that compaction emptied is not
+    Attributes:
+        base_offset: The first offset.
+        last_offset: The last offset, inclusive.
+        is_control: Whether it holds a transaction marker in place of records.
+        is_transactional: Whether it belongs to a transaction; true of markers too.
+        producer_id: The same in each epoch of a transactional id; -1 without idempotence.
+        records: How many are left: less than offsets after compaction.
+        is_abort: Whether the marker is one; a marker that compaction emptied is not.
     """
 
     base_offset: int

@@ -13,13 +13,14 @@ from headrace.kafka.offsets import Offsets, Placed
 class OpenTransaction(Placed):
     """The first open transaction of a topic-partition.
 
-    stable_offset  last stable offset: the transaction's first record; it hides everything from there on
-    end            the partition's end
-    began_at       when it began, by its coordinator; where that does not say, its first record's timestamp,
-                   which its producer set; `None` if unknown
-    is_certain     whether coordinators were asked, so that it has been open since `began_at`
-    is_hanging     whether it is older than the brokers let a transaction be, and no coordinator knows it:
-                   then the brokers do not end it
+    Attributes:
+        stable_offset: Last stable offset: the transaction's first record; it hides everything from there on.
+        end: The partition's end.
+        began_at: When it began, by its coordinator; where that does not say, its first record's timestamp,
+            which its producer set; `None` if unknown.
+        is_certain: Whether coordinators were asked, so that it has been open since `began_at`.
+        is_hanging: Whether it is older than the brokers let a transaction be, and no coordinator knows it:
+            then the brokers do not end it.
     """
 
     topic: str

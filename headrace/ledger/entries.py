@@ -47,7 +47,8 @@ def read_link(folder: Folder, number: int) -> Link:
 def newest_number(folder: Folder, near: int = -1) -> int:
     """The number of the newest entry, whatever is in it; -1 before the first.
 
-    near  a number that may be that of an entry: from there on it takes no listing of the folder
+    Args:
+        near: A number that may be that of an entry: from there on it takes no listing of the folder.
     """
     if near < 0 or not entry_path(folder, near).exists():
         near = max(published_numbers(folder), default=-1)
@@ -104,7 +105,8 @@ def entries(folder: Folder) -> list[Entry]:
 def joined(before: Link | None, entry: Entry) -> str | None:
     """Why an entry does not follow the one before it, or `None` if it does.
 
-    before  `None` where `entry` is the first
+    Args:
+        before: `None` where `entry` is the first.
     """
     if entry.number != (before.entry.number + 1 if before else 0):
         return f"the entry of micro-batch {before.entry.number + 1 if before else 0} is missing"
@@ -138,7 +140,8 @@ def split_lost(accepted: Acceptance | None, stands: Offsets) -> tuple[list[Offse
 
     Those within what was published before, and those behind it, which move the ledger's end.
 
-    stands  the next offset of each partition before the acceptance
+    Args:
+        stands: The next offset of each partition before the acceptance.
     Raises `ValueError` for a range that is neither, or for an unproven one that was never published.
     """
     within: list[OffsetRange] = []

@@ -148,7 +148,8 @@ def unlike(
 
     Topic, partition if it is about one, and what is wrong.
 
-    following  the first offset after all that is published, per topic-partition
+    Args:
+        following: The first offset after all that is published, per topic-partition.
     """
     for topic, known in identity.topics.items():
         found = topics.ids.get(topic)

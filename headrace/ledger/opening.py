@@ -197,7 +197,8 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
     A stream that ends well while records wait behind an open transaction would look as if nothing were
     missing.
 
-    owed  the receipts that were complete when the stream started
+    Args:
+        owed: The receipts that were complete when the stream started.
     """
     identity = read_identity(folder)
     start = identity.start if identity else Offsets()

@@ -60,8 +60,9 @@ def prepare(folder: Folder, contract: Contract, newest: int) -> None:
 
     The caller holds the lock.
 
-    newest  number of the newest entry, -1 before the first: the quarantine of a micro-batch comes into place
-            before its entry
+    Args:
+        newest: Number of the newest entry, -1 before the first: the quarantine of a micro-batch comes into
+            place before its entry.
     """
     if folder.staging.exists():
         shutil.rmtree(folder.staging)

@@ -108,9 +108,10 @@ def keep(
 ) -> None:
     """Write the connections that are absent, and those that are still as they were written last.
 
-    note   holds the digests of what was written
-    exact  gives a connection with its secrets
-    say   is called with what was written again
+    Args:
+        note: Holds the digests of what was written.
+        exact: Gives a connection with its secrets.
+        say: Is called with what was written again.
     """
     noted = _noted(note)
     for name, connection in wanted.items():

@@ -29,7 +29,8 @@ def render(report: Report, unusable: Sequence[Unusable] = ()) -> str:
     Whatever stands in the report or in records is shown as text: it cannot become markup, nor hide or reorder
     other text.
 
-    unusable  samples of what the report counts as quarantined
+    Args:
+        unusable: Samples of what the report counts as quarantined.
     """
     columns = list(dict.fromkeys(name for sample in report.samples for name in sample.values))
     return (
@@ -82,8 +83,9 @@ class Task:
 def notice(headline: str, text: str, tasks: Sequence[Task] = (), report: str = "") -> str:
     """A page in the report's style that only says something.
 
-    tasks   what the run is at
-    report  address of a report there is nevertheless
+    Args:
+        tasks: What the run is at.
+        report: Address of a report there is nevertheless.
     """
     failed = {TaskState.FAILED, TaskState.TRIED_AGAIN}
     is_red = any(task.state is TaskState.FAILED for task in tasks)

@@ -13,8 +13,9 @@ from headrace.verify import result
 class Accepted:
     """The acceptances of a ledger.
 
-    links  entries that can be read, by number: all of kind `accepted` are among them, with the ones before
-           them
+    Attributes:
+        links: Entries that can be read, by number: all of kind `accepted` are among them, with the ones
+            before them.
     """
 
     def __init__(self, links: Mapping[int, Link]) -> None:
@@ -63,7 +64,8 @@ class Accepted:
     def account(self, new: Collection[int]) -> list[result.Accepted]:
         """What the report says of each.
 
-        new  numbers of those that this run checks for the first time
+        Args:
+            new: Numbers of those that this run checks for the first time.
         """
         return [
             result.Accepted(

@@ -123,7 +123,8 @@ class Batches:
     def read_back(self, covered: list[OffsetRange]) -> None:
         """Read the records of the batches in the scope that no micro-batch in the scope covers.
 
-        covered  ranges whose records were taken before
+        Args:
+            covered: Ranges whose records were taken before.
         """
         rest: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
         chosen = self.snapshot.chosen_receipts

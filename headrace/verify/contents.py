@@ -125,8 +125,9 @@ def samples(
 ) -> list[result.Sample]:
     """A few kept rows, shortened, from as many partitions as there are.
 
-    kept  for each entry the files with its kept rows that can be read, by name
-    ask   runs a query over some files with these values, and gives its rows
+    Args:
+        kept: For each entry the files with its kept rows that can be read, by name.
+        ask: Runs a query over some files with these values, and gives its rows.
     """
     columns = list(chosen[-1].contract.columns) if chosen else []
     values = ", ".join(f'left("{name}"::VARCHAR, {SAMPLE_CHARACTERS})' for name in columns)

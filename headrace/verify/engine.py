@@ -38,7 +38,8 @@ def view(
 ) -> None:
     """Give the rows of some Parquet files a name; columns are those in the files, none from folder names.
 
-    schema  what the columns are if there is no file
+    Args:
+        schema: What the columns are if there is no file.
     """
     if files or schema is None:
         rows = database.read_parquet([str(file) for file in files], hive_partitioning=False)

@@ -18,7 +18,8 @@ from headrace.verify.undeclared import Undeclared
 class Judge:
     """Judges blocks of records by one contract, in a DuckDB; not for use by several threads at once.
 
-    sample  takes its share of the records
+    Attributes:
+        sample: Takes its share of the records.
     """
 
     def __init__(

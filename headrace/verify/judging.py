@@ -74,7 +74,8 @@ class Judging:
     def judge(self, batches: Batches) -> list[OffsetRange]:
         """Judge the chosen micro-batches; returns the ranges that could be read.
 
-        batches  take the records
+        Args:
+            batches: Take the records.
         """
         return [
             offset_range
@@ -130,7 +131,9 @@ class Judging:
     def _close(self, entry: Entry, group: Group, removed: dict[TopicPartition, list[OffsetRange]]) -> None:
         """Account for a micro-batch whose rows are what they should be.
 
-        removed  topic-partition → the group's offsets that hold no record and that no transaction explains
+        Args:
+            removed: Topic-partition → the group's offsets that hold no record and that no transaction
+                explains.
         """
         shares = group.shares[entry.number]
         for share in shares:
@@ -152,7 +155,8 @@ class Judging:
     def _judge_again(self, entry: Entry, batches: Batches | None) -> list[OffsetRange]:
         """Judge a micro-batch's records again; returns the ranges that could be read.
 
-        batches  take the records; `None` if these were read, and counted, before
+        Args:
+            batches: Take the records; `None` if these were read, and counted, before.
         """
         if entry.kind is not Kind.PUBLISHED:
             self._check_accepted(entry)
@@ -248,7 +252,8 @@ class Judging:
 
         The spans join to the range.
 
-        batches  take the records; `None` if these were counted before
+        Args:
+            batches: Take the records; `None` if these were counted before.
         """
         at, until = readable.from_offset, readable.until_offset
         for block in self.kafka.read(readable):

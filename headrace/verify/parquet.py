@@ -57,7 +57,9 @@ def read_rows(path: Path, schema: pa.Schema, most: int) -> pa.Table:
 
     Raises `WrongFileError` as `read_footer` does, or if they take too much memory.
 
-    most  in bytes; rows are read a few at a time, since a small file may hold the same large value very often
+    Args:
+        most: In bytes; rows are read a few at a time, since a small file may hold the same large value very
+            often.
     """
     blocks: list[pa.RecordBatch] = []
     with _opened(path, schema) as (file, _):

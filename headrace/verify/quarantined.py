@@ -36,7 +36,8 @@ UNREADABLE = (pa.ArrowException, OSError, ValueError, LedgerError)
 class Unusable:
     """One quarantined record. The page alone shows any: `report.json` holds none.
 
-    key, value  their beginnings as text (`text.beginning`)
+    Attributes:
+        key, value: Their beginnings as text (`text.beginning`).
     """
 
     topic: str

@@ -144,8 +144,9 @@ def test_what_runs_in_a_container_can_not_become_more(stack: Stack) -> None:
 class Meanwhile:
     """An embedded stack that makes the same batches, by runs of the same names, while the next tests go on.
 
-    made  per pipeline its folder and report, once they are there
-    down  stops it, for which Python has to be in its main thread
+    Attributes:
+        made: Per pipeline its folder and report, once they are there.
+        down: Stops it, for which Python has to be in its main thread.
     """
 
     made: Future[dict[str, tuple[Folder, Report]]]
@@ -464,9 +465,10 @@ def at_work(stack: Stack, name: str, cores: int) -> str:
 class Guarded:
     """A run on three workers, with a broker that asks for a password, after the stack was down.
 
-    services   what they had said until it went down
-    executors  of it, on each worker, while its stream ran
-    arguments  of all processes at that time
+    Attributes:
+        services: What they had said until it went down.
+        executors: Of it, on each worker, while its stream ran.
+        arguments: Of all processes at that time.
     """
 
     services: str

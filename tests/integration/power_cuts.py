@@ -53,8 +53,9 @@ class Who(StrEnum):
 class Operation:
     """One operation on a path relative to the pipeline's folder, ids of a run replaced.
 
-    kind  create, write (to a file that was synced before), sync, mkdir, rename or remove
-    to    of a rename: the new path
+    Attributes:
+        kind: Create, write (to a file that was synced before), sync, mkdir, rename or remove.
+        to: Of a rename: the new path.
     """
 
     who: Who

@@ -148,7 +148,8 @@ def running(
 
     What takes long to get is that of `ready`.
 
-    edit  changes the folder's files before Airflow reads them
+    Args:
+        edit: Changes the folder's files before Airflow reads them.
     """
     java_home = Settings.from_environment().java_home
     settings = Settings(

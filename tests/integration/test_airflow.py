@@ -97,8 +97,9 @@ def scheduler(archived: Layout, tmp_path_factory: pytest.TempPathFactory) -> Ite
 class Begun:
     """The first runs, which go on while the first tests look at other things.
 
-    tick   when the new pipeline's schedule ticks
-    files  that the driver of the run `malformed` had mapped, before it was killed
+    Attributes:
+        tick: When the new pipeline's schedule ticks.
+        files: That the driver of the run `malformed` had mapped, before it was killed.
     """
 
     tick: datetime
@@ -423,7 +424,8 @@ def test_clearing_a_batch_that_was_produced_sends_nothing(scheduler: Scheduler) 
 class Corrupted:
     """What came of a run one of whose files was corrupted before verify looked at it.
 
-    log  that of its stream while it ran, as it is read then
+    Attributes:
+        log: That of its stream while it ran, as it is read then.
     """
 
     exit_code: int

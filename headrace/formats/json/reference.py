@@ -18,7 +18,8 @@ def reader(
 ) -> Callable[[bytes | None], Row]:
     """What reads a value.
 
-    note  is given each JSON object, whatever becomes of it
+    Args:
+        note: Is given each JSON object, whatever becomes of it.
     """
     columns = [(field.name, _reader(field.type), field.required) for field in fields]
 

@@ -102,7 +102,8 @@ def run(
 def wait(settings: Settings, pipeline: str, run: str | None, say: Say) -> bool:
     """Follow a run of the pipeline's ingest to its report; returns whether that is green.
 
-    run  the newest if `None`
+    Args:
+        run: The newest if `None`.
     """
     return _Demo(settings, pipeline, say).wait(run)
 

@@ -43,10 +43,11 @@ logger.server.level = info
 class Broker:
     """A broker.
 
-    home       its folder: configuration and log
-    port       where clients connect; the controller listens one higher
-    jars       folder that `jars.prepare` filled
-    java_home  which Java runs it
+    Attributes:
+        home: Its folder: configuration and log.
+        port: Where clients connect; the controller listens one higher.
+        jars: Folder that `jars.prepare` filled.
+        java_home: Which Java runs it.
     """
 
     home: Path

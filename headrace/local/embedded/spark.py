@@ -29,9 +29,10 @@ SHARED = ROOT / "spark_apps" / "conf"
 def prepare(folder: Path, connector: str, archive: Path | None) -> None:
     """Write SPARK_CONF_DIR: the shared settings, and those of this machine.
 
-    connector  class path of the Kafka connector
-    archive    of Spark's classes; used if it is there, since naming one that is not would make Java do
-               without its own, too
+    Args:
+        connector: Class path of the Kafka connector.
+        archive: Of Spark's classes; used if it is there, since naming one that is not would make Java do
+            without its own, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch(folder).mkdir(exist_ok=True)

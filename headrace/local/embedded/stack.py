@@ -40,10 +40,11 @@ STARTING = "Starting Kafka and Airflow ..."
 class Status:
     """How the stack does.
 
-    services     the ones that the supervisor knows
-    waiting      which of them do not answer
-    left_behind  processes without a supervisor
-    is_frozen    whether something listens on the broker's port, and answers nothing
+    Attributes:
+        services: The ones that the supervisor knows.
+        waiting: Which of them do not answer.
+        left_behind: Processes without a supervisor.
+        is_frozen: Whether something listens on the broker's port, and answers nothing.
     """
 
     services: list[State]

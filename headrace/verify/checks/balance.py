@@ -132,8 +132,9 @@ class Gaps:
 
         All are of one topic-partition.
 
-        unchecked  how many of them are in which micro-batch, to be counted as not checked if Kafka can't be
-                   asked
+        Args:
+            unchecked: How many of them are in which micro-batch, to be counted as not checked if Kafka can't
+                be asked.
         """
         if not gaps:
             return []
@@ -158,8 +159,9 @@ class Gaps:
     def report(self, removed: Iterable[OffsetRange], entry: Entry, gaps: Iterable[OffsetRange]) -> None:
         """Each offset without a committed record is a transaction's marker, or a record that was aborted.
 
-        gaps  all offsets of the entry without one; where it accounts for fewer, records left Kafka that it
-              published: those are not lost
+        Args:
+            gaps: All offsets of the entry without one; where it accounts for fewer, records left Kafka that
+                it published: those are not lost.
         """
         is_lost = sum(map(len, gaps)) <= entry.total("gaps")
         for each in removed:

@@ -70,8 +70,9 @@ def check_listing(folder: Folder, newest: int, findings: Findings) -> None:
     What is in the folders is for `check_folder` and `check_empty`. A micro-batch without its folder is a
     finding of I5, anything else of I8.
 
-    newest  number of the last entry that was read, -1 if there is none; a stream may have published more
-            since
+    Args:
+        newest: Number of the last entry that was read, -1 if there is none; a stream may have published more
+            since.
     """
     names = {f"{MICRO_BATCH}{number}" for number in range(newest + 1)}
     for kind in (folder.events, folder.quarantine):
@@ -155,7 +156,8 @@ def check_folder(folder: Folder, entry: Entry, findings: Findings, *, whole: boo
 
     Each file that it names is there and is what was published, and there is nothing else.
 
-    whole  hold the content of the files against their SHA-256 as well, not only size, rows and columns
+    Args:
+        whole: Hold the content of the files against their SHA-256 as well, not only size, rows and columns.
     """
     for kind, files, schema in zip(
         (folder.events, folder.quarantine),

@@ -42,7 +42,8 @@ def report_differing(
 ) -> None:
     """A row that differs from its record.
 
-    columns  their names, as `differing` gives them
+    Args:
+        columns: Their names, as `differing` gives them.
     """
     findings.add_record(
         ROWS, f"not as the broker has it in {columns}", span.place, offset, micro_batch=micro_batch

@@ -37,8 +37,9 @@ class Marker(Enum):
 class Batch:
     """A record batch: the offsets that it took, and the records that are left in it.
 
-    producer  id of its transactional producer; -1 for plain records
-    marker    in place of records
+    Attributes:
+        producer: Id of its transactional producer; -1 for plain records.
+        marker: In place of records.
     """
 
     base: int

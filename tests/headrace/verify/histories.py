@@ -462,7 +462,8 @@ class History:
 def compare(report: Report, expected: Expected, uncounted: Collection[tuple[str, int]]) -> None:
     """Raise `DisagreementError` if a report says something else than it should.
 
-    uncounted  partitions whose gaps the oracle can't count
+    Args:
+        uncounted: Partitions whose gaps the oracle can't count.
     """
     found = {each.id: each.findings for each in report.invariants}
     messages = {

@@ -33,8 +33,9 @@ Offset = tuple[str, int, int]
 class Log:
     """One partition, as the broker has it now.
 
-    records    what a committed reader gets
-    explained  offsets that a marker or an aborted record takes, by what the log itself still says
+    Attributes:
+        records: What a committed reader gets.
+        explained: Offsets that a marker or an aborted record takes, by what the log itself still says.
     """
 
     first: int
@@ -65,8 +66,9 @@ class Acceptance:
 class Named:
     """A micro-batch that a red report named.
 
-    by_files  whether it was, each time, because its entry or files were missing or others
-    proven    whether it was proven before
+    Attributes:
+        by_files: Whether it was, each time, because its entry or files were missing or others.
+        proven: Whether it was proven before.
     """
 
     by_files: bool
@@ -77,9 +79,10 @@ class Named:
 class Knowledge:
     """What earlier verify runs have left behind.
 
-    marks  where verify has been, with the SHA-256 of the entry: micro-batches up to the last are proven but
-           for those in `named`
-    last   per partition the last record that was read, and its offset
+    Attributes:
+        marks: Where verify has been, with the SHA-256 of the entry: micro-batches up to the last are proven
+            but for those in `named`.
+        last: Per partition the last record that was read, and its offset.
     """
 
     marks: list[tuple[int, str]] = field(default_factory=list)
@@ -281,7 +284,8 @@ class Oracle:
     def expect(self, broker: Broker, *, whole: bool) -> Expected:
         """What a verify run that looks now is to say.
 
-        whole  whether it looks at all that was ever published, or at what is new and what was red
+        Args:
+            whole: Whether it looks at all that was ever published, or at what is new and what was red.
         """
         disk, found = Disk(self.root), Expected()
         following = disk.ends if disk.identity else self._before_the_first(broker)
