@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace import __version__
-from headrace.cli import pipelines, stack, topics
+from headrace.cli import pipelines, proof, stack, topics
 from headrace.errors import Exit, HeadraceError
 
 
@@ -37,7 +37,8 @@ def _options(
 
 stack.register(app)
 pipelines.register(app)
-app.add_typer(topics.app, name="topics", rich_help_panel=topics.PANEL)
+proof.register(app)
+topics.register(app)
 
 
 def main() -> None:

@@ -1,16 +1,11 @@
-"""The verbs about pipelines and their records. Each imports what it needs, so that `--help` is quick."""
+"""The verbs about pipelines and their runs. Each imports what it needs, so that `--help` is quick."""
 
-import os
-import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
 
-from headrace.cli.arguments import Json, Name, Servers, agree, kafka_config, load, show_json, user
-from headrace.errors import BrokenInvariantError, Exit, UnavailableError, UsageError
-from headrace.settings import ROOT
+from headrace.cli.arguments import Json, Name, Servers, kafka_config, load, show_json
+from headrace.errors import Exit, UnavailableError, UsageError
 from headrace.text import plural
 
 UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
@@ -19,14 +14,8 @@ UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command("list", rich_help_panel="Pipelines")(list_pipelines)
-    panels: dict[str, tuple[Callable[..., None], ...]] = {
-        "Pipelines": (new, check, run, wait, report),
-        "Proof and repair": (verify, accept, reset),
-        "Kafka": (produce, watch),
-    }
-    for panel, verbs in panels.items():
-        for verb in verbs:
-            app.command(rich_help_panel=panel)(verb)
+    for verb in (new, check, run, wait, report):
+        app.command(rich_help_panel="Pipelines")(verb)
 
 
 def list_pipelines(json: Json = False) -> None:
@@ -172,61 +161,6 @@ def wait(
         raise typer.Exit(Exit.RED)
 
 
-def verify(
-    name: Name,
-    of: Annotated[
-        str | None,
-        typer.Argument(metavar="RUN", help="One ingest run; without it everything is checked again."),
-    ] = None,
-    bootstrap_servers: Servers = None,
-) -> None:
-    """Check all invariants again, without Airflow and without Spark. Exit 0 only if they hold."""
-    from datetime import UTC, datetime
-
-    from headrace.kafka.client import Kafka
-    from headrace.local.client.console import Say
-    from headrace.report import console
-    from headrace.report.conclusion import conclude
-    from headrace.terminal import Terminal
-    from headrace.verify.result import State
-    from headrace.verify.run import verify as check
-    from headrace.verify.scope import everything, of_run
-
-    pipeline, folder = load(name)
-    scope = of_run(folder, of) if of else everything(folder)
-    began = datetime.now(UTC)
-    say = Say()
-
-    def show_progress(offsets: int) -> AbstractContextManager[Callable[[int], None]]:
-        say.line(f"Judging {plural(offsets, 'offset')} again, as far as Kafka still has them ...")
-        return say.progress("offsets", offsets)
-
-    is_there = folder.root.exists()  # asking about what no stream wrote leaves nothing behind
-    # With its number, since two within one second are two.
-    run = f"by_hand__{began:%Y-%m-%dT%H:%M:%S}__{{}}"
-    found = check(
-        folder,
-        pipeline,
-        Kafka(kafka_config(bootstrap_servers)),
-        scope,
-        run.format,
-        show_progress,
-        is_stored=is_there,
-    )
-    if not is_there:
-        console.show(found, Terminal())
-        raise typer.Exit(Exit.GREEN if found.state == State.GREEN else Exit.RED)
-    try:
-        conclude(folder, pipeline, scope, found)
-    except BrokenInvariantError as error:
-        console.show(found, Terminal())
-        if found.state == State.GREEN:
-            typer.echo(str(error))
-        typer.echo(f"The whole account: {folder.report(found.run) / 'report.html'}")
-        raise typer.Exit(Exit.RED) from None
-    console.show(found, Terminal())
-
-
 def report(
     name: Name,
     of: Annotated[
@@ -252,98 +186,3 @@ def report(
         terminal.out(f"The whole account: {page}" if page.exists() else UNCONCLUDED, highlight=False)
     if not (page.exists() and found.is_green):
         raise typer.Exit(Exit.RED)
-
-
-def accept(
-    name: Name,
-    reason: Annotated[str, typer.Option(help="Why; every report says so from then on.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    bootstrap_servers: Servers = None,
-) -> None:
-    """Write down what Kafka removed before it was published or verified, and go on.
-
-    The way out after records aged out.
-    """
-    from datetime import UTC, datetime
-
-    from headrace import accepting
-    from headrace.kafka.client import Kafka
-
-    if not reason.strip():
-        raise UsageError("--reason is empty. Every later report says why this was accepted.")
-    pipeline, folder = load(name)
-    kafka = Kafka(kafka_config(bootstrap_servers))
-    listed = accepting.unprovable(folder, pipeline, kafka)
-    if not listed:
-        typer.echo(
-            f"Nothing to accept: nothing is lost, and all that left Kafka was proven. `headrace verify {name}` says what else is red."
-        )
-        return
-    for line in accepting.explain(listed):
-        typer.echo(line)
-    agree(yes)
-    run = f"accept__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    entry = accepting.accept(folder, pipeline, kafka, listed, by=user(), reason=reason.strip(), run=run)
-    typer.echo(f"Accepted, as entry {entry.number} of the ledger. Go on with: headrace run {name} --wait")
-
-
-def reset(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Move a pipeline's folder aside and start over: the way out after a topic or a folder was deleted."""
-    from headrace import reset as resetting
-
-    _, folder = load(name)
-    place = resetting.aside(folder)
-    typer.echo(resetting.explain(folder, place))
-    agree(yes)
-    resetting.reset(folder, place)
-    typer.echo(f"Done. Start over with: headrace run {name} --wait")
-
-
-def produce(
-    name: Name,
-    every: Annotated[float, typer.Option(min=0.0, help="Seconds between two records.")] = 2.0,
-    bootstrap_servers: Servers = None,
-) -> None:
-    """Send sample messages one after the other, until stopped."""
-    from producers.continuous import produce_continuously
-
-    pipeline, _ = load(name)
-    lines = produce_continuously(pipeline, kafka_config(bootstrap_servers), every)
-    typer.echo(f"One sample message every {every:g} s; Ctrl-C stops.")
-    for line in lines:
-        typer.echo(line)
-
-
-def watch(name: Name, bootstrap_servers: Servers = None) -> None:
-    """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
-    from headrace.kafka.client import Kafka
-    from headrace.kafka.settings_file import kafka_file
-    from headrace.local.client import current
-    from headrace.local.client.console import Say
-    from headrace.local.embedded import spark, stack
-    from headrace.local.embedded.layout import Layout
-
-    pipeline, _ = load(name)
-    config = kafka_config(bootstrap_servers)
-    Kafka(config).check_listeners()
-    settings = current.settings()
-    stack.prepare(settings, Say())
-    layout = Layout.of(settings)
-    app = ROOT / "spark_apps" / "console_stream.py"
-    typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
-    with kafka_file(config, settings.home) as file:
-        command = [
-            "spark-submit",
-            "--master",
-            "local[2]",
-            str(app),
-            "--pipeline",
-            str(pipeline.path),
-            "--kafka",
-            file,
-        ]
-        ended = subprocess.run(
-            command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False
-        )
-    if ended.returncode:
-        raise typer.Exit(ended.returncode)

@@ -1,16 +1,24 @@
-"""The verbs about topics. Each imports what it needs, so that `--help` is quick."""
+"""The verbs about topics and the records in them. Each imports what it needs, so that `--help` is quick."""
 
+import os
+import subprocess
 from typing import Annotated
 
 import typer
 
 from headrace.cli.arguments import Json, Name, Servers, Topic, agree, kafka_config, load, show_json
 from headrace.errors import UsageError
+from headrace.settings import ROOT
 from headrace.text import plural
 
-PANEL = "Kafka"
-
 app = typer.Typer(no_args_is_help=True, help="List, describe, create and delete topics.")
+
+
+def register(command: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    for verb in (produce, watch):
+        command.command(rich_help_panel="Kafka")(verb)
+    command.add_typer(app, name="topics", rich_help_panel="Kafka")
 
 
 @app.command("list")
@@ -128,3 +136,53 @@ def delete(
     agree(yes)
     kafka.delete(topic)
     typer.echo("Done.")
+
+
+def produce(
+    name: Name,
+    every: Annotated[float, typer.Option(min=0.0, help="Seconds between two records.")] = 2.0,
+    bootstrap_servers: Servers = None,
+) -> None:
+    """Send sample messages one after the other, until stopped."""
+    from producers.continuous import produce_continuously
+
+    pipeline, _ = load(name)
+    lines = produce_continuously(pipeline, kafka_config(bootstrap_servers), every)
+    typer.echo(f"One sample message every {every:g} s; Ctrl-C stops.")
+    for line in lines:
+        typer.echo(line)
+
+
+def watch(name: Name, bootstrap_servers: Servers = None) -> None:
+    """Show what a pipeline keeps, as it arrives, until stopped. Publishes nothing."""
+    from headrace.kafka.client import Kafka
+    from headrace.kafka.settings_file import kafka_file
+    from headrace.local.client import current
+    from headrace.local.client.console import Say
+    from headrace.local.embedded import spark, stack
+    from headrace.local.embedded.layout import Layout
+
+    pipeline, _ = load(name)
+    config = kafka_config(bootstrap_servers)
+    Kafka(config).check_listeners()
+    settings = current.settings()
+    stack.prepare(settings, Say())
+    layout = Layout.of(settings)
+    app = ROOT / "spark_apps" / "console_stream.py"
+    typer.echo("Starting Spark, which takes about ten seconds; Ctrl-C stops.")
+    with kafka_file(config, settings.home) as file:
+        command = [
+            "spark-submit",
+            "--master",
+            "local[2]",
+            str(app),
+            "--pipeline",
+            str(pipeline.path),
+            "--kafka",
+            file,
+        ]
+        ended = subprocess.run(
+            command, env={**os.environ, **spark.environment(layout.spark_conf, layout.java_home)}, check=False
+        )
+    if ended.returncode:
+        raise typer.Exit(ended.returncode)
