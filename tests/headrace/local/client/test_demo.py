@@ -85,8 +85,10 @@ class FakeAirflow:
             )
         return next(one for one in self.verify_runs if one.id == run)
 
-    def runs(self, _: str) -> list[Run]:
-        """All of verify."""
+    def runs(self, dag: str) -> list[Run]:
+        """All of verify, and of the ingest an older one and ours."""
+        if dag == "tiny_ingest":
+            return [Run(dag, "older", "success", NOON, NOON), self.run(dag, self.triggered)]
         return self.verify_runs
 
     def tasks(self, run: Run) -> list[Task]:
@@ -180,6 +182,8 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
         *,
         produces: bool = True,
         is_verified: bool = False,
+        again: bool = False,
+        output: io.StringIO | None = None,
     ) -> tuple[bool, list[str], str]:
         def trigger(_: str, run: str, __: Mapping[str, Any]) -> None:
             airflow.triggered = run
@@ -199,8 +203,12 @@ def play(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(airflow, "trigger", trigger)
         monkeypatch.setattr(demo, "Airflow", airflow)
-        output = io.StringIO()
-        return demo.run(settings, "tiny", Say(Console(file=output, width=200))), shown, output.getvalue()
+        output = output or io.StringIO()
+        say = Say(Console(file=output, width=200))
+        green = demo.run(settings, "tiny", say, wait=not again)
+        if again:
+            green = demo.wait(settings, "tiny", None, say)
+        return green, shown, output.getvalue()
 
     return play
 
@@ -382,3 +390,25 @@ def test_a_pipeline_without_a_demo_section_has_no_demo(settings: Settings) -> No
     (settings.dags / "tiny.toml").write_text("")
     with pytest.raises(UsageError, check=Code.NO_DEMO.fits):
         demo.require_pipeline(settings, "tiny")
+
+
+def test_a_run_that_was_started_before_is_followed(play: Any) -> None:
+    """The newest of the ingest, or the one that is named."""
+    airflow = FakeAirflow([verify_run("one", 1)])
+    green, shown, output = play(airflow, {"one": {"OURS": ReceiptState.VERIFIED}}, again=True)
+    assert green
+    assert shown == ["one"]
+    assert f"Following tiny_ingest, run {airflow.triggered}" in output
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_run(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, and how to go on watching."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeAirflow, "tasks", interrupted)
+    output = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        play(FakeAirflow([]), {}, output=output)
+    assert "The run goes on. `headrace wait tiny by_hand__" in output.getvalue()
