@@ -1,17 +1,24 @@
-"""All invariants, in the order of their ids. A new one is a file in `checks` and a line here."""
+"""All invariants, in the order of their ids. A new one is a file in `checks`, and two lines here."""
+
+from collections.abc import Callable
 
 from headrace.verify.checks.balance import BALANCE
-from headrace.verify.checks.files import FILES
+from headrace.verify.checks.files import FILES, check_files
 from headrace.verify.checks.frontier import FRONTIER
 from headrace.verify.checks.keys import KEYS
 from headrace.verify.checks.limits import LIMITS
-from headrace.verify.checks.ranges import RANGES
-from headrace.verify.checks.receipts import RECEIPTS
+from headrace.verify.checks.ranges import RANGES, check_ranges
+from headrace.verify.checks.receipts import RECEIPTS, check_receipts
 from headrace.verify.checks.rows import ROWS
 from headrace.verify.checks.uniqueness import UNIQUENESS
 from headrace.verify.checks.verdicts import VERDICTS
+from headrace.verify.findings import Findings
+from headrace.verify.snapshot import Snapshot
 
 INVARIANTS = (RECEIPTS, UNIQUENESS, KEYS, ROWS, RANGES, BALANCE, VERDICTS, FILES, FRONTIER, LIMITS)
 
 ABOUT_PUBLISHED = frozenset(each.id for each in INVARIANTS if each.is_about_published)
 """Ids of those that cast doubt on what is published, if they do not hold."""
+
+ON_DISK: tuple[Callable[[Snapshot, Findings], None], ...] = (check_receipts, check_files, check_ranges)
+"""Checks that need nothing but the pipeline's folder, in the order in which they run."""

@@ -22,14 +22,11 @@ from headrace.settings import shown
 from headrace.verify import history, result
 from headrace.verify.batches import Batches
 from headrace.verify.checks.balance import Gaps, check_topics
-from headrace.verify.checks.files import check_files, check_listing
 from headrace.verify.checks.frontier import FrontierCheck
 from headrace.verify.checks.limits import check_limits
-from headrace.verify.checks.ranges import check_ranges
-from headrace.verify.checks.receipts import check_receipts
 from headrace.verify.contents import Contents
 from headrace.verify.findings import Findings
-from headrace.verify.invariants import INVARIANTS
+from headrace.verify.invariants import INVARIANTS, ON_DISK
 from headrace.verify.judging import Judging
 from headrace.verify.readable import Readable
 from headrace.verify.resources import named
@@ -137,10 +134,8 @@ class Verification:
     def _run(self, run: str) -> Report:
         began = datetime.now(UTC)
         snapshot, findings = self.snapshot, self.findings
-        check_receipts(snapshot, findings)
-        check_listing(snapshot.folder, snapshot.newest, findings)
-        check_ranges(snapshot, findings)
-        check_files(snapshot, findings)
+        for check in ON_DISK:
+            check(snapshot, findings)
 
         topics = self._survey()
         check_topics(self.kafka, snapshot, topics, findings)

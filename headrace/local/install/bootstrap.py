@@ -3,6 +3,10 @@
 Runs with the Python that is there, before anything is installed: standard library only.
 
 Safe to interrupt at any moment and to run twice at once; does nothing while the lock stays as it is.
+
+Not `uv sync --frozen`: it takes as long, and would still need uv to be there. But its lock file holds the
+address of each of 2,660 files at the registry that it was made with, so a clone behind another one could not
+use it. This lock holds names, versions and hashes.
 """
 
 import fcntl

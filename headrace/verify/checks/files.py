@@ -43,6 +43,7 @@ FILES = Invariant(
 def check_files(snapshot: Snapshot, findings: Findings) -> None:
     """Check the files of all micro-batches that the run looks at: in full those in its scope."""
     folder = snapshot.folder
+    check_listing(folder, snapshot.newest, findings)
     for number, why in snapshot.unreadable.items():
         findings.add(
             FILES,
