@@ -3,6 +3,7 @@
 Tests below `integration`, and those marked `enable_socket`, use the real parts.
 """
 
+import fcntl
 import logging
 import os
 import shutil
@@ -24,8 +25,12 @@ from headrace.settings import Settings
 INTEGRATION = Path(__file__).parent / "integration"
 
 REAL = ("tests/integration/", "tests/spark_apps/")
-"""Where the tests are that share a broker and a Spark session: one process runs them, while another runs the
-others."""
+"""Where the tests with real parts are. Those in one process share a broker and a Spark session."""
+PROGRAMS = tuple(
+    f"tests/integration/test_{name}.py" for name in ("airflow", "archive", "kills", "memory", "random_runs")
+)
+"""Those of them that mostly start programs, and wait for them, where the others use the Spark session. These
+have a process of their own."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,14 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Give all tests with real parts to one process, in their order.
+    """Give the tests with real parts to two processes, in their order, and the others to a third.
 
     The plugin's own groups have no effect with this pytest.
     """
 
     class Apart(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "real parts" if nodeid.startswith(REAL) else nodeid
+            if nodeid.startswith(PROGRAMS):
+                return "programs"
+            return "Spark" if nodeid.startswith(REAL) else nodeid
 
     return Apart(config, log)
 
@@ -68,7 +75,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def layout() -> Layout:
     """The checkout's state folder, with Java, jars and Spark's configuration in place."""
     settings = Settings.from_environment()
-    stack.prepare(settings, Say())
+    with Path(__file__).open() as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)  # one process sets up, the others find it done
+        stack.prepare(settings, Say())
     return Layout.of(settings)
 
 

@@ -22,7 +22,7 @@ def test_random_runs_are_never_red(random_runs: Process) -> None:
     """This test comes last, and waits for their end.
 
     `HEADRACE_RANDOM_RUNS=1000 .venv/bin/pytest tests/integration/test_random_runs.py` makes more than the
-    usual 200.
+    usual 60.
     """
     process, log = random_runs
     process.wait()

@@ -58,7 +58,11 @@ class Broker:
     @property
     def command(self) -> list[str]:
         """The command that runs the broker in the foreground, after `prepare`."""
-        return self._java("-Xmx512m", "kafka.Kafka", str(self.home / "server.properties"))
+        # The heap begins small, and the collector is the one without threads of its own: a third less memory
+        # than by Java's choice on a large machine.
+        return self._java(
+            "-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "kafka.Kafka", str(self.home / "server.properties")
+        )
 
     def prepare(self) -> None:
         """Write the configuration, and format the log's folder if that was not done yet."""
@@ -90,15 +94,13 @@ class Broker:
                     f"The folder {log} cannot be prepared for Kafka: {(made.stderr or made.stdout).strip()[-1000:]}"
                 )
 
-    def _java(self, memory: str, main: str, *arguments: str) -> list[str]:
+    def _java(self, *arguments: str) -> list[str]:
         return [
             str(self.java_home / "bin" / "java"),
-            memory,
             "-XX:+ExitOnOutOfMemoryError",
             f"-Dlog4j2.configurationFile={self.home / 'log4j2.properties'}",
             "-cp",
             jars.class_path(self.jars, "broker"),
-            main,
             *arguments,
         ]
 

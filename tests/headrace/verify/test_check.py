@@ -375,9 +375,9 @@ def test_rows_that_do_not_fit_into_memory_are_read_in_turn(
 
     What is wrong with one is found, too.
     """
-    monkeypatch.setattr(engine, "MEMORY", "120MB")
-    records: list[Record] = [(b"k", b"important " + b"%02d" % number * 4_000_000) for number in range(30)]
-    one = Ledger.made(tmp_path, [*records, (b"k", None), *others(3)], [34])
+    monkeypatch.setattr(engine, "MEMORY", "80MB")
+    records: list[Record] = [(b"k", b"important " + b"%02d" % number * 3_000_000) for number in range(24)]
+    one = Ledger.made(tmp_path, [*records, (b"k", None), *others(3)], [len(records) + 4])
     one.kafka.block = 2
     taken: list[str] = []
     in_turn = engine.view_in_turn
@@ -391,5 +391,5 @@ def test_rows_that_do_not_fit_into_memory_are_read_in_turn(
     assert set(taken) == {"in_turn", "rows"}
     sample = next(iter(one.look(one.everything).samples))
     assert str(sample.values["value"]).startswith("important 0000")
-    one.kafka.records = [*records[:4], (b"k", b"important " + b"x" * 6_000_000), *one.kafka.records[5:]]
+    one.kafka.records = [*records[:4], (b"k", b"important " + b"x" * 3_000_000), *one.kafka.records[5:]]
     assert one.verify(one.everything) == {"I4": ["1 record not as the broker has it in value (offset 4)"]}
