@@ -162,6 +162,11 @@ class _Demo:
         if ended.state != "success":
             self._show_failures(ended)
         if not self._has_succeeded(ended, "stream_to_parquet"):
+            if ended.state == "success":
+                self.say.line(
+                    f"No task stream_to_parquet succeeded in this run, so nothing was published. {self._files[0]} wires it.",
+                    "bold red",
+                )
             return False
         verified, report = self._find_verify(ended)
         if report is not None:

@@ -280,6 +280,15 @@ def test_a_failed_ingest_is_red_and_shows_the_end_of_its_log(play: Any) -> None:
     assert "log of stream_to_parquet in tiny_ingest" in output
 
 
+def test_a_green_run_without_a_stream_says_why_it_is_not_green(play: Any) -> None:
+    """A DAG file that was emptied, or a task that was skipped: nothing was published."""
+    airflow = FakeAirflow([])
+    airflow.states["tiny_ingest"]["stream_to_parquet"] = "skipped"
+    green, _, output = play(airflow, {})
+    assert not green
+    assert "No task stream_to_parquet succeeded in this run" in output
+
+
 def test_while_a_task_is_tried_again_it_is_said_why_once_for_each_try(play: Any) -> None:
     """The user need not wait for the last try.
 
