@@ -32,17 +32,17 @@ class Stored(ABC):
 
     @abstractmethod
     def to_json(self) -> Any:
-        """It, in types that JSON has."""
+        """This value as JSON types."""
 
     @classmethod
     @abstractmethod
     def from_json(cls, value: Any) -> "Stored":
-        """It, of what `to_json` gave. Raises `ValueError`."""
+        """The value that `to_json` wrote. Raises `ValueError`."""
 
     @classmethod
     @abstractmethod
     def json_schema(cls) -> dict[str, Any]:
-        """The JSON Schema of what `to_json` gives."""
+        """The JSON Schema of what `to_json` writes."""
 
 
 DocumentT = TypeVar("DocumentT", bound=Document)

@@ -1,28 +1,25 @@
-"""Every error that Headrace raises on purpose.
+"""Every error that a user can see.
 
 A message says what happened, where (file and key, or topic, partition and offset), and what to do.
 
     HeadraceError
-    ├── UsageError            exit 2: something the user wrote cannot be used
-    │   ├── PipelineFileError           a pipeline file, with every mistake in it
-    │   └── AccessError                 Kafka's access lists do not let this user do it
-    ├── UnavailableError       exit 3: a broker, port, disk or registry is not as needed; trying again may
-                               help
-    │   ├── BrokerError                 the broker does not answer, or answers with an error
-    │   ├── UnsupportedLoginError       the client that reads record batches cannot log in, though the others
-        can
-    │   ├── ResourceError               memory, open files or room on a disk ran out
-    │   ├── UnwritableError             a folder or file can't be written, and that does not change by itself
-    │   ├── BusyError                   another process is writing into the pipeline's folder
-    │   └── OpenTransactionError                 an open transaction hides records that must be published
-    └── RedError                exit 1: the run cannot be green; trying again does not help
-        ├── TopicDiffersError           a topic exists and is not as the pipeline file says
-        ├── DeliveryError               the broker did not acknowledge every record
-        ├── RefusedError                the stream must not start: what is on disk and what is in Kafka do not
-                                        fit
-        ├── LedgerError                 ledger and checkpoint disagree, or the account does not balance
-        │   └── OutdatedError               a document that an earlier version wrote
-        └── BrokenInvariantError        verify found a broken invariant
+    ├── UsageError                  exit 2: something the user wrote cannot be used
+    │   ├── PipelineFileError       a pipeline file, with every mistake in it
+    │   └── AccessError             Kafka's access lists do not let this user do it
+    ├── UnavailableError            exit 3: something around Headrace failed; retrying may help
+    │   ├── BrokerError             the broker does not answer, or answers with an error
+    │   ├── UnsupportedLoginError   the client that reads record batches cannot log in, the others can
+    │   ├── ResourceError           memory, open files or room on a disk ran out
+    │   ├── UnwritableError         a folder or file can't be written; retrying does not help
+    │   ├── BusyError               another process is writing into the pipeline's folder
+    │   └── OpenTransactionError    an open transaction hides records that must be published
+    └── RedError                    exit 1: the run cannot be green; retrying does not help
+        ├── TopicDiffersError       a topic exists and is not as the pipeline file says
+        ├── DeliveryError           the broker did not acknowledge every record
+        ├── RefusedError            the stream must not start: what is on disk does not fit Kafka
+        ├── LedgerError             ledger and checkpoint disagree, or the account does not balance
+        │   └── OutdatedError       a document that an earlier version wrote
+        └── BrokenInvariantError    verify found a broken invariant
 """
 
 import shlex
@@ -127,6 +124,8 @@ class HeadraceError(Exception):
     """
 
     exit_code: ClassVar[Exit] = Exit.RED
+    retryable: ClassVar[bool] = False
+    """Whether trying again may help."""
 
     def __init__(
         self,
@@ -183,6 +182,7 @@ class UnavailableError(HeadraceError):
     """Something around Headrace is not as it needs to be; trying again may help."""
 
     exit_code = Exit.UNAVAILABLE
+    retryable = True
 
 
 class BrokerError(UnavailableError):
@@ -199,6 +199,8 @@ class ResourceError(UnavailableError):
 
 class UnwritableError(UnavailableError):
     """A folder or file can't be written, and that does not change by itself."""
+
+    retryable = False
 
 
 class BusyError(UnavailableError):

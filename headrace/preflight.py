@@ -37,7 +37,7 @@ def checks(kafka: Kafka, data: Path) -> Iterator[str]:
 
 
 def check_file(pipeline: Pipeline) -> None:
-    """Raise `UsageError` for limits that a healthy pipeline would pass: between two runs records wait."""
+    """Raise `UsageError` for a lag that even a healthy pipeline exceeds: records wait between runs."""
     limit, schedule = pipeline.limits.lag, pipeline.schedule
     if limit is not None and schedule is not None and limit <= (interval := longest_interval(schedule)):
         raise UsageError(
@@ -48,7 +48,7 @@ def check_file(pipeline: Pipeline) -> None:
 
 
 def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
-    """What of `opening.foresee` needs no Kafka.
+    """What of `opening.check_can_start` needs no Kafka.
 
     Raise `RefusedError` or `UsageError` if the file does not fit what is published.
     """

@@ -198,11 +198,11 @@ def test_a_format_is_a_folder_with_all_parts() -> None:
 def test_every_type_is_known_to_both_engines(kind: types.Type) -> None:
     """And to what makes up values, reads the pipeline file, and keeps columns."""
     assert types.Type.from_json(kind.to_json()) == kind
-    assert kind.takes(kind.made_up(7))
+    assert kind.takes(kind.sample_value(7))
     assert kind.arrow is not None
     assert json_spark._written_as(kind)  # noqa: SLF001
     assert json_spark._read_as(kind)  # noqa: SLF001
-    assert json_reference._reader(kind)(kind.made_up(7)) is not None  # noqa: SLF001
+    assert json_reference._reader(kind)(kind.sample_value(7)) is not None  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from airflow.sdk import get_current_context, task
 
 from headrace.airflow.assets import published
 from headrace.airflow.connections import SPARK, kafka_config, spark_master
-from headrace.airflow.outcomes import hold, plainly
+from headrace.airflow.outcomes import hold, without_traceback
 from headrace.airflow.spark_operator import StreamToParquet
 from headrace.contract.pipeline import Pipeline
 from headrace.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
-"""What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
+"""Use this, not `print`: printed lines may appear later, in a folded group."""
 
 
 def preflight(pipeline: Pipeline) -> Any:
@@ -24,18 +24,18 @@ def preflight(pipeline: Pipeline) -> Any:
     def run() -> None:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
-        from headrace.ledger.opening import foresee
+        from headrace.ledger.opening import check_can_start
         from headrace.preflight import check_against_ledger, check_file, checks
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
-        with plainly():
+        with without_traceback():
             log.info("Spark runs on %s (%s)", spark_master(), SPARK)
             check_file(pipeline)
             check_against_ledger(pipeline, folder)
             kafka = Kafka(kafka_config())
             for line in checks(kafka, folder.root):
                 log.info("%s", line)
-            for warning in foresee(folder, pipeline, kafka):
+            for warning in check_can_start(folder, pipeline, kafka):
                 log.warning("%s", warning)
 
     return run()
@@ -52,7 +52,7 @@ def create_topics(pipeline: Pipeline) -> Any:
         from headrace.ledger.opening import require_known_topics
         from headrace.text import plural
 
-        with plainly():
+        with without_traceback():
             kafka = Kafka(kafka_config())
             require_known_topics(Folder(Settings.from_environment().data / pipeline.name), kafka)
             created = kafka.create(pipeline.topics)
@@ -82,7 +82,7 @@ def produce_batch(pipeline: Pipeline) -> Any:
         context = get_current_context()
         params = context["params"]
         folder = Folder(Settings.from_environment().data / pipeline.name)
-        with plainly():
+        with without_traceback():
             receipt = produce(
                 pipeline,
                 folder,

@@ -10,12 +10,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from headrace.airflow import reasons
 from headrace.dag_names import REASON
 from headrace.diagnosis import of_system
-from headrace.errors import HeadraceError, UnavailableError, UnwritableError, UsageError
+from headrace.errors import HeadraceError, UsageError
 from headrace.text import in_lines
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def without_traceback() -> Iterator[None]:
     """End a task with the error's own text, without a traceback, and try again only where that can help."""
     try:
         yield
@@ -29,8 +29,7 @@ def plainly() -> Iterator[None]:
 
 def _ending(error: HeadraceError) -> AirflowException:
     """The exception with which a task ends."""
-    may_pass = isinstance(error, UnavailableError) and not isinstance(error, UnwritableError)
-    return failure(str(error), again=may_pass)
+    return failure(str(error), again=error.retryable)
 
 
 def failure(reason: str, *, again: bool) -> AirflowException:
@@ -42,8 +41,8 @@ def failure(reason: str, *, again: bool) -> AirflowException:
     return (AirflowException if again else AirflowFailException)(text)
 
 
-class Nothing(set[str]):
-    """The ids of the tasks behind `outcome`."""
+class NoDownstream(set[str]):
+    """Rejects any task that is placed behind `outcome`."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -65,7 +64,7 @@ class Outcome(BaseOperator):
 
     def __init__(self, *, held: str, **named: Any) -> None:
         super().__init__(**named)
-        self.downstream_task_ids = Nothing(held)
+        self.downstream_task_ids = NoDownstream(held)
 
     def execute(self, context: Context) -> None:
         """Name the task that failed, unless it is the one that this is behind, and repeat its reason."""

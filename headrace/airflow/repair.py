@@ -12,7 +12,7 @@ from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from headrace.airflow.connections import kafka_config
-from headrace.airflow.outcomes import plainly
+from headrace.airflow.outcomes import without_traceback
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import RefusedError
 from headrace.settings import Settings
@@ -55,7 +55,7 @@ def survey() -> Any:
         from headrace.kafka.client import Kafka
 
         params = get_current_context()["params"]
-        with plainly():
+        with without_traceback():
             if not params["reason"].strip():
                 raise RefusedError(
                     "The form's field Reason is empty. Every later report says why this was accepted: trigger a new run."
@@ -109,7 +109,7 @@ def write(found: Any) -> Any:
         by = user.get("name") or user.get("id") or "unknown"
         if answer["chosen_options"] != [ACCEPT]:
             raise AirflowSkipException(f"{by} chose to leave it as it is; nothing was written.")
-        with plainly():
+        with without_traceback():
             pipeline, folder = _pipeline(params["pipeline"])
             listed = msgspec.convert(found["listed"], Unprovable)
             entry = accepting.accept(

@@ -28,7 +28,8 @@ DAG_DEFAULTS: dict[str, Any] = {
         "execution_timeout": timedelta(hours=6),
     },
 }
-"""What all DAGs have in common. A red result is not tried again, whatever `retries` says: see `plainly`."""
+"""What all DAGs have in common. A red result is not tried again, whatever `retries` says: see
+`without_traceback`."""
 
 
 HOURLY = "0 * * * *"
@@ -38,7 +39,7 @@ HOURLY = "0 * * * *"
 def schedule(pipeline: Pipeline) -> CronTriggerTimetable | None:
     """The pipeline's cron schedule, in UTC, or `None`.
 
-    A DAG that is switched on waits for the next tick; without a start date it may.
+    Switching the DAG on starts no run: it waits for the next tick.
     """
     return (
         CronTriggerTimetable(pipeline.schedule, timezone="UTC", run_immediately=timedelta(0))

@@ -14,7 +14,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 
 from headrace.airflow.connections import kafka_config
-from headrace.airflow.outcomes import failure, plainly
+from headrace.airflow.outcomes import failure, without_traceback
 from headrace.diagnosis import diagnose
 from headrace.errors import Exit
 from headrace.kafka.settings_file import kafka_file
@@ -54,7 +54,7 @@ class StreamToParquet(SparkSubmitOperator):
 
     def execute(self, context: Context) -> None:
         """Submit and wait. The lines that the app logged say what is wrong."""
-        with plainly():
+        with without_traceback():
             config = kafka_config()
             _refresh_spark()
         before = self._last_word()

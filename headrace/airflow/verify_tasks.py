@@ -10,14 +10,14 @@ from airflow.sdk import Context, get_current_context, task
 
 from headrace.airflow.assets import newly_verified, verified
 from headrace.airflow.connections import kafka_config
-from headrace.airflow.outcomes import hold, plainly
+from headrace.airflow.outcomes import hold, without_traceback
 from headrace.contract.pipeline import Pipeline
 from headrace.dag_names import INGEST
 from headrace.errors import UsageError
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
-"""What is printed instead takes another way to the task's log and can end up in a folded group behind it."""
+"""Use this, not `print`: printed lines may appear later, in a folded group."""
 
 FIRST_STREAM_LOOK = 10.0
 """Seconds between two looks whether a first stream has published something."""
@@ -34,7 +34,7 @@ def collect(pipeline: Pipeline) -> Any:
         from headrace.verify.scope import since_verified
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
-        with plainly():
+        with without_traceback():
             if get_current_context()["triggering_asset_events"] and not folder.identity.exists():
                 raise UsageError(
                     f"A stream has published something, but {folder.root} holds no ledger. If the folder was moved, put it back, "
@@ -67,7 +67,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         run_id = get_current_context()["run_id"]
-        with plainly():
+        with without_traceback():
             discard(folder, run_id)  # an earlier try's says nothing of what is there now
             while folder.is_being_written() and not folder.micro_batches():
                 log.info(
@@ -150,7 +150,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
 
         folder = Folder(Settings.from_environment().data / pipeline.name)
         path = folder.report(get_current_context()["run_id"])
-        with plainly():
+        with without_traceback():
             if not (path / "report.json").exists():
                 raise UsageError(
                     "The report of this run was removed, since it is older than [retention] says. Clear `check`."

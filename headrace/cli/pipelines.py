@@ -8,7 +8,7 @@ from headrace.cli.arguments import Json, Name, Servers, kafka_config, load, show
 from headrace.errors import Exit, UnavailableError, UsageError
 from headrace.text import plural
 
-UNCONCLUDED = "This report does not stand: its verify run has not ended yet, or found that something had changed since. `headrace verify` checks again."
+UNCONCLUDED = "This report is not final: its verify run has not ended, or the data changed during it. Run `headrace verify` again."
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,7 @@ def check(name: Name, bootstrap_servers: Servers = None, json: Json = False) -> 
     """
     from headrace.kafka.admin import wider
     from headrace.kafka.client import Kafka
-    from headrace.ledger.opening import foresee
+    from headrace.ledger.opening import check_can_start
     from headrace.preflight import check_against_ledger, check_file, check_room
 
     pipeline, folder = load(name)
@@ -94,7 +94,7 @@ def check(name: Name, bootstrap_servers: Servers = None, json: Json = False) -> 
     try:
         kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
-        warnings += [*wider(pipeline.topics, found), *foresee(folder, pipeline, kafka)]
+        warnings += [*wider(pipeline.topics, found), *check_can_start(folder, pipeline, kafka)]
     except UnavailableError as error:
         facts["Kafka"] = f"not checked: {error}"
     else:

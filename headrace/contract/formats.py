@@ -30,7 +30,7 @@ class OfContract(Protocol):
     def fields(self, file: Table) -> tuple[Field, ...] | None:
         """The declared columns of a pipeline file.
 
-        `None` if they are not known, so that nothing is said about what uses them.
+        `None` if one is invalid: checks that need them are then skipped.
         """
 
     def demo(self, table: Table, fields: tuple[Field, ...] | None) -> Mapping[str, Any]:
@@ -63,7 +63,7 @@ class OfReference(Protocol):
     def reader(
         self, fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None
     ) -> Callable[[bytes | None], tuple[Any, ...]]:
-        """What reads a value."""
+        """Return a function that decodes one value into a row."""
 
 
 def of_contract(name: Format) -> OfContract:

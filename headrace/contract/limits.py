@@ -49,7 +49,7 @@ def limits(file: Table) -> Limits:
 
 
 def duration(table: Table, key: str) -> float | None:
-    """The duration that a key holds, in seconds, or `None` if it is absent or none, which is noted."""
+    """The duration that a key holds, in seconds; `None` if absent or, noted as a problem, invalid."""
     text = table.text(key, None)
     if text is None:
         return None

@@ -210,7 +210,7 @@ def _starting(file: Table) -> str | None:
 
 
 def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | None:
-    """The declared columns; `None` if they are not known, so that nothing is said about what uses them."""
+    """The declared columns; `None` if one is invalid: checks that need them are then skipped."""
     if found_format is None:
         file.table("fields")
         return None

@@ -2,7 +2,7 @@
 
 How each is named, how its column lies in Parquet and in a filter, and what a demo makes up for it.
 
-What a type takes of a record's value is the formats' affair, on each engine's side.
+How a value is read as a type is decided in `formats/`, once per engine.
 """
 
 from abc import ABC, abstractmethod
@@ -54,7 +54,7 @@ class Type(Stored, ABC):
         """Whether a value of the pipeline file's `[demo.values]` is one of it."""
 
     @abstractmethod
-    def made_up(self, choice: int) -> Any:
+    def sample_value(self, choice: int) -> Any:
         """A value for a demo record, by a number drawn at random."""
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ class String(Type):
         """Any text."""
         return isinstance(value, str)
 
-    def made_up(self, choice: int) -> str:
+    def sample_value(self, choice: int) -> str:
         """A word and the number."""
         return f"text {choice}"
 
@@ -130,17 +130,17 @@ class Integer(Type):
 
     @property
     def arrow(self) -> "pa.DataType":
-        """Of as many bits."""
+        """Signed, of as many bits."""
         import pyarrow as pa
 
         return {32: pa.int32(), 64: pa.int64()}[self.bits]
 
     def takes(self, value: object) -> bool:
-        """Those within the bits."""
+        """A whole number that fits."""
         return type(value) is int and self.lowest <= value <= self.highest
 
-    def made_up(self, choice: int) -> int:
-        """Small ones, or such as need all the bits."""
+    def sample_value(self, choice: int) -> int:
+        """0 to 99 for `int`; a number beyond 32 bits for `bigint`."""
         return choice % 100 if self.bits == INT.bits else 10_000_000_000 + choice
 
 
@@ -163,8 +163,8 @@ class Double(Type):
         """Any finite number."""
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
-    def made_up(self, choice: int) -> float:
-        """Quarters."""
+    def sample_value(self, choice: int) -> float:
+        """A multiple of 0.25, which both engines write alike."""
         return choice / 4
 
 
@@ -178,16 +178,16 @@ class Boolean(Type):
 
     @property
     def arrow(self) -> "pa.DataType":
-        """A bit."""
+        """Arrow's Boolean."""
         import pyarrow as pa
 
         return pa.bool_()
 
     def takes(self, value: object) -> bool:
-        """Either."""
+        """True or false."""
         return isinstance(value, bool)
 
-    def made_up(self, choice: int) -> bool:
+    def sample_value(self, choice: int) -> bool:
         """Each half of the time."""
         return choice % 2 == 0
 
@@ -211,7 +211,7 @@ class Timestamp(Type):
         """RFC 3339, as far as the contract takes it."""
         return isinstance(value, str) and microseconds(value) is not None
 
-    def made_up(self, choice: int) -> str:
+    def sample_value(self, choice: int) -> str:
         """So many minutes after the beginning of 2026."""
         return (_SAMPLES_FROM + timedelta(minutes=choice)).isoformat().replace("+00:00", "Z")
 

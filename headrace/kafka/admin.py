@@ -45,9 +45,7 @@ class Admin(Connection):
         return found
 
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
-        """Raise `AccessError` if the access lists do not let this user do something with existing topics.
-
-        Before it is tried.
+        """Raise `AccessError` unless the access lists let this user do something with existing topics.
 
         Args:
             operations: Of `OPERATIONS`.

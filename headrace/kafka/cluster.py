@@ -57,7 +57,11 @@ class Block(Placed):
 
 
 class Cluster(Protocol):
-    """A cluster. Every method raises `BrokerError` if it does not answer in time."""
+    """Everything that Headrace asks of Kafka. Each method raises `BrokerError` if there is no answer in time.
+
+    An offset is the next one to read, so `end` is one past the last record. Committed readers see a partition
+    up to its first open transaction only.
+    """
 
     servers: str
 
@@ -65,10 +69,7 @@ class Cluster(Protocol):
         """Facts of those topics that exist."""
 
     def require_rights(self, topics: Sequence[str], *operations: str) -> None:
-        """Raise `AccessError` if the access lists do not let this user do something with existing topics.
-
-        Before it is tried.
-        """
+        """Raise `AccessError` unless the access lists let this user do something with existing topics."""
 
     def earliest(self, topics: Iterable[str]) -> Offsets:
         """The first offset still there, per partition."""

@@ -141,7 +141,7 @@ class Connection:
         Args:
             what: They are, as in `ADVICE`.
         """
-        if failures := _knock(addresses):
+        if failures := _unreachable(addresses):
             raise BrokerError(
                 f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
                 f"where. {ADVICE[what]}",
@@ -149,7 +149,7 @@ class Connection:
             )
 
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
-        """Ask until there is an answer that will not pass.
+        """Retry transient errors until the answer is final, or the timeout is reached.
 
         Args:
             operation, topic: The right that the question needs.
@@ -175,7 +175,7 @@ class Connection:
             what: What could not be done.
         """
         waited, what = f"{time.monotonic() - began:.0f} s", what and f"{what}: "
-        if failures := _knock(self.servers):
+        if failures := _unreachable(self.servers):
             return BrokerError(
                 f"{what}Kafka at {self.servers} is gone: it was reached {waited} ago, and now it can't be, at {', '.join(failures)}. `headrace status` shows "
                 "whether the stack's own broker runs, and names its log.",
@@ -212,7 +212,7 @@ class Connection:
         return AccessError(self.servers, operation, topic, self._user)
 
 
-def _knock(addresses: str) -> list[str]:
+def _unreachable(addresses: str) -> list[str]:
     """Why none of some addresses can be reached; empty if one can."""
     failures = []
     for address in addresses.split(","):

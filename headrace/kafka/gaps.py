@@ -13,9 +13,7 @@ from headrace.kafka.record_batch import RecordBatch
 
 @dataclass(frozen=True)
 class Unexplained:
-    """Offsets of one topic-partition that neither a marker nor an aborted transaction explains.
-
-    As ranges that do not overlap.
+    """Offsets, as ranges, that neither a marker nor an aborted transaction explains.
 
     Attributes:
         removed: Kafka had records there and does not any more: compaction, deletion or damage.

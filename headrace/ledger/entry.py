@@ -199,9 +199,9 @@ class Entry(Document, frozen=True, kw_only=True):
     run: str
     """The run that wrote it: an Airflow run id, or the name with which the app was submitted."""
     rules: int
-    """Version of the written rules (`docs/contract.md`) by which it was judged."""
+    """Version of the written rules (`docs/contract.md`) that its records were judged by."""
     contract: Contract
-    """By which it was judged."""
+    """The contract that its records were judged by."""
     planned_at: datetime
     published_at: datetime
     starts: Offsets
@@ -219,10 +219,7 @@ class Entry(Document, frozen=True, kw_only=True):
     expired: Expiry | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for what cannot be.
-
-        A first entry with one before it, details of another kind.
-        """
+        """Raise `ValueError` unless only entry 0 lacks `previous`, and the details are those of its kind."""
         if (self.number == 0) != (self.previous is None):
             raise ValueError("every entry but the first names the one before it")
         details = {kind: getattr(self, kind) for kind in Kind if kind is not Kind.PUBLISHED}

@@ -92,7 +92,7 @@ def following(identity: Identity, newest: Link | None) -> Offsets:
 
 
 def starts_of_new(newest: Link | None, ends: Offsets, start: Offsets) -> Offsets:
-    """Where the partitions start that the next entry, which ends there, is the first to account for."""
+    """Start offsets of the partitions that first appear in the next entry, which ends at `ends`."""
     known = newest.entry.offsets if newest else Offsets()
     return Offsets({place: start[place] for place in ends if place not in known})
 

@@ -78,7 +78,7 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
     return identity
 
 
-def foresee(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> list[str]:
+def check_can_start(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> list[str]:
     """Check what would keep a stream from starting, and change nothing; returns what is worth a warning.
 
     Topics that do not exist are fine here, unless the ledger knows them. Raises as `open_ledger` does.

@@ -119,8 +119,8 @@ class Verified(Document, frozen=True, kw_only=True):
     accepted: list[int] = msgspec.field(default_factory=list)
     """Numbers of the entries of kind `accepted` up to the mark."""
     settled: dict[int, int] = msgspec.field(default_factory=dict)
-    """Per micro-batch that nothing but an acceptance let pass, the number of that: should it be rolled back,
-    the micro-batch is red again."""
+    """Micro-batch → number of the acceptance that alone made it green. If that is rolled back, the
+    micro-batch is red again."""
     gaps_not_checked: dict[int, int] = msgspec.field(default_factory=dict)
     """Per micro-batch, how many gaps could not be looked at, where there are any."""
     recheck: dict[int, Recheck] = msgspec.field(default_factory=dict)
@@ -177,9 +177,9 @@ def is_of_another_checkpoint(folder: Folder) -> bool:
 
 
 def published_runs(folder: Folder) -> set[str]:
-    """The runs of whose batches a stream that ran to its end had all before it, verified ones aside.
+    """Runs whose batches were complete before the last finished stream and are not verified yet.
 
-    By name: one that went away is missed.
+    And those to recheck. By name, so that a receipt that went away is missed.
     """
     streamed, verified = read_streamed(folder), read_verified(folder)
     return {*verified.recheck_receipts, *(streamed.receipts if streamed else [])}

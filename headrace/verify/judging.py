@@ -226,7 +226,7 @@ class Judging:
     def _pass_over(self, entry: Entry, gaps: list[OffsetRange]) -> None:
         """What compaction left of a proven micro-batch says nothing about the rows whose records are gone."""
         self.aged_out.add(entry.number)
-        self.gaps.not_checked.pop(entry.number, None)
+        self.gaps.unchecked.pop(entry.number, None)
         self.gaps.removed_since += gaps
 
     def _judge_range(

@@ -1,4 +1,4 @@
-"""What verify runs out of on this machine says nothing about the data."""
+"""A lack of memory, open files or disk is a `ResourceError`, never a finding about the data."""
 
 import re
 from collections.abc import Iterator
@@ -26,18 +26,19 @@ def raise_if_short(error: BaseException) -> None:
     )
     if is_short or (isinstance(error, OSError | MemoryError) and isinstance(of_system(error), ResourceError)):
         first = (str(error).splitlines() or [""])[0]
+        what, do = _what(error)
         raise ResourceError(
-            f"Verify ran out of {_what(error)} ({type(error).__name__}{f': {first}' if first else ''}). Nothing is said about the data."
+            f"Verify ran out of {what} ({type(error).__name__}{f': {first}' if first else ''}). {do} and run it again; the data was not judged."
         ) from error
 
 
-def _what(error: BaseException) -> str:
+def _what(error: BaseException) -> tuple[str, str]:
     """What ran out, and what to do."""
     if re.search(r"No space left|Disk quota|failed to offload", str(error)):
-        return "room on a disk: make room, and run it again"
+        return "disk space", "Free some"
     if "Too many open files" in str(error):
-        return "open files: stop something else or raise the limit (`ulimit -n`), and run it again"
-    return "memory: stop something else, and run it again"
+        return "open files", "Stop something else or raise the limit (`ulimit -n`)"
+    return "memory", "Stop something else"
 
 
 @contextmanager

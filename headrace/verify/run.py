@@ -207,7 +207,7 @@ class Verification:
             waiting=waiting,
             limits=limits,
             gaps_not_checked=self._unchecked_gaps(judging, gaps),
-            gaps_not_checked_of=dict(gaps.not_checked),
+            gaps_not_checked_of=dict(gaps.unchecked),
             published_meanwhile=snapshot.published_meanwhile if snapshot.scope.moves else 0,
             history=history.account(snapshot.verified, snapshot.again, snapshot.scope, began),
             last_records=[judging.last_records[place] for place in sorted(judging.last_records)],
@@ -246,7 +246,7 @@ class Verification:
             for number, count in self.snapshot.verified.gaps_not_checked.items()
             if number not in looked_at
         )
-        return known + gaps.not_checked.total()
+        return known + gaps.unchecked.total()
 
 
 @cache

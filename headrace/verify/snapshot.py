@@ -50,6 +50,8 @@ class Snapshot:
     def __init__(self, folder: Folder, scope: Scope) -> None:
         self.folder = folder
         self.scope = scope
+        # The order matters: what claims an entry is read before the entries, so that none seems to be
+        # missing.
         self.verified = read_verified(folder)
         self.committed = logged(folder.checkpoint, "commits")
         self.hashes = Hashes(

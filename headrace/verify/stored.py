@@ -81,9 +81,9 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
 def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     """The document of a verify run, or the newest that accounts for an ingest run, verify DAG's first.
 
-    But of the newest reports about each of its micro-batches and receipts, a red one wins. It is settled by a
-    newer report about what it names; what it says of nothing by name, such as a file that belongs to no
-    entry, every run looks at: there any newer green settles it.
+    But of the newest reports about each of its micro-batches and receipts, a red one wins. A newer green
+    report about the same items settles it. If it names none (a file that belongs to no entry, say), any newer
+    green does, since every run looks at that.
     """
     own = folder.report(run) / DOCUMENT
     mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None

@@ -74,7 +74,7 @@ def test_a_green_report_counts_once_its_run_has_concluded(
     with pytest.raises(typer.Exit) as ended:
         pipelines.report("p")
     assert ended.value.exit_code == Exit.RED
-    assert "This report does not stand" in capsys.readouterr().out
+    assert "This report is not final" in capsys.readouterr().out
     (folder.report(green.run) / PAGE).touch()
     pipelines.report("p")
     assert "The whole account: " in capsys.readouterr().out

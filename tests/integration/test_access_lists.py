@@ -27,7 +27,7 @@ from headrace.errors import AccessError
 from headrace.kafka.admin import wider
 from headrace.kafka.client import Kafka
 from headrace.ledger.folder import Folder
-from headrace.ledger.opening import foresee
+from headrace.ledger.opening import check_can_start
 from headrace.settings import ROOT
 from headrace.verify.run import Verification
 from headrace.verify.scope import everything
@@ -108,7 +108,7 @@ class Ruled:
         """All that the table knows, in the order of a run."""
         return {
             "create_topics": self.create_topics,
-            "preflight": lambda: foresee(self.folder, self.pipeline, self.kafka()),
+            "preflight": lambda: check_can_start(self.folder, self.pipeline, self.kafka()),
             "check": lambda: pipelines.check(self.pipeline.name),
             "produce_batch": lambda: produce_batch(self.pipeline, self.folder, self.config, "run", seed=1),
             "stream_to_parquet": self.stream,

@@ -16,10 +16,10 @@ from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
 def reader(
     fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None
 ) -> Callable[[bytes | None], Row]:
-    """What reads a value.
+    """Return a function that decodes one value into a row.
 
     Args:
-        note: Is given each JSON object, whatever becomes of it.
+        note: Called with each parsed object, even if it is then rejected.
     """
     columns = [(field.name, _reader(field.type), field.required) for field in fields]
 
@@ -134,7 +134,7 @@ def _timestamp(value: object) -> Any:
 
 
 def _reader(kind: Type) -> Callable[[object], Any]:
-    """What makes a column's value of a JSON one."""
+    """Return a function that turns a JSON value into the column's."""
     match kind:
         case String():
             return _string

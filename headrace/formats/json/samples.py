@@ -49,7 +49,7 @@ def _object(fields: tuple[Field, ...], demo: Demo, choice: int) -> dict[str, Any
     for field in fields:
         choice, here = divmod(choice, 1009)
         values = demo.values.get(field.name)
-        document[field.name] = values[here % len(values)] if values else field.type.made_up(here)
+        document[field.name] = values[here % len(values)] if values else field.type.sample_value(here)
     return document
 
 

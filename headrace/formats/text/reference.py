@@ -10,5 +10,5 @@ from headrace.formats.decoding import Row, utf8
 def reader(
     _: tuple[Field, ...], __: Callable[[dict[str, Any]], None] | None
 ) -> Callable[[bytes | None], Row]:
-    """What reads a value. There are no members to note."""
+    """Return a function that decodes one value into a row. There are no members to note."""
     return lambda value: (utf8(value),)

@@ -99,6 +99,7 @@ def check_account(
     if missing:
         found["kept"] += rows[0]
         found["quarantined"] += rows[1]
+        # Unseen offsets: believe the entry's "filtered" as far as there is room; the rest are gaps.
         unseen = len(account.range) - sum(found.values())
         found["filtered"] = found["filtered"] + min(max(claimed["filtered"] - found["filtered"], 0), unseen)
         found["gaps"] = len(account.range) - sum(found[column] for column in COLUMNS if column != "gaps")
@@ -114,7 +115,7 @@ class Gaps:
     A transaction explains them, or Kafka has removed what was there.
 
     Attributes:
-        not_checked: Per micro-batch, how many could not be looked into.
+        unchecked: Per micro-batch, how many could not be looked into.
         lost: What Kafka removed before it was published, and was not accepted.
         removed_since: What it removed of micro-batches since they were proven.
     """
@@ -123,7 +124,7 @@ class Gaps:
         self.kafka = kafka
         self.accepted = accepted
         self.findings = findings
-        self.not_checked: Counter[int] = Counter()
+        self.unchecked: Counter[int] = Counter()
         self.lost: list[OffsetRange] = []
         self.removed_since: list[OffsetRange] = []
 
@@ -145,7 +146,7 @@ class Gaps:
                 self.kafka.end([place.topic], committed=False)
                 removed = self._unexplained(removed)
         except UnsupportedLoginError:
-            self.not_checked.update(unchecked)
+            self.unchecked.update(unchecked)
             self.findings.not_checked(BALANCE)
             return []
         earliest = self.kafka.earliest([place.topic]).get(place) if removed else None

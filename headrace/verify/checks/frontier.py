@@ -140,10 +140,7 @@ class FrontierCheck:
             raise UnavailableError(f"{what}. Run verify again when it has ended.", code=Code.STREAM_RUNNING)
 
     def _waiting_since(self) -> datetime | None:
-        """The longest that a record which committed readers could see can have waited.
-
-        Since the last complete stream, or the first, began.
-        """
+        """Start of the last complete stream, or else of the first: no visible record has waited longer."""
         if streamed := read_streamed(self.snapshot.folder):
             return streamed.started_at
         try:

@@ -24,7 +24,7 @@ with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports
 
     from headrace import dag_names
     from headrace.airflow import reasons
-    from headrace.airflow.outcomes import plainly
+    from headrace.airflow.outcomes import without_traceback
     from headrace.airflow.run_tasks import tasks_of
 
 DAG, RUN = "important_messages_ingest", "manual__2026-11-22T21:15:00+00:00"
@@ -101,7 +101,7 @@ def test_the_reason_is_the_exception_of_whatever_task() -> None:
 
     One of the user's own with any exception, whose type is a part of what it says.
     """
-    with pytest.raises(AirflowFailException) as caught, plainly():
+    with pytest.raises(AirflowFailException) as caught, without_traceback():
         raise UsageError("There is no connection kafka_default. Add it.")
     for error, reason in (
         (caught.value, "There is no connection kafka_default. Add it."),

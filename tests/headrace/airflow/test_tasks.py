@@ -102,7 +102,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 )
 def test_only_what_may_pass_is_tried_again(error: HeadraceError, again: bool) -> None:
     """The surroundings may recover; a red result and a mistake stay what they are."""
-    with pytest.raises(AirflowException, match=str(error)) as caught, outcomes.plainly():
+    with pytest.raises(AirflowException, match=str(error)) as caught, outcomes.without_traceback():
         raise error
     assert isinstance(caught.value, AirflowFailException) is not again
 
@@ -194,7 +194,7 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
 )
 def test_what_the_system_refuses_is_named(number: int, again: bool) -> None:
     """Room may be made; an owner does not change by itself."""
-    with pytest.raises(AirflowException, match="/data/p") as caught, outcomes.plainly():
+    with pytest.raises(AirflowException, match="/data/p") as caught, outcomes.without_traceback():
         raise OSError(number, os.strerror(number), "/data/p")
     assert isinstance(caught.value, AirflowFailException) is not again
 
@@ -374,11 +374,11 @@ def test_a_task_that_fails_leaves_its_reason(monkeypatch: pytest.MonkeyPatch) ->
     """The same as its exception says; if that is not possible, the exception is all."""
     instance = FakeTaskInstance({}, {})
     monkeypatch.setattr(outcomes, "get_current_context", lambda: {"ti": instance})
-    with pytest.raises(AirflowException) as caught, outcomes.plainly():
+    with pytest.raises(AirflowException) as caught, outcomes.without_traceback():
         raise BrokerError("Kafka at nowhere:9092 did not answer. " * 5)
     assert instance.left == {dag_names.REASON: str(caught.value)}
     monkeypatch.setattr(outcomes, "get_current_context", dict)
-    with pytest.raises(AirflowException, match="no answer"), outcomes.plainly():
+    with pytest.raises(AirflowException, match="no answer"), outcomes.without_traceback():
         raise BrokerError("no answer")
 
 

@@ -23,7 +23,7 @@ from headrace.errors import (
     UnavailableError,
 )
 from headrace.kafka.cluster import TopicFacts
-from headrace.ledger.opening import RUNNING, foresee, open_ledger, require_known_topics
+from headrace.ledger.opening import RUNNING, check_can_start, open_ledger, require_known_topics
 from headrace.local import doctor
 from headrace.settings import Settings
 from ledgers import Ledger, others
@@ -108,11 +108,11 @@ def test_what_the_stream_would_refuse_is_foreseen(tmp_path: Path, happens: Calla
     """With the same error, and without a change on disk."""
     one = Ledger.made(tmp_path, others(40), [10, 20])
     assert one.verify() == {}
-    assert foresee(one.folder, one.pipeline, one.kafka) == []
+    assert check_can_start(one.folder, one.pipeline, one.kafka) == []
     happens(one)
     before = state(one.folder.root)
     with pytest.raises(HeadraceError) as foreseen:
-        foresee(one.folder, one.pipeline, one.kafka)
+        check_can_start(one.folder, one.pipeline, one.kafka)
     assert state(one.folder.root) == before
     with pytest.raises(type(foreseen.value)) as refused:
         open_ledger(one.folder, one.pipeline, one.kafka)
@@ -124,7 +124,7 @@ def test_a_stream_that_runs_is_left_alone(tmp_path: Path) -> None:
     one = Ledger.made(tmp_path, others(40), [10, 20])
     lose_a_micro_batch(one)
     with one.folder.locked("a stream"):
-        assert foresee(one.folder, one.pipeline, one.kafka) == [RUNNING]
+        assert check_can_start(one.folder, one.pipeline, one.kafka) == [RUNNING]
 
 
 def test_a_stream_that_began_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_stream_that_began_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
     lose_a_micro_batch(one)
     answers = iter([False, True])
     monkeypatch.setattr(type(one.folder), "is_being_written", lambda _: next(answers))
-    assert foresee(one.folder, one.pipeline, one.kafka) == [RUNNING]
+    assert check_can_start(one.folder, one.pipeline, one.kafka) == [RUNNING]
 
 
 @pytest.mark.parametrize("torn", ["metadata", "commits/1", "offsets/2"])
@@ -142,11 +142,11 @@ def test_what_a_power_cut_left_is_said_and_left_to_the_stream(tmp_path: Path, to
     one = Ledger.made(tmp_path, others(40), [10, 20])
     (one.folder.checkpoint / torn).write_bytes(b"")
     before = state(one.folder.root)
-    (said,) = foresee(one.folder, one.pipeline, one.kafka)
+    (said,) = check_can_start(one.folder, one.pipeline, one.kafka)
     assert "torn files in the checkpoint" in said
     assert state(one.folder.root) == before
     open_ledger(one.folder, one.pipeline, one.kafka)
-    assert foresee(one.folder, one.pipeline, one.kafka) == []
+    assert check_can_start(one.folder, one.pipeline, one.kafka) == []
 
 
 def test_before_the_first_stream_no_topic_is_missed(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_before_the_first_stream_no_topic_is_missed(tmp_path: Path) -> None:
     one = Ledger.made(tmp_path, others(40))
     shutil.rmtree(one.folder.root)
     delete(one)
-    assert foresee(one.folder, one.pipeline, one.kafka) == []
+    assert check_can_start(one.folder, one.pipeline, one.kafka) == []
     require_known_topics(one.folder, one.kafka)
     assert not one.folder.root.exists()
 
@@ -264,4 +264,4 @@ def test_a_ledger_without_identity_is_refused_before_anything_is_sent(tmp_path: 
     one = Ledger.made(tmp_path, others(40), [10])
     one.folder.identity.unlink()
     with pytest.raises((RefusedError, LedgerError), check=Code.IDENTITY_MISSING.fits):
-        foresee(one.folder, one.pipeline, one.kafka)
+        check_can_start(one.folder, one.pipeline, one.kafka)

@@ -340,7 +340,7 @@ def test_a_pipeline_file_is_held_against_what_is_published(
     monkeypatch.setenv("HEADRACE_DATA", str(one.folder.root.parent))
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("headrace.kafka.client.Kafka.describe", lambda *_: one.kafka.describe(["t"]))
-    monkeypatch.setattr("headrace.ledger.opening.foresee", lambda *_: [])
+    monkeypatch.setattr("headrace.ledger.opening.check_can_start", lambda *_: [])
     pipelines.check("p")
     assert "keeps     contains(value, 'important')" in capsys.readouterr().out
     text = one.pipeline.path.read_text()
