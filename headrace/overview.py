@@ -9,7 +9,7 @@ import msgspec
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import HeadraceError, UsageError
 from headrace.ledger.folder import Folder
-from headrace.verify.stored import find
+from headrace.verify.stored import PAGE, find
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str | None = None
     """Cron, in UTC."""
     outcome: str | None = None
-    """Of the last verify run: `green` or `red`; null before the first."""
+    """Of the last verify run: `green`, `red`, or `not final` where it has not ended or the data changed
+    during it; null before the first."""
     checked_at: datetime | None = None
     waiting: int | None = None
     """Offsets that waited in Kafka at that moment."""
@@ -40,14 +41,14 @@ def rows(dags: Path, data: Path) -> Iterator[Row]:
 def _row(pipeline: Pipeline, folder: Folder) -> Row:
     state = "streaming" if folder.is_being_written() else "idle" if folder.events.exists() else "never ran"
     try:
-        _, report = find(folder, None)
+        path, report = find(folder, None)
     except UsageError:
         return Row(name=pipeline.name, state=state, schedule=pipeline.schedule)
     return Row(
         name=pipeline.name,
         state=state,
         schedule=pipeline.schedule,
-        outcome=report.state.value,
+        outcome=("green" if report.is_green else "red") if path.with_name(PAGE).exists() else "not final",
         checked_at=report.checked_at,
         waiting=report.waiting.offsets,
     )

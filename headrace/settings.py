@@ -35,17 +35,17 @@ class Settings:
         home: State of the embedded stack: broker log, Airflow's database, jars.
         data: Output: one folder per pipeline.
         dags: Pipeline files and DAG files.
-    kafka_port broker; the controller listens one port higher
-    ui_port    Airflow's UI and REST API; tasks report to the port above, the log servers have the two above
-               that
-    java_home  a Java (17, 21 or 25) to use instead of the pinned one
-    kafka      a JSON file with librdkafka settings of another cluster than the embedded stack's, credentials
-               included
-    connection Airflow's `kafka_default` as JSON, where the environment of Airflow's services holds it
-    kafka_connection the name of a connection that Airflow is to be asked for, where the environment is that
-    of Airflow's services
-    keep_logs  for how long the stack keeps the logs of Airflow's tasks, in seconds
-    keep_runs  for how long it keeps what Airflow's database says of past runs, in seconds
+        kafka_port: The broker's; the controller listens one port higher.
+        ui_port: Airflow's UI and REST API. Tasks report to the port above; the log servers have the two after
+            it.
+        java_home: A Java (17, 21 or 25) to use instead of the pinned one.
+        kafka: A JSON file with librdkafka settings of another cluster than the embedded stack's, with
+            credentials.
+        connection: Airflow's `kafka_default` as JSON, where the environment of Airflow's services holds it.
+        kafka_connection: Name of a connection to ask Airflow for, where the environment is that of its
+            services.
+        keep_logs: For how long the stack keeps the logs of Airflow's tasks, in seconds.
+        keep_runs: For how long it keeps what Airflow's database says of past runs, in seconds.
     """
 
     home: Path

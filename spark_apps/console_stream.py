@@ -1,7 +1,7 @@
-"""Watch what a pipeline keeps, as it arrives, until stopped. Publishes nothing and leaves no trace.
+r"""Watch what a pipeline keeps, as it arrives, until stopped. Publishes nothing and leaves no trace.
 
-spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.toml --bootstrap-servers
-localhost:9092
+spark-submit spark_apps/console_stream.py --pipeline dags/important_messages.toml \
+    --bootstrap-servers localhost:9092
 """
 
 import argparse
@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -18,7 +17,7 @@ from pyspark.sql import functions as F
 from headrace.contract.pipeline import Pipeline
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.client import Kafka
-from headrace.kafka.offsets import Offsets, TopicPartition
+from headrace.kafka.offsets import Offsets
 from headrace.text import visible
 from spark_apps.judge import judge
 from spark_apps.session import spark_session
@@ -57,20 +56,22 @@ def main(arguments: Sequence[str]) -> None:
 
 def show(rows: DataFrame, _: int) -> None:
     """Print the first rows of a micro-batch, one line each, as wide as the terminal."""
-    found = rows.limit(ROWS + 1).collect()
+    # As text by Spark: timestamps in the session's time zone, which is UTC.
+    found = rows.select(*(F.col(name).cast("string") for name in rows.columns)).limit(ROWS + 1).collect()
     for row in found[:ROWS]:
         print(line(row.asDict()), flush=True)
     if len(found) > ROWS:
         print("… and more in this micro-batch", flush=True)
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: dict[str, str | None]) -> str:
     """Where a record lies, and its columns: `orders-0 12  order_id=1 amount=3.5`.
 
     A single column goes without its name.
     """
-    place = f"{TopicPartition(row.pop('_topic'), row.pop('_partition'))} {row.pop('_offset')}"
-    values = [f"{name}={value}" for name, value in row.items()] if len(row) > 1 else map(str, row.values())
+    place = f"{row.pop('_topic')}-{row.pop('_partition')} {row.pop('_offset')}"
+    shown = {name: "NULL" if value is None else value for name, value in row.items()}
+    values = [f"{name}={value}" for name, value in shown.items()] if len(shown) > 1 else shown.values()
     text = visible(f"{place}  {' '.join(values)}")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
     return text if len(text) <= width else f"{text[: width - 1]}…"

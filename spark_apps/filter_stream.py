@@ -1,7 +1,7 @@
-"""Filter a pipeline's topics into Parquet, once, up to what is there now.
+r"""Filter a pipeline's topics into Parquet, once, up to what is there now.
 
-    spark-submit spark_apps/filter_stream.py --pipeline dags/important_messages.toml --bootstrap-servers
-    localhost:9092
+    spark-submit spark_apps/filter_stream.py --pipeline dags/important_messages.toml \
+        --bootstrap-servers localhost:9092
 
 All checks, the lock and the account of each micro-batch are in here, in the driver: submitted by hand it is
 as safe as from Airflow, and a second one at the same time is refused. It ends with 0, or 11 (red), 2 (usage),

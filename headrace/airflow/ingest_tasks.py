@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
+from inspect import getdoc
 from typing import Any
 
 from airflow.sdk import get_current_context, task
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def preflight(pipeline: Pipeline) -> Any:
     """Fail in seconds where the run would fail in minutes."""
 
-    @task(task_id="preflight", doc_md=preflight.__doc__)
+    @task(task_id="preflight", doc_md=getdoc(preflight))
     def run() -> None:
         from headrace.kafka.client import Kafka
         from headrace.ledger.folder import Folder
@@ -44,7 +45,7 @@ def preflight(pipeline: Pipeline) -> Any:
 def create_topics(pipeline: Pipeline) -> Any:
     """Create the topics that don't exist; one that exists and differs from the pipeline file is an error."""
 
-    @task(task_id="create_topics", doc_md=create_topics.__doc__)
+    @task(task_id="create_topics", doc_md=getdoc(create_topics))
     def run() -> list[str]:
         from headrace.kafka.admin import wider
         from headrace.kafka.client import Kafka
@@ -73,7 +74,7 @@ def create_topics(pipeline: Pipeline) -> Any:
 def produce_batch(pipeline: Pipeline) -> Any:
     """Produce the run's demo batch, or what is missing of it, and keep the receipt."""
 
-    @task(task_id="produce_batch", doc_md=produce_batch.__doc__)
+    @task(task_id="produce_batch", doc_md=getdoc(produce_batch))
     def run() -> dict[str, Any]:
         from headrace.ledger.folder import Folder
         from producers.batch import produce_batch as produce
@@ -122,7 +123,7 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
     """Filter whatever is new into Parquet, each micro-batch published at once and accounted for."""
     stream = StreamToParquet(
         task_id="stream_to_parquet",
-        doc_md=stream_to_parquet.__doc__,
+        doc_md=getdoc(stream_to_parquet),
         application=str(ROOT / "spark_apps" / "filter_stream.py"),
         conn_id=SPARK,
         name=pipeline.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from inspect import getdoc
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context, TaskInstanceState, get_current_context
@@ -92,7 +93,7 @@ def hold(task: Any, name: str) -> None:
     # The task that failed calls the callbacks of `default_args`: one alert is enough.
     task >> Outcome(
         task_id="outcome",
-        doc_md=hold.__doc__,
+        doc_md=getdoc(hold),
         held=name,
         trigger_rule="one_failed",
         retries=0,

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import getdoc
 from typing import Any
 
 from airflow.sdk import Context, get_current_context, task
@@ -26,7 +27,7 @@ FIRST_STREAM_LOOK = 10.0
 def collect(pipeline: Pipeline) -> Any:
     """Decide what this run verifies: all that is published or receipted and not proven yet."""
 
-    @task(task_id="collect", doc_md=collect.__doc__)
+    @task(task_id="collect", doc_md=getdoc(collect))
     def run() -> dict[str, Any]:
         import msgspec
 
@@ -54,7 +55,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
     Stores the findings.
     """
 
-    @task(task_id="check", doc_md=check.__doc__)
+    @task(task_id="check", doc_md=getdoc(check))
     def run(scope: dict[str, Any]) -> str:
         import msgspec
 
@@ -74,15 +75,15 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
                     "a stream is running its first micro-batch; waiting for it to publish that, or to end"
                 )
                 time.sleep(FIRST_STREAM_LOOK)
-            wanted = with_new(msgspec.convert(scope, Scope), folder)
             kafka = Kafka(kafka_config())
             found = verify(
                 folder,
                 pipeline,
                 kafka,
-                wanted,
+                lambda: with_new(msgspec.convert(scope, Scope), folder),
                 lambda _: run_id,
                 _log_progress,
+                purpose=f"verify run {run_id}",
                 ingest_is_running=_is_ingesting(pipeline),
             )
         outcome = wording.outcome(found)
@@ -134,7 +135,7 @@ def report(pipeline: Pipeline, scope: Any) -> Any:
 
     @task(
         task_id="report",
-        doc_md=report.__doc__,
+        doc_md=getdoc(report),
         outlets=[newly_verified(pipeline)],
         on_success_callback=remember,
     )

@@ -15,7 +15,8 @@ def names(incomplete: str) -> list[str]:
     """For the shell's completion: the pipelines whose names begin like that."""
     from headrace.local.client import current
 
-    return sorted(path.stem for path in current.settings().dags.glob(f"{incomplete}*.toml"))
+    known = (path.stem for path in current.settings().dags.glob("*.toml"))
+    return sorted(name for name in known if name.startswith(incomplete))
 
 
 NAME = typer.Argument(

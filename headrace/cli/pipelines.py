@@ -6,6 +6,7 @@ import typer
 
 from headrace.cli.arguments import Json, Name, Servers, kafka_config, load, show_json
 from headrace.errors import Exit, UnavailableError, UsageError
+from headrace.settings import Settings
 from headrace.text import plural
 
 UNCONCLUDED = "This report is not final: its verify run has not ended, or the data changed during it. Run `headrace verify` again."
@@ -90,24 +91,49 @@ def check(name: Name, bootstrap_servers: Servers = None, json: Json = False) -> 
         **({"limits": str(pipeline.limits)} if pipeline.limits.any else {}),
         "writes to": str(folder.root),
     }
+    if not json:
+        typer.echo(f"{pipeline.name}: {pipeline.description}")
+        for what, fact in facts.items():
+            typer.echo(f"  {what:<9} {fact}")
+    not_checked: str | None = None
+    missing: list[str] = []
     warnings: list[str] = []
     try:
         kafka = Kafka(kafka_config(bootstrap_servers))
         found = kafka.describe([topic.name for topic in pipeline.topics])
         warnings += [*wider(pipeline.topics, found), *check_can_start(folder, pipeline, kafka)]
     except UnavailableError as error:
-        facts["Kafka"] = f"not checked: {error}"
+        not_checked = str(error)
     else:
         kafka.require_as_wanted(pipeline.topics, found)
         missing = [topic.name for topic in pipeline.topics if topic.name not in found]
-        are = f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
-        facts["Kafka"] = f"{are}; a stream can start"
     if json:
-        show_json({"name": pipeline.name, "description": pipeline.description, **facts, "warnings": warnings})
+        show_json(
+            {
+                "name": pipeline.name,
+                "description": pipeline.description,
+                "topics": {each.name: each.partitions for each in pipeline.topics},
+                "format": pipeline.contract.format,
+                "fields": {name: str(kind) for name, kind in pipeline.contract.columns.items()},
+                "filter": pipeline.filter.text,
+                "schedule": pipeline.schedule,
+                "folder": str(folder.root),
+                "kafka": {
+                    "is_checked": not_checked is None,
+                    "why_not": not_checked,
+                    "missing_topics": missing,
+                },
+                "warnings": warnings,
+            }
+        )
         return
-    typer.echo(f"{pipeline.name}: {pipeline.description}")
-    for what, fact in [*facts.items(), *(("Warning", warning) for warning in warnings)]:
-        typer.echo(f"  {what:<9} {fact}")
+    if not_checked:
+        typer.echo(f"  Kafka     not checked: {not_checked}")
+        return
+    are = f"the next run creates {', '.join(missing)}" if missing else "the topics are as the file says"
+    typer.echo(f"  Kafka     {are}; a stream can start")
+    for warning in warnings:
+        typer.echo(f"  Warning   {warning}")
 
 
 def run(
@@ -125,10 +151,8 @@ def run(
     ] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""
-    from headrace.local import compose
     from headrace.local.client import current, demo
     from headrace.local.client.console import Say
-    from headrace.local.embedded import stack
 
     pipeline, _ = load(name)
     settings = current.settings()
@@ -138,12 +162,20 @@ def run(
         raise UsageError(
             f"{pipeline.path} has no [demo] section, so a run makes no batch of its own: leave {', '.join(f'--{key}' for key in conf)} out."
         )
+    _require_stack(settings)
+    if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
+        raise typer.Exit(Exit.RED)
+
+
+def _require_stack(settings: Settings) -> None:
+    """Raise `UnavailableError` unless a stack of this checkout runs."""
+    from headrace.local import compose
+    from headrace.local.embedded import stack
+
     if not stack.status(settings).services and not compose.is_up(settings):
         raise UnavailableError(
             f"The stack is not running; `{settings.make('up')}` starts it, or `make compose-up` the one in containers."
         )
-    if not demo.run(settings, name, Say(), conf=conf, wait=wait, unpause=unpause):
-        raise typer.Exit(Exit.RED)
 
 
 def wait(
@@ -157,7 +189,9 @@ def wait(
     from headrace.local.client.console import Say
 
     load(name)
-    if not demo.wait(current.settings(), name, of, Say()):
+    settings = current.settings()
+    _require_stack(settings)
+    if not demo.wait(settings, name, of, Say()):
         raise typer.Exit(Exit.RED)
 
 

@@ -53,9 +53,10 @@ def verify(
         folder,
         pipeline,
         Kafka(kafka_config(bootstrap_servers)),
-        scope,
+        lambda: scope,
         run.format,
         show_progress,
+        purpose="a verify run by hand",
         is_stored=is_there,
     )
     if not is_there:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.arguments import Json, Name, Servers, Topic, agree, kafka_config, load, show_json
-from headrace.errors import UsageError
+from headrace.errors import BrokerError, UsageError
 from headrace.settings import ROOT
 from headrace.text import plural
 
@@ -128,10 +128,14 @@ def delete(
 
     kafka = Kafka(kafka_config(bootstrap_servers))
     kafka.require_topic(topic)
-    ends, earliest = kafka.end([topic], committed=False), kafka.earliest([topic])
-    held = plural(sum(end - earliest[place] for place, end in ends.items()), "offset")
+    try:
+        ends, earliest = kafka.end([topic], committed=False), kafka.earliest([topic])
+        held = plural(sum(end - earliest.get(place, end) for place, end in ends.items()), "offset")
+        holds = f"{plural(len(ends), 'partition')}, {held}"
+    except BrokerError:
+        holds = "of unknown size: not all of its partitions answer"
     typer.echo(
-        f"{topic} ({plural(len(ends), 'partition')}, {held}) and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`."
+        f"{topic} ({holds}) and all of its records are removed from Kafka. Pipelines that read it are refused until `headrace reset`."
     )
     agree(yes)
     kafka.delete(topic)

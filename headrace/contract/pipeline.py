@@ -209,12 +209,15 @@ def _starting(file: Table) -> str | None:
     return starting
 
 
+WITH_FIELDS: Format = "json"
+"""As which a file without a valid format is read, so that its other mistakes are found too."""
+
+
 def _fields(file: Table, found_format: Format | None) -> tuple[Field, ...] | None:
     """The declared columns; `None` if one is invalid: checks that need them are then skipped."""
-    if found_format is None:
-        file.table("fields")
+    if found_format is None and "fields" not in file.content:
         return None
-    return of_contract(found_format).fields(file)
+    return of_contract(found_format or WITH_FIELDS).fields(file)
 
 
 def _topics(file: Table) -> tuple[Topic, ...]:
@@ -264,8 +267,6 @@ def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | 
     if table is None:
         return None
     records, malformed = table.whole("records", 1_000), table.share("malformed", 0.0)
-    if found_format is None:
-        return None
-    own = of_contract(found_format).demo(table, fields)
+    own = of_contract(found_format or WITH_FIELDS).demo(table, fields)
     table.refuse_others()
     return Demo(records or 1, malformed or 0.0, **{"samples": (), "values": {}, **own})

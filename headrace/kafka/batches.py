@@ -186,6 +186,8 @@ class BatchReader:
                 raise BrokerError(
                     f"{place}: what Kafka sends for offset {offset} holds no whole record batch.",
                     code=Code.BATCH_DAMAGED,
+                    **place._asdict(),
+                    offset=offset,
                 )
             if answer.throttled:
                 if time.monotonic() + answer.throttled > deadline:

@@ -122,7 +122,11 @@ class Reader(Connection):
 
     def _unreadable(self, error: KafkaError, what: str, began: float, topic: str | None) -> HeadraceError:
         known = self._failed(error, began, "Read", topic)
-        return known if isinstance(known, AccessError) else BrokerError(f"{what}: {known}", code=known.code)
+        return (
+            known
+            if isinstance(known, AccessError)
+            else BrokerError(f"{what}: {known}", code=known.code, topic=topic)
+        )
 
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:

@@ -142,6 +142,7 @@ def split_lost(accepted: Acceptance | None, stands: Offsets) -> tuple[list[Offse
 
     Args:
         stands: The next offset of each partition before the acceptance.
+
     Raises `ValueError` for a range that is neither, or for an unproven one that was never published.
     """
     within: list[OffsetRange] = []

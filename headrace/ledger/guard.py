@@ -111,10 +111,10 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
             code=Code.TOPIC_COMPACTED,
         )
     ends = following(identity, newest)
-    for _, _, what in unlike(identity, ends, topics):
+    for topic, _, what in unlike(identity, ends, topics):
         raise RefusedError(
             f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}",
-            code=Code.TOPIC_OTHER,
+            code=Code.TOPIC_OTHER if topic in topics.ids else Code.TOPIC_GONE,
         )
     for place, offset in ends.items():
         if (

@@ -51,7 +51,7 @@ others, or it, advertise."""
 ASKED_FOR = 3.0
 """Seconds for Kafka to answer a health check."""
 
-HEALTH_TIMEOUT = 60
+DOCKER_TIMEOUT = 60
 """Seconds for one command of docker's."""
 
 
@@ -128,11 +128,11 @@ def docker(*arguments: str) -> str:
             capture_output=True,
             text=True,
             check=False,
-            timeout=HEALTH_TIMEOUT,
+            timeout=DOCKER_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         raise UnavailableError(
-            f"`docker {' '.join(arguments[:2])}` does not answer within {HEALTH_TIMEOUT} s."
+            f"`docker {' '.join(arguments[:2])}` does not answer within {DOCKER_TIMEOUT} s."
         ) from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it says nothing"]

@@ -28,7 +28,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     is_ready: bool
     stack: str | None
-    """`embedded`, `compose`, or null where none runs."""
+    """`embedded`, `compose`, `left behind` (processes without a supervisor), or null where none runs."""
     services: list[Service]
     airflow: str
     kafka: str
@@ -37,6 +37,8 @@ class Facts(msgspec.Struct, frozen=True):
 def facts(settings: Settings) -> Facts:
     """How the stack does, for a program."""
     now = stack.status(settings)
+    if now.left_behind:
+        return Facts(False, "left behind", [], settings.ui_url, settings.bootstrap_servers)
     if not now.services and compose.is_up(settings):
         found = compose.services()
         services = [Service(each["Service"], compose.state(each)) for each in found]

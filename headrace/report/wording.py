@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.text import clock, lasting, listed, number, plural
 from headrace.verify.findings import Advice
-from headrace.verify.invariants import ABOUT_PUBLISHED, INVARIANTS
+from headrace.verify.invariants import ABOUT_WHAT_COMES, INVARIANTS
 from headrace.verify.result import (
     Finding,
     Invariant,
@@ -315,7 +315,7 @@ def _red(report: Report) -> Outcome:
             headline=headline,
             detail="Do not rely on this report: it was altered, or it is a bug.",
         )
-    if headline and not any(invariant.id in ABOUT_PUBLISHED for invariant in report.broken):
+    if headline and all(invariant.id in ABOUT_WHAT_COMES for invariant in report.broken):
         headline += (
             f". {waits(report.waiting)}".replace(". up to", ". Up to") if report.waiting.offsets else ""
         )

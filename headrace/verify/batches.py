@@ -184,14 +184,13 @@ class Batches:
     def check(self) -> None:
         """I1 for each batch in the scope, after all its records were taken."""
         start = self.snapshot.identity.start if self.snapshot.identity else Offsets()
+        ledger = start, self.snapshot.ends
         for tally in self.tallies.values():
             run = tally.receipt.run
             if tally.in_scope and run in self._excused:
                 check_excused(tally.receipt, tally.count, self._excused[run], self.findings)
             if tally.in_scope and run not in self._unreadable:
-                check_read_back(
-                    tally.receipt, tally.digest, tally.landed, (start, self.snapshot.ends), self.findings
-                )
+                check_read_back(tally.receipt, tally.digest, tally.landed, ledger, self.findings)
 
     def accounts(self) -> list[result.ReceiptAccount]:
         """The report's account of each batch in the scope, then of those that wait for a later one."""

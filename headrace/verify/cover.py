@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.verify.invariants import ABOUT_PUBLISHED
+from headrace.verify.invariants import ABOUT_WHAT_COMES
 from headrace.verify.result import LOOKED_AT, InvariantState, ReceiptState
 
 
@@ -100,4 +100,4 @@ class Cover(msgspec.Struct):
     def doubts(self) -> bool:
         """Whether it is red about what is published."""
         red = {InvariantState.BROKEN, InvariantState.UNVERIFIABLE}
-        return any(each.state in red and each.id in ABOUT_PUBLISHED for each in self.invariants)
+        return any(each.state in red and each.id not in ABOUT_WHAT_COMES for each in self.invariants)

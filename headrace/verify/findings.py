@@ -22,7 +22,7 @@ class Advice:
     do: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Invariant:
     """Something that verify checks.
 

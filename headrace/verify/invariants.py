@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from headrace.verify.checks.balance import BALANCE
-from headrace.verify.checks.files import FILES, check_files
+from headrace.verify.checks.files import FILES, check_files, check_names, check_readable
 from headrace.verify.checks.frontier import FRONTIER
 from headrace.verify.checks.keys import KEYS
 from headrace.verify.checks.limits import LIMITS
-from headrace.verify.checks.ranges import RANGES, check_ranges
+from headrace.verify.checks.ranges import RANGES, check_chain, check_proven
 from headrace.verify.checks.receipts import RECEIPTS, check_receipts
 from headrace.verify.checks.rows import ROWS
 from headrace.verify.checks.uniqueness import UNIQUENESS
@@ -17,8 +17,15 @@ from headrace.verify.snapshot import Snapshot
 
 INVARIANTS = (RECEIPTS, UNIQUENESS, KEYS, ROWS, RANGES, BALANCE, VERDICTS, FILES, FRONTIER, LIMITS)
 
-ABOUT_PUBLISHED = frozenset(each.id for each in INVARIANTS if each.is_about_published)
-"""Ids of those that cast doubt on what is published, if they do not hold."""
+ABOUT_WHAT_COMES = frozenset(each.id for each in INVARIANTS if not each.is_about_published)
+"""Ids of those that cast no doubt on what is published, if they do not hold."""
 
-ON_DISK: tuple[Callable[[Snapshot, Findings], None], ...] = (check_receipts, check_files, check_ranges)
+ON_DISK: tuple[Callable[[Snapshot, Findings], None], ...] = (
+    check_readable,
+    check_receipts,
+    check_proven,
+    check_names,
+    check_chain,
+    check_files,
+)
 """Checks that need nothing but the pipeline's folder, in the order in which they run."""

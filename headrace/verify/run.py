@@ -21,7 +21,7 @@ from headrace.ledger.progress import stored_verified
 from headrace.settings import shown
 from headrace.verify import history, result
 from headrace.verify.batches import Batches
-from headrace.verify.checks.balance import Gaps, check_topics
+from headrace.verify.checks.balance import Gaps, check_compaction, check_topics
 from headrace.verify.checks.frontier import FrontierCheck
 from headrace.verify.checks.limits import check_limits
 from headrace.verify.contents import Contents
@@ -44,14 +44,15 @@ ShowProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Given how many offsets there are to judge, gives a function to call with how many are done."""
 
 
-def verify(
+def verify(  # noqa: PLR0913, all of them are the caller's to say
     folder: Folder,
     pipeline: Pipeline,
     kafka: Cluster,
-    scope: Scope,
+    scope: Callable[[], Scope],
     run: Callable[[int], str],
     show_progress: ShowProgress,
     *,
+    purpose: str,
     ingest_is_running: bool = False,
     is_stored: bool = True,
 ) -> Report:
@@ -61,9 +62,10 @@ def verify(
         folder: The pipeline's.
         pipeline: Its file.
         kafka: The cluster.
-        scope: What to check.
+        scope: Says what to check, once the number is drawn.
         run: Makes the run's id from the number of its report.
         show_progress: Shows progress.
+        purpose: Who holds the lock, for a process that waits for it.
         ingest_is_running: Whether an ingest is queued or running: then the lag is not judged.
         is_stored: Whether the report is, under a number of its own; if not, nothing is left behind.
 
@@ -74,8 +76,8 @@ def verify(
         UnavailableError: The cluster does not answer, a stream that is running decides what there is to say,
             or (`ResourceError`) memory, open files or disk run out.
     """
-    number = draw_number(folder, "a verify run") if is_stored else 1
-    verification = Verification(folder, pipeline, kafka, scope, number, ingest_is_running=ingest_is_running)
+    number = draw_number(folder, purpose) if is_stored else 1
+    verification = Verification(folder, pipeline, kafka, scope(), number, ingest_is_running=ingest_is_running)
     with show_progress(verification.offset_count) as on_progress:
         verification.on_progress = on_progress
         found = verification.run(run(number))
@@ -146,7 +148,9 @@ class Verification:
         )
         batches = Batches(snapshot, self.kafka, there, gaps, findings)
         judging = Judging(snapshot, self.kafka, there, gaps, findings, self.on_progress)
-        batches.read_back(judging.judge(batches))
+        covered = judging.judge(batches)
+        check_compaction(snapshot, topics, findings)
+        batches.read_back(covered)
         batches.check()
 
         frontier = FrontierCheck(self.pipeline, self.kafka, snapshot, topics, findings)

@@ -8,7 +8,7 @@ import pytest
 from headrace.ledger.folder import Folder
 from headrace.overview import rows
 from headrace.settings import ROOT
-from headrace.verify.stored import store
+from headrace.verify.stored import PAGE, store
 from tests.headrace.report.examples import report
 
 
@@ -37,6 +37,8 @@ def test_the_last_outcome_has_its_moment_and_what_waited(places: tuple[Path, Pat
     folder.events.mkdir(parents=True)
     green = report()
     store(folder, green)
+    assert list(rows(*places))[1].outcome == "not final"
+    (folder.report(green.run) / PAGE).touch()
     _, row = rows(*places)
     assert (row.state, row.outcome, row.checked_at) == ("idle", "green", green.checked_at)
     assert row.waiting == green.waiting.offsets

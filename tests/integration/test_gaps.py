@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -26,7 +27,7 @@ from headrace.errors import BrokerError, UnsupportedLoginError
 from headrace.kafka import batches
 from headrace.kafka.client import Kafka
 from headrace.kafka.gaps import Unexplained, explain
-from headrace.kafka.offsets import OffsetRange
+from headrace.kafka.offsets import OffsetRange, TopicPartition
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Topic:
     def delete_before(self, offset: int) -> None:
         """Move the log's start."""
         admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
-        partition = TopicPartition(self.name, 0, offset)
+        partition = ClientPartition(self.name, 0, offset)
         admin.delete_records([partition])[partition].result(30)
 
 

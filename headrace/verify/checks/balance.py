@@ -50,7 +50,12 @@ def check_topics(kafka: Cluster, snapshot: Snapshot, topics: TopicSnapshot, find
             until_offset=last.offset + 1,
             doubts_everything=True,
         )
-    for topic in sorted(set(snapshot.identity.topics).intersection(topics.compacted)):
+
+
+def check_compaction(snapshot: Snapshot, topics: TopicSnapshot, findings: Findings) -> None:
+    """No topic of the ledger is compacted."""
+    known = snapshot.identity.topics if snapshot.identity else {}
+    for topic in sorted(known.keys() & set(topics.compacted)):
         findings.add(
             BALANCE,
             "the topic is compacted (cleanup.policy): Kafka removes records from it by their keys",

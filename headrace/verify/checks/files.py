@@ -40,17 +40,22 @@ FILES = Invariant(
 )
 
 
+def check_readable(snapshot: Snapshot, findings: Findings) -> None:
+    """Every entry that the run needs can be read."""
+    folder = snapshot.folder
+    for number, why in snapshot.unreadable.items():
+        place = folder.published(folder.events, number) / ENTRY
+        findings.add(FILES, why, micro_batch=number, file=_relative(folder, place))
+
+
+def check_names(snapshot: Snapshot, findings: Findings) -> None:
+    """The folders are those of the micro-batches; see `check_listing`."""
+    check_listing(snapshot.folder, snapshot.newest, findings)
+
+
 def check_files(snapshot: Snapshot, findings: Findings) -> None:
     """Check the files of all micro-batches that the run looks at: in full those in its scope."""
     folder = snapshot.folder
-    check_listing(folder, snapshot.newest, findings)
-    for number, why in snapshot.unreadable.items():
-        findings.add(
-            FILES,
-            why,
-            micro_batch=number,
-            file=_relative(folder, folder.published(folder.events, number) / ENTRY),
-        )
     if snapshot.identity is not None:
         check_empty(folder, snapshot.identity.contract, findings)
     for entry in snapshot.chosen:

@@ -27,12 +27,19 @@ RANGES = Invariant(
 )
 
 
-def check_ranges(snapshot: Snapshot, findings: Findings) -> None:
-    """Check that entries join, begin with identity.json, end with the checkpoint, and have not changed."""
+def check_proven(snapshot: Snapshot, findings: Findings) -> None:
+    """What was in the scope or proven before is still there, as it was."""
     for gone in snapshot.scope.micro_batches:
         if gone > snapshot.newest:  # one before is missing in the listing
             findings.add(RANGES, "the micro-batch was there before and is missing now", micro_batch=gone)
     _check_mark(snapshot, findings)
+
+
+def check_chain(snapshot: Snapshot, findings: Findings) -> None:
+    """Entries join, begin with identity.json, and end with the checkpoint.
+
+    Before the files are read, which takes time: Spark removes old plans meanwhile.
+    """
     folder, identity, newest = snapshot.folder, snapshot.identity, snapshot.newest
     if identity is None:
         if newest >= 0 or snapshot.committed or folder.started.exists() or folder.streamed.exists():
