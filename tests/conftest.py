@@ -24,7 +24,7 @@ INTEGRATION = Path(__file__).parent / "integration"
 REAL = ("tests/integration/", "tests/spark_apps/")
 """Where the tests with real parts are. Those in one process share a broker and a Spark session."""
 PROGRAMS = tuple(f"tests/integration/test_{name}.py" for name in ("airflow", "archive", "kills", "memory", "random_runs"))
-"""Those of them that mostly start programs, and wait for them, where the others use the Spark session. These have a process of their own."""
+"""Files of them whose tests mostly start programs and wait: one process runs these, another runs the rest in a Spark session."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -53,14 +53,14 @@ def refresh(folder: Path) -> None:
     if not (folder / MACHINE).exists():
         return  # an earlier version has started this stack
     here = json.loads((folder / MACHINE).read_text())
-    shared = (SHARED / "spark-defaults.conf").read_text(errors="surrogateescape")  # the user's, in whatever encoding
+    shared = (SHARED / "spark-defaults.conf").read_text("utf-8", errors="surrogateescape")  # the user's bytes stay, whatever they are
     given = _settings(shared)
     for key, between in JOINED.items():  # Headrace's own are needed, too
         here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}
     lines = "".join(f"{key:<65} {value}\n" for key, value in here.items() if key in JOINED or key not in given)
     path = folder / "spark-defaults.conf"
     text = f"{shared}\n# This machine. Written again before each run; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}"
-    content = text.encode(errors="surrogateescape")
+    content = text.encode("utf-8", errors="surrogateescape")
     if not path.exists() or path.read_bytes() != content:
         documents.replace(path, content)  # as a whole: a driver may be starting meanwhile
 
