@@ -1,4 +1,4 @@
-"""Ids and keys of Headrace's in Airflow's database."""
+"""Headrace's ids and keys in Airflow's database."""
 
 INGEST, VERIFY = "_ingest", "_verify"
 """How the ids of a pipeline's DAGs end."""

@@ -29,8 +29,8 @@ REAL = ("tests/integration/", "tests/spark_apps/")
 PROGRAMS = tuple(
     f"tests/integration/test_{name}.py" for name in ("airflow", "archive", "kills", "memory", "random_runs")
 )
-"""Those of them that mostly start programs, and wait for them, where the others use the Spark session. These
-have a process of their own."""
+"""Files of them whose tests mostly start programs and wait. One process runs these, another the rest in a
+Spark session."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -164,7 +164,8 @@ class _Demo:
         if not self._has_succeeded(ended, "stream_to_parquet"):
             if ended.state == "success":
                 self.say.line(
-                    f"No task stream_to_parquet succeeded in this run, so nothing was published. {self._files[0]} wires it.",
+                    f"No task stream_to_parquet succeeded in this run, so nothing was published. See that {self._files[0]} "
+                    "wires it, and that no task before it skips it.",
                     "bold red",
                 )
             return False

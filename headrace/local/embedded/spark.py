@@ -57,8 +57,8 @@ def refresh(folder: Path) -> None:
     if not (folder / MACHINE).exists():
         return  # an earlier version has started this stack
     here = json.loads((folder / MACHINE).read_text())
-    # The user's, in whatever encoding.
-    shared = (SHARED / "spark-defaults.conf").read_text(errors="surrogateescape")
+    # Utf-8 is what Spark reads; the user's bytes stay, whatever they are.
+    shared = (SHARED / "spark-defaults.conf").read_text("utf-8", errors="surrogateescape")
     given = _settings(shared)
     for key, between in JOINED.items():  # Headrace's own are needed, too
         here |= {key: f"{here[key]}{between}{given[key]}"} if key in given else {}
@@ -67,7 +67,7 @@ def refresh(folder: Path) -> None:
     )
     path = folder / "spark-defaults.conf"
     text = f"{shared}\n# This machine. Written again before each run; a setting of your own goes into {SHARED / 'spark-defaults.conf'}.\n{lines}"
-    content = text.encode(errors="surrogateescape")
+    content = text.encode("utf-8", errors="surrogateescape")
     if not path.exists() or path.read_bytes() != content:
         documents.replace(path, content)  # as a whole: a driver may be starting meanwhile
 

@@ -56,7 +56,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
     "span", SPANS, ids=lambda span: f"{span.partition}-{span.from_offset}-{span.until_offset}"
 )
 def test_no_row_of_a_span_is_left_out_in_turn(files: list[Path], span: OffsetRange) -> None:
-    """Row groups are skipped by their statistics, and only those that cannot hold any."""
+    """A row group is skipped only if its statistics show that none of the offsets are in it."""
     database = engine.connect()
     query = "SELECT * FROM {} WHERE _partition = ? AND _offset >= ? AND _offset < ? ORDER BY _offset"
     values = [span.partition, span.from_offset, span.until_offset]
