@@ -30,13 +30,11 @@ from headrace.airflow.tasks import DAG_DEFAULTS
     params=repair_params(__file__),
     doc_md=__doc__,
     tags=["headrace"],
-    **{
-        **DAG_DEFAULTS,
-        "max_active_runs": 16,
-    },  # a question that waits for its answer keeps no other pipeline waiting
+    # A question that waits for its answer keeps no other pipeline waiting.
+    **{**DAG_DEFAULTS, "max_active_runs": 16},
 )
 def repair() -> None:
-    """What would be done, the question, and then what was agreed to."""
+    """Show what would be done, ask, and then do what was agreed to."""
     found = survey()
     ask(found) >> write(found)
 

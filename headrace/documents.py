@@ -19,6 +19,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a document is made of."""
+
+
 class _Version(msgspec.Struct):
     """The version of any document."""
 

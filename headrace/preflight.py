@@ -61,7 +61,7 @@ def check_against_ledger(pipeline: Pipeline, folder: Folder) -> None:
 def longest_interval(schedule: str) -> float:
     """The longest time between two ticks of a cron schedule within four years, in seconds.
 
-    Infinity if there is one tick at most.
+    It is infinite if there is one tick at most.
     """
     from croniter import croniter  # noqa: PLC0415  Airflow's own reading of schedules; few need it here
 

@@ -25,11 +25,26 @@ def schemas() -> dict[str, str]:
     """File name → JSON Schema."""
     return {
         f"{kind.__name__.lower()}.schema.json": msgspec.json.format(
-            msgspec.json.encode(msgspec.json.schema(kind, schema_hook=_schema), order="sorted"), indent=2
+            msgspec.json.encode(_on_one_line(msgspec.json.schema(kind, schema_hook=_schema)), order="sorted"),
+            indent=2,
         ).decode()
         + "\n"
         for kind in DOCUMENTS
     }
+
+
+def _on_one_line(part: Any) -> Any:
+    """A schema whose descriptions are not wrapped as the docstrings are that they come from."""
+    if isinstance(part, list):
+        return [_on_one_line(each) for each in part]
+    if isinstance(part, dict):
+        return {
+            key: " ".join(value.split())
+            if key == "description" and isinstance(value, str)
+            else _on_one_line(value)
+            for key, value in part.items()
+        }
+    return part
 
 
 def _schema(kind: type) -> dict[str, Any]:

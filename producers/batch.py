@@ -212,6 +212,8 @@ def read_back(
                             f"Run {receipt.run} can't be completed: its record {parts[1]} is in Kafka twice, the second time at "
                             f"{block.place}, offset {offset}. It was sent by an earlier try after this one had looked. Start a new run.",
                             code=Code.BATCH_DOUBLED,
+                            **block.place._asdict(),
+                            offset=offset,
                         )
                     acknowledgements.landed(block.place, offset)
                     landed[parts[1]] = True

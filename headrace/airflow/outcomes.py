@@ -52,7 +52,7 @@ class NoDownstream(set[str]):
     def add(self, task_id: str) -> None:
         """Refuse a task, whichever way it is hung there.
 
-        By either arrow, or behind a task group that ends with `outcome`.
+        It may be hung there by either arrow, or behind a task group that ends with `outcome`.
         """
         raise UsageError(
             f"{task_id} can't be hung behind the task outcome: a green run skips that, and whatever is behind it. "

@@ -1,6 +1,6 @@
 """The tasks of the DAG `headrace_repair`.
 
-What would be done, the question, and then just what was agreed to.
+They show what would be done, ask, and then do just what was agreed to.
 """
 
 import logging

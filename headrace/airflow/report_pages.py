@@ -143,9 +143,8 @@ def _tasks(
         otherwise: The headline if none failed.
     """
     failed = [task for task in tasks if task.state is html.TaskState.FAILED]
-    failed = [
-        task for task in failed if task.name.rpartition(".")[2] != "outcome"
-    ] or failed  # that repeats another's reason
+    # `outcome` repeats another's reason.
+    failed = [task for task in failed if task.name.rpartition(".")[2] != "outcome"] or failed
     if failed:
         reasons = [task.reason for task in failed]
         shown = [

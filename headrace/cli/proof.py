@@ -81,7 +81,7 @@ def accept(
 ) -> None:
     """Write down what Kafka removed before it was published or verified, and go on.
 
-    The way out after records aged out.
+    This is the way out after records aged out.
     """
     from datetime import UTC, datetime
 

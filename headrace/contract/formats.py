@@ -87,8 +87,5 @@ def of_reference(name: Format) -> OfReference:
 
 
 def _part(name: Format, part: str) -> Any:
-    """Found by its name, so that the contract need not know what is above it.
-
-    And Spark is loaded only where needed.
-    """
+    """Find a part by its name: the contract need not know what is above it, nor load Spark in vain."""
     return import_module(f"headrace.formats.{name}.{part}")

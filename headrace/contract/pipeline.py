@@ -147,9 +147,8 @@ def _described(text: str, message: str) -> str:
         what, at = message[: place.start()], sum(map(len, lines[: int(place[1]) - 1])) + int(place[2]) - 1
     else:
         return message
-    if (
-        what == "Cannot overwrite a value"
-    ):  # found at the end of the second value: go back to where its key begins
+    # Found at the end of the second value: go back to where its key begins.
+    if what == "Cannot overwrite a value":
         number = next(
             number for number in range(text.count("\n", 0, at), -1, -1) if _is_toml("".join(lines[:number]))
         )

@@ -148,7 +148,7 @@ class Admin(Connection):
         """The end of each partition, for committed readers (before the first open transaction) or for all."""
         return self._offsets(topics, OffsetSpec.latest(), committed=committed)
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
+    def offsets_for_time(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
         topics = list(topics)
         end = self.end(topics)

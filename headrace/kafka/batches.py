@@ -82,9 +82,9 @@ class Leaders(Protocol):
 
 @dataclass(frozen=True)
 class _Held:
-    """An answer: everything that the log holds from `start` (inclusive) to `end` (exclusive).
+    """An answer, when it came, and how many seconds it took.
 
-    With the time when it came and how many seconds it took.
+    It has everything that the log holds from `start` (inclusive) to `end` (exclusive).
     """
 
     place: TopicPartition

@@ -77,7 +77,7 @@ class Cluster(Protocol):
     def end(self, topics: Iterable[str], *, committed: bool = True) -> Offsets:
         """The end of each partition, for committed readers (before the first open transaction) or for all."""
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
+    def offsets_for_time(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
 
     def first_timestamps(self, offsets: Offsets) -> dict[TopicPartition, int]:

@@ -132,7 +132,7 @@ class Reader(Connection):
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
     """Leave out what the client says of its group, which is not used.
 
-    That it may not even be looked at, where access lists rule.
+    Where access lists rule, that is that it may not be looked at.
     """
     return (
         message

@@ -12,7 +12,7 @@ from headrace.errors import Code, RefusedError
 from headrace.kafka.offsets import OffsetRange, Offsets, advance
 from headrace.ledger import publish, recovery
 from headrace.ledger.entries import Link, newest_link, split_lost
-from headrace.ledger.entry import RULES, Acceptance, Entry, Kind, Sha256, Totals
+from headrace.ledger.entry import RULES, Acceptance, Entry, EntryKind, Sha256, Totals
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import check_checkpoint, check_pipeline, following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
@@ -121,7 +121,7 @@ def accept(
     identity = recovery.write_plan(folder, identity, number, ends)
     now = datetime.now(UTC)
     entry = Entry(
-        kind=Kind.ACCEPTED,
+        kind=EntryKind.ACCEPTED,
         number=number,
         previous=newest.sha256 if newest else None,
         checkpoint=str(identity.checkpoint),

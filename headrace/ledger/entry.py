@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from headrace.contract.verdicts import Contract
-from headrace.documents import Document
+from headrace.documents import Document, Part
 from headrace.kafka.offsets import OffsetRange, Offsets, Placed
 
 RULES = 1
@@ -30,10 +30,6 @@ Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,240}\.parquet")
 """Names of data files. Readers pass over a name that begins with a dot or an underscore, and some take other
 signs for a pattern or an address."""
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of an entry."""
 
 
 class Account(Placed, Part, frozen=True, kw_only=True):
@@ -120,7 +116,7 @@ class Totals(Part, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, gaps=self.gaps - sum(map(len, lost)))
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What an entry accounts for."""
 
     PUBLISHED = "published"
@@ -135,7 +131,7 @@ class Kind(StrEnum):
     """Files that were removed because of their age."""
 
 
-CHECKED_KINDS = frozenset({Kind.PUBLISHED, Kind.ACCEPTED})
+CHECKED_KINDS = frozenset({EntryKind.PUBLISHED, EntryKind.ACCEPTED})
 """The kinds that this version writes and can check."""
 
 
@@ -190,7 +186,7 @@ class Entry(Document, frozen=True, kw_only=True):
     """One link of the ledger, kept as `_entry.json` in its events folder, `events/micro_batch=<number>`."""
 
     schema: Literal[2] = 2
-    kind: Kind = Kind.PUBLISHED
+    kind: EntryKind = EntryKind.PUBLISHED
     number: Annotated[int, msgspec.Meta(ge=0)]
     previous: Sha256 | None
     """SHA-256 of the bytes of the entry before; null for the first."""
@@ -222,7 +218,7 @@ class Entry(Document, frozen=True, kw_only=True):
         """Raise `ValueError` unless only entry 0 lacks `previous`, and the details are those of its kind."""
         if (self.number == 0) != (self.previous is None):
             raise ValueError("every entry but the first names the one before it")
-        details = {kind: getattr(self, kind) for kind in Kind if kind is not Kind.PUBLISHED}
+        details = {kind: getattr(self, kind) for kind in EntryKind if kind is not EntryKind.PUBLISHED}
         if [kind for kind, detail in details.items() if detail is not None] != [
             kind for kind in details if kind is self.kind
         ]:

@@ -111,19 +111,22 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
             code=Code.TOPIC_COMPACTED,
         )
     ends = following(identity, newest)
-    for topic, _, what in unlike(identity, ends, topics):
+    for topic, partition, what in topic_differences(identity, ends, topics):
         raise RefusedError(
             f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}",
             code=Code.TOPIC_OTHER if topic in topics.ids else Code.TOPIC_GONE,
+            topic=topic,
+            partition=partition,
         )
     for place, offset in ends.items():
-        if (
-            end := topics.end[place]
-        ) < offset:  # Spark would take it for a loss, after it has written its plan
+        # Spark would take it for a loss, after it has written its plan.
+        if (end := topics.end[place]) < offset:
             raise OpenTransactionError(
                 f"{place}: the next offset is {offset}, and committed readers see the partition up to {end} only: a transaction is "
                 "open whose beginning has left Kafka. When it has ended, run this again.",
                 code=Code.TRANSACTION_OPEN,
+                **place._asdict(),
+                offset=offset,
             )
     if lost := [
         f"{place} offsets {offset} to {earliest - 1}"
@@ -141,7 +144,7 @@ def _accept(pipeline: str) -> str:
     return f"`headrace accept {pipeline} --reason …`, or the DAG headrace_repair."
 
 
-def unlike(
+def topic_differences(
     identity: Identity, following: Offsets, topics: TopicSnapshot
 ) -> Iterator[tuple[str, int | None, str]]:
     """Differences between the ledger's topics and Kafka's.
@@ -179,6 +182,7 @@ def check_pipeline(folder: Folder, identity: Identity, pipeline: Pipeline) -> No
                 f"Topic {topic} was read so far and is not in the pipeline file any more. Put it back, or `headrace reset {folder.root.name}` "
                 "moves data and checkpoint aside and starts over.",
                 code=Code.TOPIC_DROPPED,
+                topic=topic,
             )
     then, now = identity.contract, pipeline.contract
     if (then.format, then.fields) != (now.format, now.fields):
@@ -218,6 +222,8 @@ def joined(identity: Identity, topics: TopicSnapshot) -> Identity:
                 f"{place} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
                 f"To write that down and go on behind them: {_accept(identity.pipeline)}",
                 code=Code.OFFSETS_LOST,
+                **place._asdict(),
+                offset=0,
             )
     return Identity(
         pipeline=identity.pipeline,

@@ -19,7 +19,7 @@ from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint, publish, recovery
 from headrace.ledger.entries import Link, newest_link
-from headrace.ledger.entry import Kind
+from headrace.ledger.entry import EntryKind
 from headrace.ledger.folder import Folder
 from headrace.ledger.guard import (
     TopicSnapshot,
@@ -47,7 +47,7 @@ def open_ledger(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Identity:
         number, ends = newest.entry.number if newest else -1, following(identity, newest)
         identity = recovery.recover(folder, identity, number, ends)
         recovery.plan_again(folder.checkpoint, number, ends, pipeline.max_records_per_micro_batch)
-        if newest and newest.entry.kind is not Kind.PUBLISHED:
+        if newest and newest.entry.kind is not EntryKind.PUBLISHED:
             checkpoint.note_committed(folder.checkpoint, number)
     check_checkpoint(folder, identity, newest)
     wanted = [topic.name for topic in pipeline.topics]
@@ -156,6 +156,8 @@ def _admitted(
             "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
             f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`.",
             code=Code.PARTITION_REFILLED,
+            **others[0].place._asdict(),
+            offset=others[0].offset,
         )
     return joined(identity, topics)
 
@@ -185,7 +187,9 @@ def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) 
         case "latest":
             offsets = topics.end
         case moment:
-            offsets = kafka.at(topics.ids, int(datetime.fromisoformat(moment).timestamp() * 1000))
+            offsets = kafka.offsets_for_time(
+                topics.ids, int(datetime.fromisoformat(moment).timestamp() * 1000)
+            )
     return Offsets({place: max(offset, topics.earliest[place]) for place, offset in offsets.items()})
 
 
@@ -210,6 +214,8 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                     f"Run {receipt.run} put records from offset {landing.lowest_offset} on into {landing.place}, and this pipeline reads it from {first} on "
                     "(`starting` in its file when it first ran). What lies before is never published.",
                     code=Code.BEFORE_START,
+                    **landing.place._asdict(),
+                    offset=landing.lowest_offset,
                 )
             published = until.get(landing.place, 0)
             if landing.highest_offset >= published:
@@ -222,16 +228,22 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                     raise OpenTransactionError(
                         f"{message} A transaction that was open when the stream was planned hid the rest; it has ended. Run this task again.",
                         code=Code.TRANSACTION_ENDED,
+                        **landing.place._asdict(),
+                        offset=published,
                     )
                 if committed < whole:
                     raise OpenTransactionError(
                         f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
                         "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again.",
                         code=Code.TRANSACTION_OPEN,
+                        **landing.place._asdict(),
+                        offset=committed,
                     )
                 raise LedgerError(
                     f"{message} Kafka does not hold the rest any more; `headrace verify {folder.root.name}` says what is missing.",
                     code=Code.BATCH_GONE,
+                    **landing.place._asdict(),
+                    offset=published,
                 )
 
 

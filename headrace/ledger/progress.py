@@ -179,7 +179,7 @@ def is_of_another_checkpoint(folder: Folder) -> bool:
 def published_runs(folder: Folder) -> set[str]:
     """Runs whose batches were complete before the last finished stream and are not verified yet.
 
-    And those to recheck. By name, so that a receipt that went away is missed.
+    Runs to recheck are among them. They go by name, so that a receipt that went away is missed.
     """
     streamed, verified = read_streamed(folder), read_verified(folder)
     return {*verified.recheck_receipts, *(streamed.receipts if streamed else [])}
@@ -199,7 +199,7 @@ def streamed_runs(folder: Folder, before: Sequence[Receipt]) -> list[str]:
 def completed_receipts(folder: Folder) -> list[Receipt]:
     """The receipts that are complete by now and not verified yet.
 
-    Whose records a stream that starts now must publish.
+    A stream that starts now must publish their records.
     """
     return [receipt for receipt in receipts(folder) if receipt.state == ReceiptState.COMPLETE]
 

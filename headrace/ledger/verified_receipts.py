@@ -165,9 +165,8 @@ def _read(path: Path) -> dict[str, str]:
     """Run → SHA-256, as the lines of a file say."""
     known: dict[str, str] = {}
     for text in documents.content(path).splitlines() if path.exists() else ():
-        with suppress(
-            msgspec.DecodeError, UnicodeDecodeError
-        ):  # torn by a power cut: that receipt is where it was, and is looked at again
+        # Torn by a power cut: that receipt is where it was, and is looked at again.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             line = msgspec.json.decode(text, type=Line)
             known[line.run] = line.sha256
     return known

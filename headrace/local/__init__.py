@@ -1,4 +1,1 @@
-"""The embedded stack: JVM, jars, broker and Airflow on 127.0.0.1.
-
-And the compose stack as the host sees it.
-"""
+"""The embedded stack (Java, jars, broker, Airflow on 127.0.0.1) and the compose stack as the host sees it."""

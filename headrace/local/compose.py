@@ -246,7 +246,7 @@ CHECKS = {
 def versions() -> dict[str, str]:
     """Return the versions of the embedded stack, which hold for the images as well.
 
-    Of the lock, and of the jars beside it.
+    They stand in the lock, and in the list of jars beside it.
     """
     from headrace.local.install import jars  # noqa: PLC0415  what it needs of the embedded stack is in no container
 

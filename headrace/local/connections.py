@@ -140,9 +140,8 @@ def kafka_config(settings: Settings) -> dict[str, str]:
     if settings.kafka_connection:
         return _config(settings.kafka_connection, stored(settings.kafka_connection, os.environ))
     if environment := current.environment(settings):
-        if environment.get(
-            "AIRFLOW__SECRETS__BACKEND"
-        ):  # it comes before the database, and the API does not know
+        # A secrets backend comes before the database, and the API does not know it.
+        if environment.get("AIRFLOW__SECRETS__BACKEND"):
             return _config(KAFKA, stored(KAFKA, environment))
         return _config(KAFKA, _shown(settings, lambda: stored(KAFKA, environment)))
     if not compose.is_up(settings):

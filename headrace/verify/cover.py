@@ -19,7 +19,7 @@ class Published(msgspec.Struct):
     id: int
 
 
-class Outcome(msgspec.Struct):
+class InvariantOutcome(msgspec.Struct):
     """What of an invariant's outcome is needed here."""
 
     id: str
@@ -57,7 +57,7 @@ class Cover(msgspec.Struct):
     receipts: list[Account]
     micro_batches: list[Published]
     aged_out: list[int]
-    invariants: list[Outcome]
+    invariants: list[InvariantOutcome]
     recheck: Named
 
     def covers(self, item: int | str) -> bool:

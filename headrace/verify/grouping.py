@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from headrace.kafka.offsets import TopicPartition
-from headrace.ledger.entry import ENTRY_RULES, Entry, Kind
+from headrace.ledger.entry import ENTRY_RULES, Entry, EntryKind
 
 GROUP_OFFSETS = 100_000
 GROUP_BYTES = 8 << 20
@@ -45,7 +45,7 @@ def is_comparable(entry: Entry) -> bool:
     """
     places = {account.place for account in entry.accounts if len(account.range)}
     return (
-        entry.kind is Kind.PUBLISHED
+        entry.kind is EntryKind.PUBLISHED
         and entry.rules in ENTRY_RULES
         and len(places) == len(entry.accounts)
         and _offsets(entry) <= GROUP_OFFSETS

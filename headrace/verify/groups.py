@@ -31,7 +31,7 @@ from headrace.verify.checks.verdicts import VERDICTS
 from headrace.verify.findings import Findings
 from headrace.verify.judge import Judge
 from headrace.verify.parquet import WrongFileError, read_rows
-from headrace.verify.readable import Part, Readable
+from headrace.verify.readable import Readable, Split
 from headrace.verify.records import expected
 
 ROWS_BYTES = 128 << 20
@@ -51,7 +51,7 @@ class Share:
 
     entry: Entry
     account: Account
-    part: Part
+    part: Split
     """Of the account's range, what Kafka can still be asked for."""
     equal: int = 0
     """How many offsets of that part were compared, their rows being exactly what they should be."""
@@ -129,16 +129,14 @@ class Group:
     def doubted(self) -> set[int]:
         """The numbers of the micro-batches that nothing can be said of here.
 
-        All but those whose every row and record was found equal.
+        All but those whose every row and record was found equal. A row without a position, or outside of its
+        entry's ranges, is in no comparison: then fewer rows were found than read.
         """
         return {
             number
             for number, shares in self.shares.items()
             if number in self._unreadable
-            or self._found[number]
-            != self._read[
-                number
-            ]  # a row without a position, or outside of its entry's ranges, is in no comparison
+            or self._found[number] != self._read[number]
             or any(
                 share.equal != (len(share.part.readable) if share.part.readable else 0) for share in shares
             )

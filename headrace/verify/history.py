@@ -43,7 +43,7 @@ def advanced(verified: Verified, scope: Scope, began: datetime, looked_from: int
             if known.at and known.at > began
             else History(until=max(scope.micro_batches, default=None), at=began)
         )
-    if last < 0 or not scope.moves or looked_from != known.next:
+    if last < 0 or not scope.updates_verified or looked_from != known.next:
         return known
     first = known.next if known.next <= last else 0
     round_began = began if first == 0 or known.began_at is None else known.began_at

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from headrace.errors import UsageError
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, within
-from headrace.ledger.entry import ENTRY_RULES, Account, Entry, Kind
+from headrace.ledger.entry import ENTRY_RULES, Account, Entry, EntryKind
 from headrace.ledger.opening import record_fingerprint
 from headrace.ledger.progress import LastRecord
 from headrace.verify import engine
@@ -23,7 +23,7 @@ from headrace.verify.findings import Findings
 from headrace.verify.grouping import grouped, is_comparable
 from headrace.verify.groups import UNCOMPARABLE, Group
 from headrace.verify.judge import Judge
-from headrace.verify.readable import Part, Readable
+from headrace.verify.readable import Readable, Split
 from headrace.verify.records import PublishedRows
 from headrace.verify.snapshot import Snapshot
 from headrace.verify.undeclared import Undeclared
@@ -158,7 +158,7 @@ class Judging:
         Args:
             batches: Take the records; `None` if these were read, and counted, before.
         """
-        if entry.kind is not Kind.PUBLISHED:
+        if entry.kind is not EntryKind.PUBLISHED:
             self._check_accepted(entry)
             return []
         if entry.rules not in ENTRY_RULES:
@@ -270,7 +270,7 @@ class Judging:
             if batches is not None:
                 self._pass(until - at)
 
-    def _report_missing(self, entry: Entry, part: Part) -> None:
+    def _report_missing(self, entry: Entry, part: Split) -> None:
         """What Kafka no longer has was proven while it did, or accepted, or can't be any more."""
         if part.missing is None:
             return

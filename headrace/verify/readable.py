@@ -11,7 +11,7 @@ from headrace.verify.findings import Findings, Invariant
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """An offset range, split into what can still be read and what can't, with the reason.
 
     Either may be absent.
@@ -35,21 +35,21 @@ class Readable:
         self.findings = findings
         self.unproven: list[OffsetRange] = []
 
-    def part(self, offset_range: OffsetRange) -> Part:
+    def part(self, offset_range: OffsetRange) -> Split:
         """Split a range.
 
         Offsets age out one by one, from the lowest on; everything else concerns the whole range.
         """
         if why := self._gone(offset_range):
-            return Part(None, offset_range, why)
+            return Split(None, offset_range, why)
         place, at, until = offset_range.place, offset_range.from_offset, offset_range.until_offset
         earliest = self.topics.earliest[place]
         if earliest <= at:
-            return Part(offset_range)
+            return Split(offset_range)
         why = f"offsets before {earliest} have aged out of Kafka"
         if earliest >= until:
-            return Part(None, offset_range, why)
-        return Part(OffsetRange(*place, earliest, until), OffsetRange(*place, at, earliest), why)
+            return Split(None, offset_range, why)
+        return Split(OffsetRange(*place, earliest, until), OffsetRange(*place, at, earliest), why)
 
     def report_unproven(
         self, invariant: Invariant, ranges: Iterable[OffsetRange], why: str, **where: Any

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.documents import Document
+from headrace.documents import Document, Part
 from headrace.ledger.progress import LastRecord
 
 
@@ -53,10 +53,6 @@ HELD = frozenset({ReceiptState.VERIFIED, ReceiptState.AGED_OUT, ReceiptState.ACC
 """A receipt that nothing was found against."""
 LOOKED_AT = HELD | {ReceiptState.BROKEN}
 """A receipt that a run checked."""
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a report."""
 
 
 class Finding(Part, frozen=True, kw_only=True):

@@ -212,7 +212,7 @@ class Verification:
             limits=limits,
             gaps_not_checked=self._unchecked_gaps(judging, gaps),
             gaps_not_checked_of=dict(gaps.unchecked),
-            published_meanwhile=snapshot.published_meanwhile if snapshot.scope.moves else 0,
+            published_meanwhile=snapshot.published_meanwhile if snapshot.scope.updates_verified else 0,
             history=history.account(snapshot.verified, snapshot.again, snapshot.scope, began),
             last_records=[judging.last_records[place] for place in sorted(judging.last_records)],
             hashes=snapshot.hashes,

@@ -19,14 +19,14 @@ from headrace.ledger.verified_receipts import expired, has_expired, is_settled, 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """Micro-batches to judge again and receipts to read back.
 
-    `moves` says whether what is proven is remembered.
+    `updates_verified` says whether what is proven is remembered.
     """
 
     checkpoint: str | None
     """Of the ledger that it was made for; null before the first micro-batch."""
     micro_batches: list[int]
     receipts: list[str]
-    moves: bool
+    updates_verified: bool
     whole: bool = False
     """Whether it is all that was ever published."""
     has_expired: bool = False
@@ -46,7 +46,7 @@ def since_verified(folder: Folder) -> Scope:
             for run in published_runs(folder)
             if run in verified.recheck_receipts or not is_settled(folder, run)
         ),
-        moves=True,
+        updates_verified=True,
     )
 
 
@@ -73,7 +73,7 @@ def everything(folder: Folder) -> Scope:
         checkpoint=_checkpoint(folder),
         micro_batches=sorted({*published_numbers(folder), *read_verified(folder).recheck}),
         receipts=sorted(known - gone),
-        moves=True,
+        updates_verified=True,
         whole=True,
         has_expired=bool(gone),
     )
@@ -115,7 +115,7 @@ def of_run(folder: Folder, run: str) -> Scope:
         checkpoint=_checkpoint(folder),
         micro_batches=whole,
         receipts=[run] if receipt else [],
-        moves=False,
+        updates_verified=False,
         has_expired=has_expired(folder, run),
     )
 

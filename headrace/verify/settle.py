@@ -219,7 +219,7 @@ def _settle(
         recheck_receipts=recheck_receipts,
         gaps_not_checked=known.gaps_not_checked if doubted else _gaps(known, report),
     )
-    if scope.moves and not doubted:
+    if scope.updates_verified and not doubted:
         proven = {
             run: report.hashes.receipts[run]
             for run in sorted(runs - recheck_receipts.keys())

@@ -83,9 +83,8 @@ class Snapshot:
 
     def _read_links(self, numbers: Collection[int]) -> None:
         for number in sorted(numbers):
-            if (
-                0 <= number <= self.newest and self.folder.published(self.folder.events, number).exists()
-            ):  # the listing shows what is missing
+            # The listing shows what is missing.
+            if 0 <= number <= self.newest and self.folder.published(self.folder.events, number).exists():
                 try:
                     self.links[number] = read_link(self.folder, number)
                 except LedgerError as error:

@@ -368,9 +368,8 @@ class History:
                 self._sync_folder(here[name], moment)
             case "sync":
                 self.written_since.setdefault(here[name], moment)
-            case (
-                other
-            ):  # also a write to a file that was synced: which of its contents a cut leaves is not worked out here
+            # Also a write to a file that was synced: it is not worked out here what of it a cut leaves.
+            case other:
                 raise AssertionError(other)
 
     def _sync_folder(self, inode: int, moment: int) -> None:

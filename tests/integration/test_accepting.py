@@ -12,7 +12,7 @@ from headrace import accepting
 from headrace.errors import Code, RefusedError
 from headrace.kafka.offsets import Offsets
 from headrace.ledger.accept import Unprovable
-from headrace.ledger.entry import Entry, Kind
+from headrace.ledger.entry import Entry, EntryKind
 from slices import Slice, broken
 from spark_apps import filter_stream
 from spark_apps.publisher import Publisher
@@ -121,10 +121,10 @@ def test_what_is_lost_before_the_first_micro_batch_is_accepted(
         assert not one.folder.checkpoint.exists()
     remove_before(one, {0: 12})
     assert set(broken(one.verify())) == {"I9"}
-    assert accept(one).kind is Kind.ACCEPTED
+    assert accept(one).kind is EntryKind.ACCEPTED
     one.stream("second")
     assert (one.ledger[0].kind, one.ledger[0].starts, kept(one)) == (
-        Kind.ACCEPTED,
+        EntryKind.ACCEPTED,
         Offsets.nested({one.topic: {0: 0, 1: 0, 2: 0}}),
         48,
     )

@@ -58,7 +58,7 @@ def test_offsets_of_empty_topics_and_of_those_that_do_not_exist(
         == kafka.end(topics, committed=False)
         == Offsets(dict.fromkeys(places, 0))
     )
-    assert kafka.at(topics, 0) == Offsets(dict.fromkeys(places, 0))
+    assert kafka.offsets_for_time(topics, 0) == Offsets(dict.fromkeys(places, 0))
     assert kafka.first_timestamps(kafka.earliest(topics)) == {}
     facts = kafka.describe(topics)
     assert {name: (each.partitions, each.is_compacted) for name, each in facts.items()} == {
@@ -135,9 +135,9 @@ def test_the_first_timestamp_is_that_of_the_first_record_at_or_after_an_offset(
     assert first < second
     assert kafka.first_timestamps(Offsets({place: 2, places[2]: 0})) == {}
     world.end_transaction("x", commit=True)
-    assert kafka.at([place.topic], first)[place] == 0
-    assert kafka.at([place.topic], second)[place] == 1
-    assert kafka.at([place.topic], second + 1_000_000)[place] == kafka.end([place.topic])[place]
+    assert kafka.offsets_for_time([place.topic], first)[place] == 0
+    assert kafka.offsets_for_time([place.topic], second)[place] == 1
+    assert kafka.offsets_for_time([place.topic], second + 1_000_000)[place] == kafka.end([place.topic])[place]
 
 
 def test_a_new_partition_begins_at_0_and_a_topic_that_was_made_again_has_another_id(

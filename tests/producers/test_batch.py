@@ -315,8 +315,10 @@ def test_a_record_that_landed_twice_ends_the_batch(play: Callable[..., Receipt])
     began = msgspec.structs.replace(
         receipt, start=Offsets.nested({TOPIC: {0: 0, 1: 0, 2: 0}}), state=ReceiptState.OPEN
     )
-    with pytest.raises(DeliveryError, check=Code.BATCH_DOUBLED.fits):
+    with pytest.raises(DeliveryError, check=Code.BATCH_DOUBLED.fits) as raised:
         batch.read_back(broker, began, [TOPIC], Acknowledgements())  # type: ignore[arg-type]
+    second = len(broker.partitions[0]) - 1
+    assert (raised.value.topic, raised.value.partition, raised.value.offset) == (TOPIC, 0, second)
 
 
 def test_a_batch_whose_receipt_has_expired_is_not_sent_again(

@@ -21,6 +21,7 @@ from headrace.local.client.login import login
 from headrace.local.client.rest import UNFINISHED_TASK, Airflow, Run, Task
 from headrace.local.embedded import archive
 from headrace.settings import Settings
+from headrace.verify import stored
 from headrace.verify.result import LOOKED_AT, Report, State
 
 EVERY = 0.5
@@ -142,13 +143,18 @@ class _Demo:
 
     def wait(self, run: str | None) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
-            runs = [each.id for each in self.airflow.runs(self.ingest)]
-            if not runs or (run and run not in runs):
-                raise UsageError(
-                    f"There is no run {run!r} of {self.ingest}." if run else f"{self.ingest} has no run yet."
-                )
-            self.say.line(f"Following {self.ingest}, run {run or runs[-1]}.")
-            return self._to_its_report(run or runs[-1])
+            found = self._find_ingest(run)
+            self.say.line(f"Following {self.ingest}, run {found.id}.")
+            return self._to_its_report(found.id)
+
+    def _find_ingest(self, run: str | None) -> Run:
+        if run is None:
+            if runs := self.airflow.runs(self.ingest):
+                return runs[-1]
+            raise UsageError(f"{self.ingest} has no run yet.")
+        if found := self.airflow.find_run(self.ingest, run):
+            return found
+        raise UsageError(f"There is no run {run!r} of {self.ingest}.")
 
     def _to_its_report(self, run: str) -> bool:
         try:
@@ -173,16 +179,21 @@ class _Demo:
         if report is not None:
             self.say.line("")
             self._show(report)
-        if verified.state != "success" and (report is None or report.state == State.GREEN):
+        if verified and verified.state != "success" and (report is None or report.state == State.GREEN):
             self._show_failures(verified)  # a red report has shown it
         return self._is_green(verified, report)
 
-    def _is_green(self, verified: Run, report: Report | None) -> bool:
+    def _is_green(self, verified: Run | None, report: Report | None) -> bool:
         """Go by the report and its task, not by the run.
 
-        Tasks of the user's own may have failed, or hide that `report` did.
+        Tasks of the user's own may have failed, or hide that `report` did. A report of a run that Airflow
+        does not know speaks for itself.
         """
-        return report is not None and report.state == State.GREEN and self._has_succeeded(verified, "report")
+        return (
+            report is not None
+            and report.state == State.GREEN
+            and (verified is None or self._has_succeeded(verified, "report"))
+        )
 
     def _has_succeeded(self, run: Run, name: str) -> bool:
         """Say whether a task of ours did, in whatever group it is."""
@@ -293,12 +304,16 @@ class _Demo:
         style = {"success": "green", "failed": "bold red", "up_for_retry": "yellow"}.get(task.state)
         self.say.line(f"  {task.name:<20} {task.state.replace('_', ' '):<16}{seconds}{tries}", style)
 
-    def _find_verify(self, ingest: Run) -> tuple[Run, Report | None]:
+    def _find_verify(self, ingest: Run) -> tuple[Run | None, Report | None]:
         """Follow the verify runs until one has an account of the ingest's receipt.
 
         Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the
-        report shows which.
+        report shows which. Of a run that was started before, a report may be there already: one by hand has
+        no verify run, and Airflow may have forgotten that of another.
         """
+        if report := self._stored(ingest.id):
+            verified = self.airflow.find_run(self.verify, report.run)
+            return verified and self._follow(verified), report
         over: set[str] = set()
         since = time.monotonic()
         while time.monotonic() - since < STALL_TIMEOUT:
@@ -321,6 +336,12 @@ class _Demo:
             f"No run of {self.verify} gave an account of {ingest.id} within {STALL_TIMEOUT / 60:.0f} minutes; "
             f"look at the DAG in the UI, or run `headrace verify {self.folder.root.name}`."
         )
+
+    def _stored(self, run: str) -> Report | None:
+        """The report that decides about an ingest run, if there is one and it leaves nothing open."""
+        path = stored.of_run(self.folder, run, stored.Of.INGEST)
+        report = documents.read(path, Report) if path else None
+        return report if report and (report.state == State.RED or self._covers(report, run)) else None
 
     def _covers(self, report: Report, run: str) -> bool:
         """Say whether a report accounts for the run's batch, or else for all that it published."""

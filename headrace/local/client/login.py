@@ -1,6 +1,6 @@
 """How to log in to Airflow.
 
-Of the embedded stack, or of the compose stack where that is the one that is up.
+That is the compose stack's where that is up, and otherwise the embedded one's.
 """
 
 from dataclasses import dataclass

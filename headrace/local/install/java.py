@@ -1,6 +1,6 @@
 """The Java that runs the broker and Spark.
 
-The pinned one, the same for everybody, or the one that HEADRACE_JAVA_HOME names.
+It is the pinned one, the same for everybody, or the one that HEADRACE_JAVA_HOME names.
 """
 
 import re
@@ -137,9 +137,8 @@ def _write_trust_store(bundle: Path, trust_store: Path) -> None:
     from cryptography import x509  # noqa: PLC0415  a fetch needs it, once
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
 
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # old certificates with odd serial numbers; it is for Java to judge them
+    # Of old certificates with odd serial numbers; it is for Java to judge them.
+    with warnings.catch_warnings(action="ignore"):
         authorities = x509.load_pem_x509_certificates(bundle.read_bytes())
     certificates = [
         pkcs12.PKCS12Certificate(authority, f"authority {number}".encode())

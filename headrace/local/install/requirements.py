@@ -1,6 +1,6 @@
 """Write the locks from pyproject.toml, or check that they are what would be written.
 
-Exact, hashed, without addresses.
+They are exact and hashed, and name no address.
 """
 
 import re

@@ -9,7 +9,7 @@ from headrace.kafka.cluster import Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import OffsetRange
 from headrace.ledger.entry import COLUMNS, Account, Entry
-from headrace.ledger.guard import TopicSnapshot, unlike
+from headrace.ledger.guard import TopicSnapshot, topic_differences
 from headrace.ledger.opening import check_last_records
 from headrace.verify.accepted import Accepted
 from headrace.verify.findings import Advice, Findings, Invariant
@@ -34,7 +34,7 @@ def check_topics(kafka: Cluster, snapshot: Snapshot, topics: TopicSnapshot, find
     if snapshot.identity is None:
         return
     others = set()
-    for topic, partition, what in unlike(snapshot.identity, snapshot.ends, topics):
+    for topic, partition, what in topic_differences(snapshot.identity, snapshot.ends, topics):
         message = f"{what}. If this is another Kafka than the one that was read from, name that one"
         findings.add(BALANCE, message, topic=topic, partition=partition, doubts_everything=True)
         others.add(topic)

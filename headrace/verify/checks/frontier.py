@@ -15,7 +15,7 @@ from headrace.kafka.cluster import Cluster
 from headrace.kafka.offsets import OffsetRange, Offsets
 from headrace.kafka.transactions import OpenTransaction, moment, open_transactions
 from headrace.ledger.entries import newest_link, newest_number, read_link
-from headrace.ledger.entry import Kind
+from headrace.ledger.entry import EntryKind
 from headrace.ledger.guard import TopicSnapshot, following
 from headrace.ledger.identity import Identity
 from headrace.ledger.opening import starting_offsets
@@ -147,7 +147,7 @@ class FrontierCheck:
             first = read_link(self.snapshot.folder, 0).entry if self.snapshot.newest >= 0 else None
         except LedgerError:
             return None
-        return first.planned_at if first and first.kind is Kind.PUBLISHED else None
+        return first.planned_at if first and first.kind is EntryKind.PUBLISHED else None
 
 
 class Frontier(msgspec.Struct, frozen=True):

@@ -134,10 +134,7 @@ def measured(
 
 
 def _lag(waiting: Waiting, *, ingest_is_running: bool) -> tuple[float | None, str]:
-    """The age of the oldest waiting record in seconds, `None` where it is not judged.
-
-    And the same in words.
-    """
+    """The age of the oldest waiting record, in seconds (`None` where it is not judged) and in words."""
     if ingest_is_running:
         return None, "not judged while an ingest runs"
     if not waiting.offsets:

@@ -250,7 +250,7 @@ class FakeCluster:
             {place: each.stable if committed else each.last for place, each in self._partitions(topics)}
         )
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
+    def offsets_for_time(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The first offset whose timestamp is not before a moment, or the end."""
         topics = list(topics)
         later = {

@@ -127,7 +127,7 @@ class FakeKafka:
         at = offsets.get(PLACE)
         return {} if at is None or at >= len(self.records) else {PLACE: self.waiting_at}
 
-    def at(self, topics: Iterable[str], milliseconds: int) -> Offsets:
+    def offsets_for_time(self, topics: Iterable[str], milliseconds: int) -> Offsets:
         """The end if the moment is after all records."""
         return self.earliest(topics) if milliseconds <= self.waiting_at else self.end(topics)
 

@@ -14,7 +14,7 @@ from headrace.kafka.record_batch import RecordBatch
 from headrace.ledger import recovery
 from headrace.ledger.accept import Unprovable
 from headrace.ledger.entries import Link, entry_path, newest_link, read_link
-from headrace.ledger.entry import Entry, Kind
+from headrace.ledger.entry import Entry, EntryKind
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import read_identity
 from headrace.ledger.opening import open_ledger
@@ -79,7 +79,7 @@ def test_lost_offsets_are_accepted_and_the_next_micro_batch_goes_on_behind_them(
     entry = accept(one)
     assert (entry.number, entry.kind, entry.offsets, entry.totals) == (
         1,
-        Kind.ACCEPTED,
+        EntryKind.ACCEPTED,
         Offsets.nested({"t": {0: 32}}),
         read_link(one.folder, 0).entry.totals,
     )
@@ -462,7 +462,7 @@ def test_a_run_that_moves_nothing_knows_a_new_acceptance(tmp_path: Path) -> None
     accept(one)
     one.publish(3, 40, 50)
     one.publish(4, 50, 60)
-    scope = msgspec.structs.replace(since_verified(one.folder), micro_batches=[0], moves=False)
+    scope = msgspec.structs.replace(since_verified(one.folder), micro_batches=[0], updates_verified=False)
     assert one.verify(scope) == {}
 
 

@@ -73,7 +73,7 @@ def test_a_red_is_not_forgotten_after_a_green_of_something_else(tmp_path: Path) 
     assert one.verify() == {}
     one.tamper(0, forged)
     assert "I8" in one.verify(one.everything)
-    assert one.verify(Scope(checkpoint="c1", micro_batches=[2], receipts=[], moves=False)) == {}
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[2], receipts=[], updates_verified=False)) == {}
     shutil.rmtree(one.folder.reports)
     assert since_verified(one.folder).micro_batches == [0]
     assert "I8" in one.verify()
@@ -147,8 +147,9 @@ def test_a_batch_before_the_start_is_red(tmp_path: Path) -> None:
     one.receipt("run", 0, 9)
     assert "I1" in one.verify()
     one.folder.streamed.unlink()
-    with pytest.raises(LedgerError, check=Code.BEFORE_START.fits):
+    with pytest.raises(LedgerError, check=Code.BEFORE_START.fits) as raised:
         check_receipts(one.folder, one.kafka, completed_receipts(one.folder))
+    assert (raised.value.partition, raised.value.offset) == (0, 0)
 
 
 def test_compaction_is_red_and_refused(tmp_path: Path) -> None:
@@ -294,7 +295,7 @@ def minutes(one: Ledger) -> dict[str, int]:
 def test_kept_per_minute_counts_proven_records(tmp_path: Path) -> None:
     """One row per topic and minute; what is not proven yet is not counted, and comes in once it is."""
     one = make(tmp_path, 10, 20)
-    one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=True))
+    one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], updates_verified=True))
     extend(one.folder, read_verified(one.folder))
     assert minutes(one) == {"1970-01-01T00:00:00+00:00": 4}
     one.tamper(1, forged)
@@ -364,7 +365,7 @@ def test_a_scope_that_does_not_move_settles_only_what_it_covers(tmp_path: Path) 
     one.verify(one.everything)
     for path, written in content.items():
         path.write_bytes(written)
-    assert one.verify(Scope(checkpoint="c1", micro_batches=[1], receipts=[], moves=False)) == {}
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[1], receipts=[], updates_verified=False)) == {}
     assert list(read_verified(one.folder).recheck) == [0]
 
 

@@ -498,8 +498,9 @@ def test_a_transaction_whose_beginning_has_left_kafka_hides_the_next_offset(tmp_
     """
     one = Ledger.made(tmp_path, others(40), [20])
     one.kafka.first, one.kafka.hidden_from = 20, 18
-    assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], moves=True)) == {}
-    with pytest.raises(OpenTransactionError, check=Code.TRANSACTION_OPEN.fits):
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[], receipts=[], updates_verified=True)) == {}
+    with pytest.raises(OpenTransactionError, check=Code.TRANSACTION_OPEN.fits) as raised:
         open_ledger(one.folder, one.pipeline, one.kafka)
+    assert (raised.value.partition, raised.value.offset) == (0, 20)
     one.kafka.hidden_from = None
     open_ledger(one.folder, one.pipeline, one.kafka)

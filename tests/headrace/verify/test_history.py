@@ -217,8 +217,9 @@ def test_records_in_the_place_of_lost_ones_are_red_and_refused(tmp_path: Path) -
     assert check_last_records(one.kafka, THERE, last_records) == []
     one.kafka.records = [*batch("a", 10)[:5], *batch("b", 10)]
     assert check_last_records(one.kafka, THERE, last_records) == last_records
-    with pytest.raises(RefusedError, check=Code.PARTITION_REFILLED.fits):
+    with pytest.raises(RefusedError, check=Code.PARTITION_REFILLED.fits) as raised:
         open_ledger(one.folder, one.pipeline, one.kafka)
+    assert (raised.value.partition, raised.value.offset) == (0, 9)
     one.publish(1, 10, 15)
     assert "I6" in one.verify()
 
@@ -365,7 +366,9 @@ def test_header_names_are_compared_as_far_as_they_can_be_told(
 def test_a_scope_of_another_ledger_is_told(tmp_path: Path) -> None:
     """The scope names the checkpoint that it was made for."""
     one = Ledger.made(tmp_path, others(10), [10])
-    assert since_verified(one.folder) == Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=True)
+    assert since_verified(one.folder) == Scope(
+        checkpoint="c1", micro_batches=[0], receipts=[], updates_verified=True
+    )
 
 
 def rewritten(one: Ledger, micro_batch: int) -> Path:

@@ -244,7 +244,7 @@ def test_the_newest_report_is_not_a_green_about_a_part(tmp_path: Path) -> None:
     assert one.verify() == {}
     path, content = damaged(one, 1)
     assert one.verify(one.everything) != {}
-    assert one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=False)) == {}
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], updates_verified=False)) == {}
     assert shown(one, None).run == "verify-2"
     path.write_bytes(content)
     assert one.verify() == {}

@@ -132,7 +132,7 @@ def test_of_an_expired_receipt_the_first_invariant_is_not_checked(tmp_path: Path
         checkpoint="c1",
         micro_batches=[0],
         receipts=[],
-        moves=False,
+        updates_verified=False,
         has_expired=verified_receipts.has_expired(one.folder, "run-0"),
     )
     assert states(one, lone) == {"I1": "not_checked"}
@@ -267,7 +267,10 @@ def test_an_older_green_does_not_come_to_light(tmp_path: Path) -> None:
     passes(one.folder)
     for number in (1, 2):  # months later, by runs that look at one micro-batch alone
         ingests(one, number)
-        assert one.verify(Scope(checkpoint="c1", micro_batches=[number], receipts=[], moves=False)) == {}
+        assert (
+            one.verify(Scope(checkpoint="c1", micro_batches=[number], receipts=[], updates_verified=False))
+            == {}
+        )
         passes(one.folder)
         tidy(one.folder, RETENTION)
     assert reported(one.folder) == ["verify-2", "verify-3", "verify-4"]

@@ -88,7 +88,7 @@ def test_a_green_about_others_hides_no_red(tmp_path: Path) -> None:
     assert one.verify() == {}
     one.tamper(1, forged)
     assert "I8" in one.verify(one.everything)
-    assert one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], moves=False)) == {}
+    assert one.verify(Scope(checkpoint="c1", micro_batches=[0], receipts=[], updates_verified=False)) == {}
     assert find(one.folder, "verify-1")[1].run == "verify-2"
 
 

@@ -85,6 +85,10 @@ class FakeAirflow:
             )
         return next(one for one in self.verify_runs if one.id == run)
 
+    def find_run(self, dag: str, run: str) -> Run | None:
+        """Ours, or one of verify, if there is one of that name."""
+        return next((each for each in self.runs(dag) if each.id == run), None)
+
     def runs(self, dag: str) -> list[Run]:
         """All of verify, and of the ingest an older one and ours."""
         if dag == "tiny_ingest":
@@ -408,6 +412,22 @@ def test_a_run_that_was_started_before_is_followed(play: Any) -> None:
     assert green
     assert shown == ["one"]
     assert f"Following tiny_ingest, run {airflow.triggered}" in output
+
+
+def test_the_report_of_a_run_long_ago_is_shown_at_once(play: Any) -> None:
+    """Whatever verify runs there were since, such as one that did not get to Kafka."""
+    runs = [verify_run("without-kafka", 2, "failed"), verify_run("asset", 3)]
+    green, shown, output = play(FakeAirflow(runs), {"asset": {"OURS": ReceiptState.VERIFIED}}, again=True)
+    assert (green, shown) == (True, ["asset"])
+    assert "without-kafka" not in output
+
+
+@pytest.mark.parametrize("state", [ReceiptState.VERIFIED, ReceiptState.BROKEN])
+def test_a_report_by_hand_speaks_for_itself(play: Any, state: ReceiptState) -> None:
+    """Airflow knows nothing of it, as of a verify run whose row was removed."""
+    airflow = FakeAirflow([verify_run("asset", 0)])
+    green, shown, _ = play(airflow, {"by_hand__1": {"OURS": state}}, again=True)
+    assert (green, shown) == (state is ReceiptState.VERIFIED, ["by_hand__1"])
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_run(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
