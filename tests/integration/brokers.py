@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace.local import ports
 from headrace.local.kafka import Broker, listened_ports
+from tests.java import QUICK
 
 CLEANER = {"log.cleaner.backoff.ms": "200"}
 """How often the cleaner of compacted topics looks for something to do; a test waits for it."""
@@ -39,9 +40,12 @@ def broker(
     one.prepare()
     with (home / "server.properties").open("a") as properties:
         properties.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())  # of two lines the later one counts
+    java, *options = one.command
     log = home / "broker.log"
     with log.open("ab") as out:
-        process = subprocess.Popen(one.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            [java, QUICK, *options], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + READY_WITHIN
         while not ports.answers(port):

@@ -7,7 +7,7 @@ import pytest
 
 from histories import FakeWorld, Operation, check, replay
 
-HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "40"))
 HAPPENS = ("green", "red", "refused", "killed", "with waiting", "with lost", "with unproven", "with gaps", "aged out", "accepted")
 
 
