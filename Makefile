@@ -35,7 +35,7 @@ compose-down: ## Stop the containers; what they keep stays
 	@docker compose down
 
 test: venv ## Set everything up and run all tests but those of the containers
-	@$(BIN)/pytest -n 3
+	@$(BIN)/pytest -n 4
 
 test-compose: venv ## Run the tests of the containers (needs Docker; takes about a quarter of an hour)
 	@$(BIN)/pytest tests/compose

@@ -21,16 +21,30 @@ from headrace.local.embedded import spark as local_spark
 from headrace.local.embedded import stack
 from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
+from tests.java import QUICK_START
 
 INTEGRATION = Path(__file__).parent / "integration"
 
 REAL = ("tests/integration/", "tests/spark_apps/")
 """Where the tests with real parts are. Those in one process share a broker and a Spark session."""
-PROGRAMS = tuple(
-    f"tests/integration/test_{name}.py" for name in ("airflow", "archive", "kills", "memory", "random_runs")
-)
-"""Files of them whose tests mostly start programs and wait. One process runs these, another the rest in a
-Spark session."""
+GROUPS = {
+    "tests/integration/test_airflow.py": "Airflow",
+    **{
+        f"tests/integration/test_{name}.py": "programs"
+        for name in (
+            "access_lists",
+            "archive",
+            "gaps",
+            "kills",
+            "left_on",
+            "memory",
+            "random_runs",
+            "silence",
+        )
+    },
+}
+"""Those of them that are in processes of their own, since they mostly start programs and wait.
+The rest shares a Spark session."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,16 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Give the tests with real parts to two processes, in their order, and the others to a third.
+    """Give the tests with real parts to three processes, in their order, and the others to a fourth.
 
     The plugin's own groups have no effect with this pytest.
     """
 
     class Apart(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            if nodeid.startswith(PROGRAMS):
-                return "programs"
-            return "Spark" if nodeid.startswith(REAL) else nodeid
+            return GROUPS.get(nodeid.partition("::")[0]) or ("Spark" if nodeid.startswith(REAL) else "units")
 
     return Apart(config, log)
 
@@ -84,7 +96,7 @@ def layout() -> Layout:
 @pytest.fixture(scope="session")
 def spark_environment(layout: Layout) -> Iterator[dict[str, str]]:
     """The environment in which Spark starts, set in this process too."""
-    environment = local_spark.environment(layout.spark_conf, layout.java_home)
+    environment = {**local_spark.environment(layout.spark_conf, layout.java_home), **QUICK_START}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

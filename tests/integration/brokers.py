@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace.local.embedded import ports
 from headrace.local.embedded.kafka import Broker, listened_ports
+from tests.java import QUICK
 
 CLEANER = {"log.cleaner.backoff.ms": "200"}
 """How often the cleaner of compacted topics looks for something to do; a test waits for it."""
@@ -41,12 +42,14 @@ def broker(
     ports.require_free(listened_ports(port))
     one.prepare()
     with (home / "server.properties").open("a") as properties:
-        # Of two lines the later one counts.
-        properties.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())
+        properties.writelines(
+            f"{name}={value}\n" for name, value in (settings or {}).items()
+        )  # of two lines the later one counts
+    java, *options = one.command
     log = home / "broker.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            one.command,
+            [java, QUICK, *options],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """A real broker, shared by the tests of a session, and slices of the flow on it."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from brokers import free_port
 from headrace.local.embedded import archive
 from headrace.local.embedded.layout import Layout
 from headrace.settings import Settings
-from scheduler import QUICK_START, furnish
+from scheduler import furnish
 from slices import TEXT, Slice
+from tests.java import QUICK_START
 
 
 @pytest.fixture(scope="session")
@@ -46,18 +48,27 @@ def archived(broker: str, layout: Layout, tmp_path_factory: pytest.TempPathFacto
     """
     if Settings.from_environment().java_home:
         return layout
-    base = tmp_path_factory.mktemp("archive")
-    one = Slice.make(base, broker, "archived", TEXT, "")
-    one.produce("run", records=100, malformed=0.1)
+    own = tmp_path_factory.getbasetemp()
+    base = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "archive"
+    base.mkdir(exist_ok=True)
     settings = Settings.from_environment(
         {"HEADRACE_HOME": str(base / "home"), "HEADRACE_KAFKA_PORT": broker.rpartition(":")[2]}
     )
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes it, another finds it done
+        if not Layout.of(settings).spark_classes.exists():
+            _make_archive(settings, base, broker, layout)
+    return Layout.of(settings)
+
+
+def _make_archive(settings: Settings, base: Path, broker: str, layout: Layout) -> None:
+    one = Slice.make(base, broker, "archived", TEXT, "")
+    one.produce("run", records=100, malformed=0.1)
     furnish(settings, layout)
     archive.use(settings)
     with patch.dict(os.environ, {**QUICK_START, "HEADRACE_DATA": str(one.folder.root.parent)}):
         archive.make(settings, one.pipeline.path)
     assert one.ledger == []
-    return Layout.of(settings)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from headrace.local.embedded.services import Supervisor
 from headrace.settings import ROOT, Settings
 from headrace.verify.result import ReceiptState, Report
 from tests.headrace.report.page import Page
+from tests.java import QUICK_START
 
 T = TypeVar("T")
 
@@ -34,9 +35,6 @@ cores."""
 
 NEW_YEAR = "0 0 1 1 *"
 """A schedule that is one, and whose ticks fall into no test."""
-
-QUICK_START = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-"""Environment of a Java that compiles little, since a stream of a test is over before that would pay."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from headrace.ledger.receipts import Receipt, ReceiptState, key_prefix
 from headrace.local.embedded import spark
 from headrace.local.embedded.layout import Layout
 from readers import READERS
-from scheduler import QUICK_START
 from slices import Slice, broken
+from tests.java import QUICK_START
 
 HERE = Path(__file__).parent
 

@@ -310,31 +310,27 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 
 @pytest.fixture(scope="module")
-def expected(published: Ledger, spark: SparkSession) -> dict[str, dict[str, Seen]]:
-    """What each reader sees where nothing was placed.
-
-    All of them the positions in the files that the entries name.
-    """
-    everything = {kind: see(published.folder, kind, spark) for kind in KINDS}
-    for kind, by_reader in everything.items():
-        files = [
-            file
-            for number in range(3)
-            for file in (published.folder.root / kind / f"micro_batch={number}").glob("part-*.parquet")
-        ]
-        rows = sum(pq.ParquetFile(file).metadata.num_rows for file in files)
-        names = [*pq.read_schema(files[0]).names, "micro_batch"]
-        assert [(each[0], len(each[1])) for each in by_reader.values()] == [(names, rows)] * 5
-    return everything
+def expected(published: Ledger, spark: SparkSession) -> dict[str, Seen]:
+    """What each reader sees where nothing was placed: the rows in the files that the entries name."""
+    by_reader = see(published.folder, spark)
+    files = [
+        file
+        for number in range(3)
+        for file in (published.folder.events / f"micro_batch={number}").glob("part-*.parquet")
+    ]
+    rows = sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+    names = [*pq.read_schema(files[0]).names, "micro_batch"]
+    assert [(each[0], len(each[1])) for each in by_reader.values()] == [(names, rows)] * 5
+    return by_reader
 
 
-def see(folder: Folder, kind: str, spark: SparkSession) -> dict[str, Seen]:
-    """What each reader sees, by its name."""
+def see(folder: Folder, spark: SparkSession) -> dict[str, Seen]:
+    """What each reader sees of the kept records, by its name. They read the quarantine in the same way."""
     with duckdb.connect() as database:
         modules = {"duckdb": database, "polars": pl, "pandas": pd, "pyarrow": pa, "spark": spark}
         return {
             reader.name.lower(): seen(partial(eval, reader.code, modules))
-            for reader in readers(str(folder.root / kind))
+            for reader in readers(str(folder.events))
         }
 
 
@@ -371,7 +367,7 @@ def placed(published: Ledger, base: Path, placement: Placement) -> Ledger:
 
 @pytest.mark.parametrize("name", RED)
 def test_what_readers_see_otherwise_is_red(
-    published: Ledger, expected: dict[str, dict[str, Seen]], spark: SparkSession, tmp_path: Path, name: str
+    published: Ledger, expected: dict[str, Seen], spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     """I8 is broken and names what no entry names, in either folder.
 
@@ -384,18 +380,15 @@ def test_what_readers_see_otherwise_is_red(
     (files,) = (each for each in report.invariants if each.id == "I8" and each.state == InvariantState.BROKEN)
     assert {(finding.file or "").partition("/")[0] for finding in files.findings} >= set(KINDS)
     if differing is not None:
-        found = {kind: see(ledger.folder, kind, spark) for kind in KINDS}
-        assert {
-            kind: [each for each in found[kind] if found[kind][each] != expected[kind][each]]
-            for kind in KINDS
-        } == dict.fromkeys(KINDS, differing.split())
+        found = see(ledger.folder, spark)
+        assert [each for each in found if found[each] != expected[each]] == differing.split()
 
 
 @pytest.mark.parametrize("name", GREEN)
 def test_what_no_reader_sees_is_green(
-    published: Ledger, expected: dict[str, dict[str, Seen]], spark: SparkSession, tmp_path: Path, name: str
+    published: Ledger, expected: dict[str, Seen], spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     """What file managers and editors leave is no reason for a red."""
     ledger = placed(published, tmp_path, GREEN[name])
     assert ledger.verify(ledger.everything) == {}
-    assert {kind: see(ledger.folder, kind, spark) for kind in KINDS} == expected
+    assert see(ledger.folder, spark) == expected

@@ -36,7 +36,7 @@ from power_cuts import (
 from readers import Position, with_duckdb
 from slices import TEXT, Slice, broken
 
-SPREAD = 24
+SPREAD = 12
 """How many states are tried if not all are."""
 
 ALL = os.environ.get("HEADRACE_TEST_ALL_POWER_CUTS") == "1"

@@ -21,8 +21,8 @@ def test_random_runs_begin(random_runs: Process) -> None:
 def test_random_runs_are_never_red(random_runs: Process) -> None:
     """This test comes last, and waits for their end.
 
-    `HEADRACE_RANDOM_RUNS=1000 .venv/bin/pytest tests/integration/test_random_runs.py` makes more than the
-    usual 60.
+    `HEADRACE_RANDOM_RUNS=1000 .venv/bin/pytest tests/integration/test_random_runs.py` makes more than
+    the usual 40.
     """
     process, log = random_runs
     process.wait()

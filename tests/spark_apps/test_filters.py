@@ -197,7 +197,7 @@ def conditions() -> st.SearchStrategy[str]:
 
 def test_filters_of_all_members_mean_the_same_in_both_engines(rows: DataFrame, table: pa.Table) -> None:
     """Members inside each other, as Hypothesis puts them together."""
-    texts: list[str] = sampled(conditions(), 250)
+    texts: list[str] = sampled(conditions(), 150)
     filters = [Filter.parse(text, FIELDS) for text in texts]
     found = by_spark(rows, [each.spark_sql for each in filters])
     assert differing(table, texts, found, by_duckdb(table, [each.duckdb_sql for each in filters])) == []

@@ -325,7 +325,7 @@ def reported(one: Ledger, offsets: int) -> tuple[dict[str, Any], int]:
     return {**seen(report), "waiting": waiting}, passed[-1] if passed else 0
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds, damages=st.lists(damages, max_size=3))
 def test_a_report_is_the_same_with_groups_and_without(world: World, damages: list[Damage]) -> None:
     """Findings with words and places, what was checked, what is rechecked, what aged out, and progress."""

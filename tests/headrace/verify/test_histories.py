@@ -7,7 +7,7 @@ import pytest
 
 from histories import FakeWorld, Operation, check, replay
 
-HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "40"))
 HAPPENS = (
     "green",
     "red",

@@ -63,11 +63,11 @@ def ingests(one: Ledger, number: int, size: int = 4) -> None:
     one.receipt(f"run-{number}", number * size, (number + 1) * size - 1)
 
 
-def test_sixty_runs_leave_as_many_files_as_thirty(tmp_path: Path) -> None:
+def test_forty_runs_leave_as_many_files_as_twenty(tmp_path: Path) -> None:
     """What lies outside the published records does not grow with the runs, except expired receipts."""
-    one = batches(tmp_path, 60)
+    one = batches(tmp_path, 40)
     counts = []
-    for number in range(60):
+    for number in range(40):
         ingests(one, number)
         assert one.verify() == {}
         passes(one.folder, DAY)
@@ -76,15 +76,16 @@ def test_sixty_runs_leave_as_many_files_as_thirty(tmp_path: Path) -> None:
             for path in one.folder.root.rglob("*")
             if path.is_file() and not path.is_relative_to(one.folder.events)
         ]
-        # Spark's own: it keeps 100.
-        counts.append(sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of))
-    assert max(counts[30:]) <= max(counts[:30])
+        counts.append(
+            sum(not path.is_relative_to(one.folder.checkpoint) for path in others_of)
+        )  # Spark's own: it keeps 100
+    assert max(counts[20:]) <= max(counts[:20])
     assert len(reported(one.folder)) <= 12
     assert len(list(receipts(one.folder, verified=True))) <= 12
     assert len(verified_receipts.journaled(one.folder)) <= 13
-    assert len(one.folder.micro_batches()) == 60
+    assert len(one.folder.micro_batches()) == 40
     assert one.verify(one.everything) == {}
-    assert highest_number(one.folder) == read_verified(one.folder).number == 61
+    assert highest_number(one.folder) == read_verified(one.folder).number == 41
 
 
 def test_what_is_young_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
