@@ -29,7 +29,7 @@ def _connection(name: str) -> Connection:
         connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
         raise UsageError(
-            f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}; `headrace up` writes the embedded stack's.",
+            f"There is no connection {name}. Add it under Admin → Connections, or as AIRFLOW_CONN_{name.upper()}. On the embedded stack, `headrace up` writes it.",
             code=Code.CONNECTION_MISSING,
         ) from None
     return connection

@@ -147,7 +147,7 @@ def run(
         bool, typer.Option("--wait", help="Follow the run to its report; exit 0 only if that is green.")
     ] = False,
     unpause: Annotated[
-        bool, typer.Option("--unpause", help="Switch the DAGs on even if they were switched off in Airflow.")
+        bool, typer.Option("--unpause", help="Unpause the DAGs even if they were paused by hand in Airflow.")
     ] = False,
 ) -> None:
     """Trigger a pipeline's ingest in the running stack."""

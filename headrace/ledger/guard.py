@@ -102,7 +102,7 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
 
     Raises `OpenTransactionError` if a transaction hides them.
     """
-    reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over."
+    reset = f"`headrace reset {folder.root.name}` moves data and checkpoint aside and starts over from what Kafka holds now."
     if topics.compacted:
         raise RefusedError(
             f"Topic {', '.join(topics.compacted)} is compacted (cleanup.policy): Kafka removes records from it by their keys, so they can't be "
@@ -113,7 +113,7 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
     ends = following(identity, newest)
     for topic, partition, what in topic_differences(identity, ends, topics):
         raise RefusedError(
-            f"{what}. What was published stays as it is. To go on with what Kafka holds now: {reset}",
+            f"{what}. Nothing was changed. {reset}",
             code=Code.TOPIC_OTHER if topic in topics.ids else Code.TOPIC_GONE,
             topic=topic,
             partition=partition,
@@ -134,8 +134,8 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
         if (earliest := topics.earliest[place]) > offset
     ]:
         raise RefusedError(
-            f"{'; '.join(lost)}: never published, and gone from Kafka. They are lost. Lengthen the topic's retention. "
-            f"To write that down and go on behind them: {_accept(folder.root.name)}",
+            f"{'; '.join(lost)} left Kafka before a stream could publish them: they are lost. To write that down and go on "
+            f"after them: {_accept(folder.root.name)} A longer retention of the topic keeps it from happening again.",
             code=Code.OFFSETS_LOST,
         )
 
@@ -220,7 +220,7 @@ def joined(identity: Identity, topics: TopicSnapshot) -> Identity:
         if earliest > 0:
             raise RefusedError(
                 f"{place} is new to this pipeline and starts at offset {earliest}, not at 0: its first records have aged out. "
-                f"To write that down and go on behind them: {_accept(identity.pipeline)}",
+                f"To write that down and go on after them: {_accept(identity.pipeline)}",
                 code=Code.OFFSETS_LOST,
                 **place._asdict(),
                 offset=0,

@@ -152,9 +152,9 @@ def _admitted(
     known = [last for last in read_verified(folder).last_records if last.offset < ends.get(last.place, 0)]
     if others := check_last_records(kafka, topics, known):
         raise RefusedError(
-            f"{others[0].place}: offset {others[0].offset} holds another record than the one that was verified there. Kafka lost the "
-            "end of this partition and it was filled again, so that records lie at offsets that were published for others. What was published stays as it is. "
-            f"To go on with what Kafka holds now: `headrace reset {folder.root.name}`.",
+            f"{others[0].place}: offset {others[0].offset} holds a different record from the one that was verified there. Kafka lost the "
+            "end of this partition, and new records took the offsets of published ones. Nothing was changed. "
+            f"`headrace reset {folder.root.name}` moves what is published aside and starts over from what Kafka holds now.",
             code=Code.PARTITION_REFILLED,
             **others[0].place._asdict(),
             offset=others[0].offset,
@@ -233,8 +233,8 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
                     )
                 if committed < whole:
                     raise OpenTransactionError(
-                        f"{message} A transaction that is still open at offset {committed} hides everything behind it from committed readers. "
-                        "When its producer commits, or the broker aborts it (transaction.max.timeout.ms), run this task again.",
+                        f"{message} A transaction that is still open at offset {committed} hides everything behind it from readers of committed records. "
+                        "When its producer commits, or the broker aborts it (after the producer's transaction.timeout.ms), run this task again.",
                         code=Code.TRANSACTION_OPEN,
                         **landing.place._asdict(),
                         offset=committed,

@@ -222,7 +222,7 @@ def _is(digest: str, shown: Connection, exact: Callable[[], Connection | None]) 
 def _config(name: str, connection: Connection | None) -> dict[str, str]:
     if connection is None:
         raise UsageError(
-            f"There is no connection {name} in Airflow. Add it under Admin → Connections; `headrace up` writes the embedded stack's.",
+            f"There is no connection {name} in Airflow. Add it under Admin → Connections. On the embedded stack, `headrace up` writes it.",
             code=Code.CONNECTION_MISSING,
         )
     return kafka_extra(name, connection.extra)

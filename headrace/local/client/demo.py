@@ -124,8 +124,8 @@ class _Demo:
                 off := [dag for dag in (self.verify, self.ingest) if self.airflow.was_switched_off(dag)]
             ):
                 raise UsageError(
-                    f"{' and '.join(off)} {'was' if len(off) == 1 else 'were'} switched off in Airflow, and stay{'s' * (len(off) == 1)} off. "
-                    f"`headrace run {self.folder.root.name} --unpause` switches both DAGs of the pipeline on and runs it.",
+                    f"Nothing was started: {' and '.join(off)} {'was' if len(off) == 1 else 'were'} paused by hand in Airflow. "
+                    f"`headrace run {self.folder.root.name} --unpause` unpauses both DAGs of the pipeline and runs it.",
                     code=Code.DAG_OFF,
                 )
             # Verify first: a paused DAG does not see the assets that were published meanwhile.

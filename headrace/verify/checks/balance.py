@@ -42,7 +42,7 @@ def check_topics(kafka: Cluster, snapshot: Snapshot, topics: TopicSnapshot, find
     for last in check_last_records(kafka, topics, known):
         findings.add(
             BALANCE,
-            f"offset {last.offset} holds another record than the one that was verified there: Kafka lost the end of this partition and it was "
+            f"offset {last.offset} holds a different record from the one that was verified there: Kafka lost the end of this partition and it was "
             "filled again. Records at offsets that were published before are in no file",
             topic=last.topic,
             partition=last.partition,

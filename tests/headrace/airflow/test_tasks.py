@@ -138,7 +138,7 @@ def test_a_stream_is_tried_again_unless_it_is_red(
 
 def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """An alert shows the exception and nothing else: the reason and what to do, in lines that fit."""
-    reason = "t-0 offsets 0 to 24: never published, and gone from Kafka. They are lost. " * 3
+    reason = "t-0 offsets 0 to 24 left Kafka before a stream could publish them: they are lost. " * 3
 
     def submit(hook: SparkSubmitHook, *_: Any) -> None:
         arguments = hook._application_args or []  # noqa: SLF001, what the command is made of

@@ -181,7 +181,15 @@ def check(
             "HOME": tmp_path / "home",
         }.items():
             monkeypatch.setenv(f"HEADRACE_{name}", str(place))
-        for name in ("describe", "require_rights", "earliest", "end", "read", "record_batches", "at"):
+        for name in (
+            "describe",
+            "require_rights",
+            "earliest",
+            "end",
+            "read",
+            "record_batches",
+            "offsets_for_time",
+        ):
             monkeypatch.setattr(
                 f"headrace.kafka.client.Kafka.{name}",
                 lambda _, *args, name=name, **named: getattr(one.kafka, name)(*args, **named),
