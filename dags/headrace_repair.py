@@ -4,7 +4,7 @@
 For all pipelines, by hand only. Choose a pipeline and an action, and say why. Nothing is written before a person agrees under *Required Actions*.
 
 **`accept`**: records left Kafka before a stream published them (they are lost), or before verify could prove that they were published
-rightly (they are unproven). Accepting writes that down in the ledger, and the pipeline goes on behind it. Everything that was proven stays
+rightly (they are unproven). Accepting writes that down in the ledger, and the pipeline goes on after it. Everything that was proven stays
 where it is, and every later report says what was accepted, by whom, when and why.
 
 | task | what it does | red means | do |

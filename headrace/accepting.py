@@ -72,7 +72,7 @@ def unprovable(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> Unprovable
 def explain(listed: Unprovable) -> Iterator[str]:
     """What an acceptance of a list does, in lines, before it is done."""
     if listed.lost:
-        yield f"Lost: {plural(_count(listed.lost), 'offset')} left Kafka before a stream published them. They are written down as lost, and the next stream goes on behind them."
+        yield f"Lost: {plural(_count(listed.lost), 'offset')} left Kafka before a stream published them. They are written down as lost, and the next stream goes on after them."
         yield from _places(listed.lost)
     if listed.unproven:
         yield f"Unproven: {plural(_count(listed.unproven), 'offset')} were published, and left Kafka before verify read them. Their rows stay as they are."

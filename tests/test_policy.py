@@ -21,6 +21,7 @@ from headrace.formats.json import spark as json_spark
 from headrace.local import compose
 from headrace.local.embedded import airflow
 from headrace.settings import ROOT, Settings
+from headrace.verify.invariants import INVARIANTS
 
 SOURCES = [
     path
@@ -203,6 +204,14 @@ def test_every_type_is_known_to_both_engines(kind: types.Type) -> None:
     assert json_spark._written_as(kind)  # noqa: SLF001
     assert json_spark._read_as(kind)  # noqa: SLF001
     assert json_reference._reader(kind)(kind.sample_value(7)) is not None  # noqa: SLF001
+
+
+def test_advice_is_prose() -> None:
+    """No name of the code has slipped in, as by renaming it everywhere."""
+    texts = [text for each in INVARIANTS for text in (each.advice.means, each.advice.do)]
+    bare = [re.sub(r"`[^`]*`|{[a-z_]+}", "", text) for text in texts]
+    names = {"stream_to_parquet"}  # of tasks, as the UI shows them
+    assert {name for text in bare for name in re.findall(r"\w+_\w+", text)} <= names
 
 
 @pytest.mark.parametrize(

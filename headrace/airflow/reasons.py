@@ -31,10 +31,7 @@ def keep(task_instance: Any, reason: str) -> None:
 
 
 def text(error: BaseException) -> str:
-    """What an exception says, in text that can be stored.
-
-    Of one that is not Airflow's the type says more than its words.
-    """
+    """What an exception says, in text that can be stored; with its type if it is not one of Airflow's."""
     from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415, every task's process loads this module
 
     said = str(error).strip()

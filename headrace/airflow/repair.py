@@ -32,7 +32,7 @@ def repair_params(dag_file: str) -> dict[str, Param]:
             type="string",
             enum=["accept"],
             title="Action",
-            description="accept: write down what left Kafka before it was published or proven, and go on behind it.",
+            description="accept: write down what left Kafka before it was published or proven, and go on after it.",
         ),
         "reason": Param(
             "",

@@ -84,7 +84,7 @@ def page(
 ) -> HTMLResponse:
     """The report of a verify run, or the newest that covers an ingest run.
 
-    Else what the run is at, or a sentence that says why there is none.
+    If there is none, the page says what the run is at, or why there is none.
 
     An ingest run that failed may have published something before: what failed comes first.
 

@@ -84,7 +84,7 @@ def check(pipeline: Pipeline, scope: Any) -> Any:
                 lambda _: run_id,
                 _log_progress,
                 purpose=f"verify run {run_id}",
-                ingest_is_running=_is_ingesting(pipeline),
+                ingest_is_running=lambda: _is_ingesting(pipeline),
             )
         outcome = wording.outcome(found)
         log.info(
@@ -110,7 +110,7 @@ def _log_progress(offsets: int) -> Iterator[Callable[[int], None]]:
 def _is_ingesting(pipeline: Pipeline) -> bool:
     """Whether an ingest runs or is about to.
 
-    One that is queued while its DAG is switched off does neither.
+    One that is queued while its DAG is paused does neither.
     """
     ti, ingest = get_current_context()["ti"], f"{pipeline.name}{INGEST}"
     if ti.get_dr_count(dag_id=ingest, states=["running"]):

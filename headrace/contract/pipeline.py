@@ -266,6 +266,11 @@ def _demo(file: Table, found_format: Format | None, fields: tuple[Field, ...] | 
     if table is None:
         return None
     records, malformed = table.whole("records", 1_000), table.share("malformed", 0.0)
-    own = of_contract(found_format or WITH_FIELDS).demo(table, fields)
+    if found_format is None:  # which of them it may have is not known
+        table.items("samples", "strings", lambda value: isinstance(value, str))
+        table.table("values")
+        own: Mapping[str, Any] = {}
+    else:
+        own = of_contract(found_format).demo(table, fields)
     table.refuse_others()
     return Demo(records or 1, malformed or 0.0, **{"samples": (), "values": {}, **own})

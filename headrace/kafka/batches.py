@@ -135,9 +135,7 @@ class BatchReader:
             offset = held.end
 
     def transaction_start(self, place: TopicPartition, offset: int) -> int | None:
-        """When the open transaction that holds an offset began, by its coordinator.
-
-        In milliseconds since 1970. Raises like `read`.
+        """When the open transaction that holds an offset began, by its coordinator (ms since 1970).
 
         Raises like `read`.
         """

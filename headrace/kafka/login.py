@@ -24,13 +24,11 @@ class Login:
         given = {key: str(value) for key, value in config.items() if value != ""}
         self.client_id = given.get("client.id", "headrace")
         self.protocol = given.pop("security.protocol", "plaintext").upper()
-        names = [
-            given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")
-        ]  # two names of one setting
+        # Two names of one setting.
+        names = [given.pop(name, None) for name in ("sasl.mechanisms", "sasl.mechanism")]
         self.username, self.password = given.pop("sasl.username", ""), given.pop("sasl.password", "")
-        self.mechanism = (
-            (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None
-        )  # librdkafka's default
+        # GSSAPI is librdkafka's default.
+        self.mechanism = (names[0] or names[1] or "GSSAPI") if self.protocol.startswith("SASL_") else None
         if self.mechanism not in (None, *MECHANISMS):
             self.refuse(f"it does not support SASL with {self.mechanism}")
         self.tls = self._tls(given) if self.protocol.endswith("SSL") else None
@@ -51,9 +49,8 @@ class Login:
         )
 
     def _tls(self, given: dict[str, str]) -> ssl.SSLContext:
-        context = ssl.SSLContext(
-            ssl.PROTOCOL_TLS_CLIENT
-        )  # no stricter than librdkafka, as `create_default_context` is from Python 3.13 on
+        # No stricter than librdkafka, as `create_default_context` is from Python 3.13 on.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         is_verified = given.pop("enable.ssl.certificate.verification", "true").lower() in TRUE
         is_named = given.pop("ssl.endpoint.identification.algorithm", "https") != "none"
         context.check_hostname = is_verified and is_named

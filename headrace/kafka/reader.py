@@ -130,10 +130,7 @@ class Reader(Connection):
 
 
 def _of_topics(messages: Iterable[Message]) -> Iterator[Message]:
-    """Leave out what the client says of its group, which is not used.
-
-    Where access lists rule, that is that it may not be looked at.
-    """
+    """Leave out that access lists do not let the client look at its group, which is not used."""
     return (
         message
         for message in messages

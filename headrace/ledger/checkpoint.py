@@ -1,15 +1,12 @@
-"""Spark's checkpoint folder.
-
-What is read from it, what must be on disk before a commit, and what is discarded after a power cut.
+"""Spark's checkpoint folder: what is read from it, and what must be on disk before a commit.
 
 Spark syncs none of its files. After a power cut a file of the last seconds is whole, absent, or torn: its
 name is there, its content is not. Spark reads a torn file at each start and fails. `sync` is called before
-each commit, so whatever a published micro-batch relies on is whole; what can be torn is relied on by nothing
-that is published, and `recover` discards it.
+each commit, so whatever a published micro-batch relies on is whole. What can be torn is relied on by nothing
+that is published, and `recovery.recover` discards it.
 """
 
 import json
-import logging
 from pathlib import Path
 
 import msgspec
@@ -17,8 +14,6 @@ import msgspec
 from headrace import documents
 from headrace.errors import Code, LedgerError
 from headrace.kafka.offsets import Nested, Offsets
-
-log = logging.getLogger("headrace")
 
 
 def checkpoint_id(checkpoint: Path) -> str | None:

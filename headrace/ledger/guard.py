@@ -113,7 +113,7 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
     ends = following(identity, newest)
     for topic, partition, what in topic_differences(identity, ends, topics):
         raise RefusedError(
-            f"{what}. Nothing was changed. {reset}",
+            f"{what}. What was published was not touched. {reset}",
             code=Code.TOPIC_OTHER if topic in topics.ids else Code.TOPIC_GONE,
             topic=topic,
             partition=partition,

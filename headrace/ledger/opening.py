@@ -153,7 +153,7 @@ def _admitted(
     if others := check_last_records(kafka, topics, known):
         raise RefusedError(
             f"{others[0].place}: offset {others[0].offset} holds a different record from the one that was verified there. Kafka lost the "
-            "end of this partition, and new records took the offsets of published ones. Nothing was changed. "
+            "end of this partition, and new records took the offsets of published ones. What was published was not touched. "
             f"`headrace reset {folder.root.name}` moves what is published aside and starts over from what Kafka holds now.",
             code=Code.PARTITION_REFILLED,
             **others[0].place._asdict(),
@@ -250,9 +250,7 @@ def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> N
 def check_last_records(
     kafka: Cluster, topics: TopicSnapshot, last_records: Sequence[LastRecord]
 ) -> list[LastRecord]:
-    """The last records that verify has read in whose place there is another record now.
-
-    As far as Kafka still has the place.
+    """The last records that verify has read and in whose place, if Kafka still has it, is another record now.
 
     A broker that lost its end (a power cut, an unclean election) and was filled again has records that no
     stream reads: their offsets were published before, for others. A place from which compaction has removed

@@ -230,10 +230,9 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         if not is_behind and not is_another:
             return
         until_mark = marks[-1].number if marks else -1
+        # Another entry may have the number now.
         recheck = {
-            number: msgspec.structs.replace(
-                found, proven=found.proven and number <= until_mark
-            )  # another entry may have the number now
+            number: msgspec.structs.replace(found, proven=found.proven and number <= until_mark)
             for number, found in known.recheck.items()
             if number <= until
         }
@@ -243,9 +242,8 @@ def roll_back(folder: Folder, newest: Link | None) -> None:
         }
         rolled_back = msgspec.structs.replace(
             known,
-            checkpoint=known.checkpoint
-            if newest
-            else None,  # nothing of it is left, and Spark may make another
+            # If nothing of it is left, Spark may make another.
+            checkpoint=known.checkpoint if newest else None,
             mark=marks[-1] if marks else None,
             earlier=marks[:-1],
             recheck=recheck,

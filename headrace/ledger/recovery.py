@@ -1,6 +1,7 @@
 """A checkpoint that a crash or a power cut has left unfinished, and plans that have to be replaced."""
 
 import itertools
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import msgspec
 from headrace import documents
 from headrace.errors import LedgerError
 from headrace.kafka.offsets import Offsets
-from headrace.ledger.checkpoint import log, logged, planned_offsets, planned_until, torn
+from headrace.ledger.checkpoint import logged, planned_offsets, planned_until, torn
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
+
+log = logging.getLogger("headrace")
 
 
 def recover(folder: Folder, identity: Identity, newest: int, ends: Offsets) -> Identity:
@@ -161,7 +164,7 @@ def plan_again(checkpoint: Path, newest: int, ends: Offsets, most: int) -> None:
 
 
 def write_plan(folder: Folder, identity: Identity, number: int, ends: Offsets) -> Identity:
-    """Write a plan for an entry that Spark did not plan, so that the stream goes on behind it.
+    """Write a plan for an entry that Spark did not plan, so that the stream goes on after it.
 
     The caller holds the lock.
 
@@ -222,10 +225,7 @@ def _sources(checkpoint: Path) -> list[Path]:
 
 
 def _orphans(checkpoint: Path, folders: str) -> list[Path]:
-    """Checksums in some folders of files that are not there.
-
-    Temporary files aside, each of which has a name of its own.
-    """
+    """Checksums in some folders of files that are not there, temporary ones aside."""
     checksums = {path: path.with_name(path.name[1:-4]) for path in checkpoint.glob(f"{folders}/.*.crc")}
     return sorted(path for path, of in checksums.items() if of.name.isdecimal() and not of.exists())
 

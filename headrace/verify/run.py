@@ -53,7 +53,7 @@ def verify(  # noqa: PLR0913, all of them are the caller's to say
     show_progress: ShowProgress,
     *,
     purpose: str,
-    ingest_is_running: bool = False,
+    ingest_is_running: Callable[[], bool] = lambda: False,
     is_stored: bool = True,
 ) -> Report:
     """Check everything in a scope, and store the report.
@@ -66,7 +66,8 @@ def verify(  # noqa: PLR0913, all of them are the caller's to say
         run: Makes the run's id from the number of its report.
         show_progress: Shows progress.
         purpose: Who holds the lock, for a process that waits for it.
-        ingest_is_running: Whether an ingest is queued or running: then the lag is not judged.
+        ingest_is_running: Says, once the scope is drawn, whether an ingest is queued or running. Then the lag
+            is not judged.
         is_stored: Whether the report is, under a number of its own; if not, nothing is left behind.
 
     Returns:
@@ -77,7 +78,8 @@ def verify(  # noqa: PLR0913, all of them are the caller's to say
             or (`ResourceError`) memory, open files or disk run out.
     """
     number = draw_number(folder, purpose) if is_stored else 1
-    verification = Verification(folder, pipeline, kafka, scope(), number, ingest_is_running=ingest_is_running)
+    drawn = scope()
+    verification = Verification(folder, pipeline, kafka, drawn, number, ingest_is_running=ingest_is_running())
     with show_progress(verification.offset_count) as on_progress:
         verification.on_progress = on_progress
         found = verification.run(run(number))

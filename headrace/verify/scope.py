@@ -26,7 +26,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """Of the ledger that it was made for; null before the first micro-batch."""
     micro_batches: list[int]
     receipts: list[str]
-    updates_verified: bool
+    updates_verified: bool = msgspec.field(name="moves")
     whole: bool = False
     """Whether it is all that was ever published."""
     has_expired: bool = False

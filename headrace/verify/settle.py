@@ -3,7 +3,6 @@
 The number it draws, what is remembered of what it found, and what is no longer kept.
 """
 
-import logging
 from collections.abc import Callable
 
 import msgspec
@@ -32,8 +31,6 @@ from headrace.verify.result import HELD, Report
 from headrace.verify.retention import tidy
 from headrace.verify.scope import Scope
 from headrace.verify.stored import PAGE, found_good, highest_number
-
-log = logging.getLogger("headrace")
 
 
 def draw_number(folder: Folder, purpose: str) -> int:
@@ -223,9 +220,8 @@ def _settle(
         proven = {
             run: report.hashes.receipts[run]
             for run in sorted(runs - recheck_receipts.keys())
-            if not verified_receipts.has_expired(
-                folder, run
-            )  # another run verified it meanwhile, and it was old
+            # Otherwise another run verified it meanwhile, and it was old.
+            if not verified_receipts.has_expired(folder, run)
         }
         has_proved |= verified_receipts.add(folder, proven)
         mark = _mark(known, good, recheck, report)
@@ -277,10 +273,7 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
 
 
 def _gaps(known: Verified, report: Report) -> dict[int, int]:
-    """The gaps that were not checked.
-
-    Those of a micro-batch that could be looked at are what this run says.
-    """
+    """The gaps that were not checked: those that this run could not look at, of micro-batches that it did."""
     looked_at = report.hashes.entries.keys() - set(report.aged_out)
     return {
         number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at

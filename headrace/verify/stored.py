@@ -66,7 +66,7 @@ class Of(StrEnum):
 def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
     """The newest report, that of a verify run, or the one that accounts for an ingest run.
 
-    But a newer red about the same wins.
+    A newer red about the same records is returned instead.
 
     Raises `UsageError` if there is none.
     """

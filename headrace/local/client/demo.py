@@ -34,6 +34,9 @@ READ_TIMEOUT = 3.0
 """Seconds that Airflow may take to read a DAG file: an error is dated when it is stored, not when the file
 was opened."""
 
+VERIFY_STARTS_WITHIN = 120.0
+"""Seconds after an ingest until Airflow has started the verify run that its events ask for."""
+
 STALL_TIMEOUT = 900.0
 """Seconds without any task changing its state after which waiting ends."""
 
@@ -89,7 +92,7 @@ def run(
         say.line("")
         if schedule := tomllib.loads((settings.dags / f"{pipeline}.toml").read_text()).get("schedule"):
             say.line(
-                f"Both DAGs are switched on: {pipeline}_ingest goes on by its schedule ({schedule}, UTC) until you switch it off in the UI."
+                f"Both DAGs are unpaused: {pipeline}_ingest goes on by its schedule ({schedule}, UTC) until you pause it in the UI."
             )
         say.line(
             f"Airflow's UI: {settings.ui_url}/dags/{pipeline}_ingest; a run's tab Report has the whole account."
@@ -139,13 +142,13 @@ class _Demo:
                     f"Once {self.verify} has ended, `headrace report {self.folder.root.name}` shows what came of it."
                 )
                 return True
-            return self._to_its_report(run)
+            return self._to_its_report(self.airflow.run(self.ingest, run), is_new=True)
 
     def wait(self, run: str | None) -> bool:
         with Airflow.connected(self.settings) as self.airflow:
             found = self._find_ingest(run)
             self.say.line(f"Following {self.ingest}, run {found.id}.")
-            return self._to_its_report(found.id)
+            return self._to_its_report(found, is_new=not found.is_over)
 
     def _find_ingest(self, run: str | None) -> Run:
         if run is None:
@@ -156,15 +159,17 @@ class _Demo:
             return found
         raise UsageError(f"There is no run {run!r} of {self.ingest}.")
 
-    def _to_its_report(self, run: str) -> bool:
+    def _to_its_report(self, run: Run, *, is_new: bool) -> bool:
         try:
-            return self._follow_to_report(run)
+            return self._follow_to_report(run, is_new=is_new)
         except KeyboardInterrupt:
-            self.say.line(f"The run goes on. `headrace wait {self.folder.root.name} {run}` follows it again.")
+            self.say.line(
+                f"The run goes on. `headrace wait {self.folder.root.name} {run.id}` follows it again."
+            )
             raise
 
-    def _follow_to_report(self, run: str) -> bool:
-        ended = self._follow(self.airflow.run(self.ingest, run))
+    def _follow_to_report(self, run: Run, *, is_new: bool) -> bool:
+        ended = self._follow(run)
         if ended.state != "success":
             self._show_failures(ended)
         if not self._has_succeeded(ended, "stream_to_parquet"):
@@ -175,7 +180,7 @@ class _Demo:
                     "bold red",
                 )
             return False
-        verified, report = self._find_verify(ended)
+        verified, report = (not is_new and self._find_earlier(ended)) or self._find_verify(ended)
         if report is not None:
             self.say.line("")
             self._show(report)
@@ -308,12 +313,8 @@ class _Demo:
         """Follow the verify runs until one has an account of the ingest's receipt.
 
         Events can be merged, and a verify run that a scheduled ingest started may pick ours up, so only the
-        report shows which. Of a run that was started before, a report may be there already: one by hand has
-        no verify run, and Airflow may have forgotten that of another.
+        report shows which.
         """
-        if report := self._stored(ingest.id):
-            verified = self.airflow.find_run(self.verify, report.run)
-            return verified and self._follow(verified), report
         over: set[str] = set()
         since = time.monotonic()
         while time.monotonic() - since < STALL_TIMEOUT:
@@ -337,11 +338,32 @@ class _Demo:
             f"look at the DAG in the UI, or run `headrace verify {self.folder.root.name}`."
         )
 
-    def _stored(self, run: str) -> Report | None:
-        """The report that decides about an ingest run, if there is one and it leaves nothing open."""
-        path = stored.of_run(self.folder, run, stored.Of.INGEST)
+    def _find_earlier(self, ingest: Run) -> tuple[Run | None, Report] | None:
+        """The report that decides about a run that was over before, and the verify run that wrote it.
+
+        A report by hand has none, and Airflow may have forgotten that of another.
+
+        Raises `UsageError` if there is no such report, and no verify run that could still write one.
+        """
+        is_old = ingest.ended and datetime.now(UTC) - ingest.ended > timedelta(seconds=VERIFY_STARTS_WITHIN)
+        is_settled = is_old and all(run.is_over for run in self.airflow.runs(self.verify))
+        path = stored.of_run(self.folder, ingest.id, stored.Of.INGEST)
         report = documents.read(path, Report) if path else None
-        return report if report and (report.state == State.RED or self._covers(report, run)) else None
+        verified = None
+        if report and (verified := self.airflow.find_run(self.verify, report.run)):
+            verified = self._follow(verified)
+            report = self._report(verified)  # it may have been written anew
+        elif path and not path.with_name(stored.PAGE).exists():
+            report = None  # not final
+        if report and (self._covers(report, ingest.id) or (is_settled and report.state == State.RED)):
+            return verified, report
+        if is_settled:
+            name = self.folder.root.name
+            raise UsageError(
+                f"No report accounts for run {ingest.id}: none was written, or it has expired. "
+                f"`headrace verify {name} {ingest.id}` checks its records again."
+            )
+        return None
 
     def _covers(self, report: Report, run: str) -> bool:
         """Say whether a report accounts for the run's batch, or else for all that it published."""

@@ -34,7 +34,7 @@ FILES = Invariant(
     advice=Advice(
         means="The folder holds something else than what was published: a file is missing, altered, or does not belong there.",
         do="Put back the named file from a copy, or move out what is not Headrace's. "
-        "Without a copy, `headrace reset {pipeline}` moves the data aside, and the next run publishes again what Kafka still holds; what has left it is lost then.",
+        "Without a copy, `headrace reset {pipeline}` moves the data aside, and the next run publishes again what Kafka still holds. Records that have left Kafka by then are lost.",
     ),
     is_restorable=True,
 )

@@ -12,7 +12,7 @@ VERDICTS = Invariant(
     advice=Advice(
         means="Spark and the second engine judge the same record differently, so one of them does not obey the contract.",
         do="If I8 is broken too, mend that first: rows of a file that was altered are not what Spark wrote. "
-        "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more without_traceback "
+        "If not, do not change any file. Look at the named record and at what the filter says of it; write the filter more plainly "
         "if it leaves room, and report the difference as a bug. `headrace reset {pipeline}` then judges the records again.",
     ),
 )

@@ -299,6 +299,12 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_of_an_unknown_format_is_not_judged_as_one_of_another(tmp_path: Path) -> None:
+    """What belongs to which format is not known: that there is no such format is the one mistake."""
+    text = TEXT.replace('"text"', '"txt"') + "[demo]\nsamples = ['important']\n[demo.values]\n"
+    assert [problem.split(":")[0] for problem in problems(tmp_path, text)] == ["format"]
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -423,11 +423,29 @@ def test_the_report_of_a_run_long_ago_is_shown_at_once(play: Any) -> None:
 
 
 @pytest.mark.parametrize("state", [ReceiptState.VERIFIED, ReceiptState.BROKEN])
-def test_a_report_by_hand_speaks_for_itself(play: Any, state: ReceiptState) -> None:
+def test_a_report_by_hand_speaks_for_itself(play: Any, settings: Settings, state: ReceiptState) -> None:
     """Airflow knows nothing of it, as of a verify run whose row was removed."""
-    airflow = FakeAirflow([verify_run("asset", 0)])
-    green, shown, _ = play(airflow, {"by_hand__1": {"OURS": state}}, again=True)
+    page = Folder(settings.data / "tiny").report("by_hand__1") / "report.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    green, shown, _ = play(FakeAirflow([verify_run("asset", 0)]), {"by_hand__1": {"OURS": state}}, again=True)
     assert (green, shown) == (state is ReceiptState.VERIFIED, ["by_hand__1"])
+
+
+def test_a_report_by_hand_that_is_not_final_is_none(play: Any) -> None:
+    """Its page comes last. If nothing else accounts for a run that is long over, that is said at once."""
+    with pytest.raises(UsageError, match="No report accounts for run by_hand__"):
+        play(FakeAirflow([]), {"by_hand__1": {"OURS": ReceiptState.VERIFIED}}, again=True)
+
+
+def test_an_older_red_is_no_answer_for_a_new_run(play: Any) -> None:
+    """It decides until something newer does; whoever waits, waits for that."""
+    airflow = FakeAirflow([verify_run("red", 0, "failed"), verify_run("asset", 2)])
+    covered = {
+        "red": {"another": ReceiptState.BROKEN},
+        "asset": {"OURS": ReceiptState.VERIFIED},
+    }
+    assert play(airflow, covered)[:2] == (True, ["asset"])
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_run(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
