@@ -118,7 +118,7 @@ class HeadraceError(Exception):
 
     Attributes:
         code: What exactly is the matter; `None` where the class says enough.
-        topic: Where it is, as far as it concerns a topic.
+        topic: Where it is, as far as it concerns a topic; of several the first.
         partition: Of that topic.
         offset: In that partition.
     """

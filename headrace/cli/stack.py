@@ -77,6 +77,7 @@ def doctor(
     compose: Annotated[
         bool, typer.Option("--compose", help="Look at the stack in containers instead.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Check everything that the stack needs; one line each, with the way out.
 
@@ -88,7 +89,14 @@ def doctor(
     from headrace.settings import Settings
 
     # The embedded stack that runs has other ports than the containers.
-    if not (
-        examine_compose(Settings.from_environment(), Say()) if compose else examine(current.settings(), Say())
-    ):
+    checks = examine_compose(Settings.from_environment()) if compose else examine(current.settings())
+    found, say = [], Say()
+    for each in checks:
+        found.append(each)
+        if not json:
+            word, style = ("ok ", "green") if each.is_well else ("BAD", "bold red")
+            say.line(f"{word}  {each.name:<9} {each.text}", style)
+    if json:
+        show_json(found)
+    if not all(each.is_well for each in found):
         raise typer.Exit(Exit.UNAVAILABLE)

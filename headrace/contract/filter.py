@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Self
 
-from headrace.contract.places import ordinal, pointed
+from headrace.contract.pointing import ordinal, pointed
 from headrace.contract.terms import (
     FUNCTIONS,
     Term,

@@ -14,7 +14,7 @@ from headrace.contract.cron import cron_problem
 from headrace.contract.filter import Filter
 from headrace.contract.formats import of_contract
 from headrace.contract.limits import Limits, limits
-from headrace.contract.places import pointed
+from headrace.contract.pointing import pointed
 from headrace.contract.reading import Table
 from headrace.contract.retention import Retention, retention
 from headrace.contract.timestamps import microseconds

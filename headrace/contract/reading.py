@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, TypeVar
 
 from headrace.contract.filter import nearest
-from headrace.contract.places import ordinal
+from headrace.contract.pointing import ordinal
 
 ValueT = TypeVar("ValueT")
 

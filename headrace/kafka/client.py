@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from headrace.errors import BrokerError
 from headrace.kafka.admin import Admin
-from headrace.kafka.batches import BatchReader
+from headrace.kafka.batch_reader import BatchReader
 from headrace.kafka.connection import TIMEOUT
 from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.reader import Reader

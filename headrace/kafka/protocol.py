@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.errors import AccessError, BrokerError
-from headrace.kafka.batches import Answer, OutOfRangeError, SilentError, TransientError
+from headrace.kafka.batch_reader import Answer, OutOfRangeError, SilentError, TransientError
 from headrace.kafka.login import Login
 from headrace.kafka.offsets import TopicPartition
 

@@ -109,6 +109,7 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
             "accounted for. Set its cleanup.policy to delete; what it has removed by then looks like a gap, so start behind that (`starting`, after a reset), "
             "or with a new topic.",
             code=Code.TOPIC_COMPACTED,
+            topic=topics.compacted[0],
         )
     ends = following(identity, newest)
     for topic, partition, what in topic_differences(identity, ends, topics):
@@ -128,15 +129,17 @@ def check_topics(folder: Folder, identity: Identity, newest: Link | None, topics
                 **place._asdict(),
                 offset=offset,
             )
-    if lost := [
-        f"{place} offsets {offset} to {earliest - 1}"
-        for place, offset in ends.items()
-        if (earliest := topics.earliest[place]) > offset
-    ]:
+    if lost := {place: offset for place, offset in ends.items() if topics.earliest[place] > offset}:
+        ranges = [
+            f"{place} offsets {offset} to {topics.earliest[place] - 1}" for place, offset in lost.items()
+        ]
+        first, offset = next(iter(lost.items()))
         raise RefusedError(
-            f"{'; '.join(lost)} left Kafka before a stream could publish them: they are lost. To write that down and go on "
+            f"{'; '.join(ranges)} left Kafka before a stream could publish them: they are lost. To write that down and go on "
             f"after them: {_accept(folder.root.name)} A longer retention of the topic keeps it from happening again.",
             code=Code.OFFSETS_LOST,
+            **first._asdict(),
+            offset=offset,
         )
 
 

@@ -1,12 +1,12 @@
-"""Look at everything the embedded stack needs; one line each, with the way out."""
+"""Look at everything that a stack needs; each check with the way out."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from headrace.errors import HeadraceError, UnavailableError
 from headrace.local import compose
-from headrace.local.client.console import Say
 from headrace.local.embedded import credentials, ports, stack
 from headrace.local.embedded.layout import Layout
 from headrace.local.install import jars, java
@@ -14,11 +14,19 @@ from headrace.preflight import check_room
 from headrace.settings import Settings
 
 
-def examine(settings: Settings, say: Say) -> bool:
-    """Look at what the embedded stack needs; print a line for each check, return whether all is well."""
+@dataclass(frozen=True)
+class Examined:
+    """What was found of one thing; if it is not well, `text` says what to do."""
+
+    name: str
+    is_well: bool
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Examined]:
+    """Look at what the embedded stack needs."""
     return _examine(
         settings,
-        say,
         {
             "versions": _versions,
             "state": _state,
@@ -31,20 +39,17 @@ def examine(settings: Settings, say: Say) -> bool:
     )
 
 
-def examine_compose(settings: Settings, say: Say) -> bool:
+def examine_compose(settings: Settings) -> Iterator[Examined]:
     """Look at the compose stack in the same way."""
-    return _examine(settings, say, compose.CHECKS)
+    return _examine(settings, compose.CHECKS)
 
 
-def _examine(settings: Settings, say: Say, checks: Mapping[str, Callable[[Settings], str]]) -> bool:
-    well = True
+def _examine(settings: Settings, checks: Mapping[str, Callable[[Settings], str]]) -> Iterator[Examined]:
     for name, check in checks.items():
         try:
-            say.line(f"ok   {name:<9} {check(settings)}", "green")
+            yield Examined(name, is_well=True, text=check(settings))
         except (HeadraceError, OSError) as error:
-            well = False
-            say.line(f"BAD  {name:<9} {error}", "bold red")
-    return well
+            yield Examined(name, is_well=False, text=str(error))
 
 
 def _versions(_: Settings) -> str:

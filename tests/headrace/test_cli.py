@@ -138,9 +138,12 @@ def test_a_pipeline_s_facts_are_json_for_a_program(tmp_path: Path) -> None:
     said = json.loads(CliRunner().invoke(cli.app, arguments, env=environment).output)
     assert said["name"] == "shop_orders"
     assert said["kafka"]["is_checked"] is False
-    assert said["topics"].keys() == {"orders-eu", "orders-us"} or said["topics"]
+    assert set(said["topics"]) == {"orders-web", "orders-store"}
     listed = json.loads(CliRunner().invoke(cli.app, ["list", "--json"], env=environment).output)
-    assert [row["state"] for row in listed] == ["never ran"] * len(listed)
+    assert [row["state"] for row in listed] == ["never ran"] * 2
+    result = CliRunner().invoke(cli.app, ["doctor", "--json"], env=environment)
+    assert {each["name"] for each in json.loads(result.output) if not each["is_well"]} >= {"login"}
+    assert result.exit_code == Exit.UNAVAILABLE
 
 
 @pytest.mark.parametrize("there", [True, False])

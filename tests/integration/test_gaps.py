@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 from brokers import free_port
 from guarded import Guarded
 from headrace.errors import BrokerError, UnsupportedLoginError
-from headrace.kafka import batches
+from headrace.kafka import batch_reader
 from headrace.kafka.client import Kafka
 from headrace.kafka.gaps import Unexplained, explain
 from headrace.kafka.offsets import OffsetRange, TopicPartition
@@ -223,7 +223,7 @@ def test_a_partition_that_does_not_exist_is_a_broker_error(topic: Topic) -> None
 
 def test_a_connection_that_broke_is_made_again(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker closes what was idle for ten minutes, and restarts now and then."""
-    monkeypatch.setattr(batches, "FIRST_BYTES", 1)
+    monkeypatch.setattr(batch_reader, "FIRST_BYTES", 1)
     topic.write(b"1")
     topic.write(b"2")
     topic.write(b"3")
@@ -247,7 +247,7 @@ def test_a_connection_that_broke_is_made_again(topic: Topic, monkeypatch: pytest
 
 def test_a_broker_that_is_down_is_a_broker_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the time-out is over, with the address and the reason."""
-    monkeypatch.setattr(batches, "TIMEOUT", 1.0)
+    monkeypatch.setattr(batch_reader, "TIMEOUT", 1.0)
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerError, match=rf"{address}.*refused"):
         next(Kafka({"bootstrap.servers": address}).record_batches(TopicPartition("t", 0), 0))

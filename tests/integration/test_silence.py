@@ -19,7 +19,7 @@ import brokers
 from brokers import free_port
 from headrace.contract.pipeline import Pipeline
 from headrace.errors import BrokerError
-from headrace.kafka import batches
+from headrace.kafka import batch_reader
 from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Topic
 from headrace.kafka.offsets import OffsetRange, TopicPartition
@@ -43,7 +43,7 @@ def silent() -> Iterator[str]:
 
 def test_a_port_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both clients call it silent, and say how long they waited."""
-    monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(batch_reader, "TIMEOUT", TIMEOUT)
     cluster = Kafka({"bootstrap.servers": silent}, TIMEOUT)
     for question in (
         cluster.check_listeners,
@@ -90,7 +90,7 @@ def test_a_broker_that_freezes_and_one_that_dies(
     settings = Settings.from_environment(
         {"HEADRACE_HOME": str(tmp_path), "HEADRACE_KAFKA_PORT": address.rpartition(":")[2]}
     )
-    monkeypatch.setattr(batches, "TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(batch_reader, "TIMEOUT", TIMEOUT)
     monkeypatch.setitem(batch.SETTINGS, "message.timeout.ms", 3000)
     assert readiness.broker_answers(settings)
 

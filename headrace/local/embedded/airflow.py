@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.durations import written
-from headrace.local.embedded import credentials, ports, shared, spark
+from headrace.local.embedded import credentials, ports, shared_settings, spark
 from headrace.local.embedded.layout import Layout
 from headrace.settings import KEEP_LOGS, KEEP_RUNS, ROOT, Settings
 
@@ -46,7 +46,7 @@ def environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -
     layout = Layout.of(settings)
     return {
         **spark.environment(layout.spark_conf, layout.java_home, inherited),
-        **shared.airflow(),
+        **shared_settings.airflow(),
         **_own(settings),
         **{f"AIRFLOW__{key.upper()}": value for key, value in _options(settings, layout).items()},
         "AIRFLOW_HOME": str(layout.airflow),

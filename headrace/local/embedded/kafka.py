@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.errors import BrokerError
-from headrace.local.embedded import ports, shared
+from headrace.local.embedded import ports, shared_settings
 from headrace.local.install import jars
 
 CLUSTER_ID = "headrace-embedded-node"
@@ -69,9 +69,9 @@ class Broker:
         log = self.home / "log"
         log.mkdir(parents=True, exist_ok=True)
         properties = self.home / "server.properties"
-        lines = "\n".join(f"{name}={value}" for name, value in shared.kafka().items())
+        lines = "\n".join(f"{name}={value}" for name, value in shared_settings.kafka().items())
         properties.write_text(
-            PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared=lines)
+            PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared_settings=lines)
         )
         (self.home / "log4j2.properties").write_text(LOGGING)
         if not (log / "meta.properties").is_file():

@@ -9,7 +9,7 @@ import pytest
 from airflow.utils.log import file_task_handler
 from airflow.utils.state import TaskInstanceState
 
-from headrace.local.embedded import shared
+from headrace.local.embedded import shared_settings
 
 with warnings.catch_warnings(action="ignore"):  # a library of Airflow's imports a deprecated test client
     from headrace.airflow import task_logs
@@ -56,6 +56,8 @@ def test_a_log_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_both_stacks_read_logs_so() -> None:
     """By the settings that they share; all else is as Airflow has it."""
-    assert shared.airflow()["AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS"] == f"{task_logs.__name__}.CONFIG"
+    assert (
+        shared_settings.airflow()["AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS"] == f"{task_logs.__name__}.CONFIG"
+    )
     assert task_logs.CONFIG["handlers"]["task"]["class"] == f"{task_logs.__name__}.SharedFolderHandler"
     assert task_logs.CONFIG["loggers"]["airflow.task"]["handlers"] == ["task"]

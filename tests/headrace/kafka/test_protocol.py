@@ -130,7 +130,7 @@ def test_the_client_is_imported_with_the_first_batch_and_warns_of_nothing() -> N
     """It takes 0.3 s, and most runs have no gap."""
     code = """
 import sys
-import headrace.kafka.gaps, headrace.kafka, headrace.kafka.batches
+import headrace.kafka.gaps, headrace.kafka, headrace.kafka.batch_reader
 assert "kafka" not in sys.modules
 import headrace.kafka.protocol
 assert "kafka" in sys.modules

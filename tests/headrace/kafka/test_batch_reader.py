@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from headrace.errors import BrokerError, Code, UnsupportedLoginError
-from headrace.kafka import batches
-from headrace.kafka.batches import Answer, BatchReader, OutOfRangeError, TransientError
+from headrace.kafka import batch_reader
+from headrace.kafka.batch_reader import Answer, BatchReader, OutOfRangeError, TransientError
 from headrace.kafka.offsets import TopicPartition
 from headrace.kafka.record_batch import RecordBatch, parse
 
@@ -227,7 +227,7 @@ def test_what_was_read_is_used_for_seconds_only(monkeypatch: pytest.MonkeyPatch)
     log = Log(plain(50))
     read = reader(log).read
     next(read(PLACE, 0))
-    monkeypatch.setattr(time, "monotonic", lambda: batches.HELD_FOR + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: batch_reader.HELD_FOR + 1)
     next(read(PLACE, 20))
     assert [offset for offset, _ in log.asked] == [0, 20]
 
@@ -238,13 +238,13 @@ def test_a_jump_asks_for_little_and_reading_on_for_more() -> None:
     read = reader(log).read
     for offset in (0, 200_000, 100_000):
         next(read(PLACE, offset))
-    assert [size for _, size in log.asked] == [batches.FIRST_BYTES] * 3
+    assert [size for _, size in log.asked] == [batch_reader.FIRST_BYTES] * 3
     log.asked.clear()
     list(read(PLACE, 300_000))
     sizes = [size for _, size in log.asked]
     assert sizes == sorted(sizes)
-    assert sizes[0] == batches.FIRST_BYTES
-    assert sizes[-1] == batches.MAX_BYTES
+    assert sizes[0] == batch_reader.FIRST_BYTES
+    assert sizes[-1] == batch_reader.MAX_BYTES
 
 
 def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_a_slow_line_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     log = Log(plain(1_000))
     assert len(list(reader(log).read(PLACE, 0))) == 1_000
-    assert {size for _, size in log.asked} == {batches.FIRST_BYTES}
+    assert {size for _, size in log.asked} == {batch_reader.FIRST_BYTES}
 
 
 def test_a_topic_that_grows_is_read_to_where_it_ended() -> None:
