@@ -71,7 +71,7 @@ class Broker:
         properties = self.home / "server.properties"
         lines = "\n".join(f"{name}={value}" for name, value in shared_settings.kafka().items())
         properties.write_text(
-            PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared_settings=lines)
+            PROPERTIES.format(port=self.port, controller_port=self.port + 1, log=log, shared=lines)
         )
         (self.home / "log4j2.properties").write_text(LOGGING)
         if not (log / "meta.properties").is_file():
