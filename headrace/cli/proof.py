@@ -38,7 +38,7 @@ def verify(
     from headrace.verify.scope import everything, of_run
 
     pipeline, folder = load(name)
-    scope = of_run(folder, of) if of else everything(folder)
+    scope = everything(folder) if of is None else of_run(folder, of)
     began = datetime.now(UTC)
     say = Say()
 

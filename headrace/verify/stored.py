@@ -70,10 +70,10 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
 
     Raises `UsageError` if there is none.
     """
-    found = of_run(folder, run) if run else _newest(folder)
+    found = _newest(folder) if run is None else of_run(folder, run)
     if found is None:
         raise UsageError(
-            f"There is no report{f' of run {run!r}' if run else ''} in {folder.reports}. `headrace verify {folder.root.name}` writes one."
+            f"There is no report{'' if run is None else f' of run {run!r}'} in {folder.reports}. `headrace verify {folder.root.name}` writes one."
         )
     return found, documents.read(found, Report)
 

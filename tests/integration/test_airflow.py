@@ -693,7 +693,9 @@ def test_what_left_kafka_is_accepted_in_the_ui(scheduler: Scheduler) -> None:
     assert f"{topic}-0: offsets {end:,} to {end + 7:,}" in shown["body"]
     assert "Reason: retention was too short" in shown["body"]
     scheduler.airflow.ask("PATCH", f"/api/v2/{question}", {"chosen_options": ["Accept"], "params_input": {}})
-    assert scheduler.ended(dag, "repair").state == "success"
+    run = scheduler.ended(dag, "repair")
+    tasks = scheduler.airflow.tasks(run)
+    assert run.state == "success", [(each, scheduler.airflow.log(run, each)[-5:]) for each in tasks]
     accepted = entries(scheduler.folder(name))[-1].accepted
     assert accepted
     assert (accepted.by, accepted.reason, [(each.partition, len(each)) for each in accepted.lost]) == (

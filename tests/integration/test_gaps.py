@@ -247,7 +247,7 @@ def test_a_connection_that_broke_is_made_again(topic: Topic, monkeypatch: pytest
 
 def test_a_broker_that_is_down_is_a_broker_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the time-out is over, with the address and the reason."""
-    monkeypatch.setattr(batch_reader, "TIMEOUT", 1.0)
+    monkeypatch.setattr(batch_reader, "TIMEOUT", 5.0)
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerError, match=rf"{address}.*refused"):
         next(Kafka({"bootstrap.servers": address}).record_batches(TopicPartition("t", 0), 0))

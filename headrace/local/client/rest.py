@@ -180,6 +180,8 @@ class Airflow:
 
     def find_run(self, dag: str, run: str) -> Run | None:
         """Return a run; nothing if Airflow knows none of that name."""
+        if run in {"", ".", ".."}:  # in an address they are no name
+            return None
         answer = self._send("GET", _path(dag, run))
         return None if answer.status_code == httpx.codes.NOT_FOUND else Run.of(self._content(answer))
 

@@ -35,3 +35,10 @@ def test_the_reason_is_that_of_the_latest_try(
 
     with httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer)) as client:
         assert Airflow(client).reason(RUN, TASK) == reason
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_what_is_no_name_in_an_address_is_no_run(name: str) -> None:
+    """A client takes it for a part of the path, and another resource would answer."""
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, json={}))) as client:
+        assert Airflow(client).find_run("tiny_ingest", name) is None
