@@ -33,18 +33,21 @@ GROUPS = {
         f"tests/integration/test_{name}.py": "programs"
         for name in (
             "access_lists",
+            "accepting",
             "archive",
+            "cluster_contract",
             "gaps",
             "kills",
             "left_on",
             "memory",
             "random_runs",
+            "refusals",
             "silence",
         )
     },
 }
-"""Those of them that are in processes of their own, since they mostly start programs and wait.
-The rest shares a Spark session."""
+"""Those of them that are in processes of their own: what starts programs and waits, and some others, so that
+all processes take about as long. The rest shares a Spark session."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
