@@ -18,7 +18,7 @@ from headrace.verify.snapshot import Snapshot
 INVARIANTS = (RECEIPTS, UNIQUENESS, KEYS, ROWS, RANGES, BALANCE, VERDICTS, FILES, FRONTIER, LIMITS)
 
 ABOUT_WHAT_COMES = frozenset(each.id for each in INVARIANTS if not each.is_about_published)
-"""Ids of those that cast no doubt on what is published, if they do not hold."""
+"""Ids of the invariants whose findings cast no doubt on what is published."""
 
 ON_DISK: tuple[Callable[[Snapshot, Findings], None], ...] = (
     check_readable,

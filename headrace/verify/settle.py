@@ -273,7 +273,7 @@ def _mark(known: Verified, good: set[int], recheck: dict[int, Recheck], report: 
 
 
 def _gaps(known: Verified, report: Report) -> dict[int, int]:
-    """The gaps that were not checked: those that this run could not look at, of micro-batches that it did."""
+    """The gaps that were not checked, by micro-batch: as this run found where it looked, else as before."""
     looked_at = report.hashes.entries.keys() - set(report.aged_out)
     return {
         number: gaps for number, gaps in known.gaps_not_checked.items() if number not in looked_at

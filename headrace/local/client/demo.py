@@ -352,7 +352,7 @@ class _Demo:
         verified = None
         if report and (verified := self.airflow.find_run(self.verify, report.run)):
             verified = self._follow(verified)
-            report = self._report(verified)  # it may have been written anew
+            report = self._report(verified)  # a cleared task may have written another
         elif path and not path.with_name(stored.PAGE).exists():
             report = None  # not final
         if report and (self._covers(report, ingest.id) or (is_settled and report.state == State.RED)):

@@ -439,7 +439,7 @@ def test_a_report_by_hand_that_is_not_final_is_none(play: Any) -> None:
 
 
 def test_an_older_red_is_no_answer_for_a_new_run(play: Any) -> None:
-    """It decides until something newer does; whoever waits, waits for that."""
+    """It counts until a newer report does: a run that was just started waits for its own."""
     airflow = FakeAirflow([verify_run("red", 0, "failed"), verify_run("asset", 2)])
     covered = {
         "red": {"another": ReceiptState.BROKEN},
