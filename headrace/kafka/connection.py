@@ -1,6 +1,7 @@
 """The connection to a cluster: getting in, waiting, and what errors mean to people."""
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ UNANSWERED = {
 }
 """Errors of the client's own: no broker has answered, whatever the reason."""
 LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001, that is their public name
+OF_BROKER = re.compile(r"(?:\w+://)?(\S+)/\d+: ")
+"""How an error of the client begins that is about an advertised address: a broker's id follows it."""
 PORT_TIMEOUT = 3.0
 """Seconds for a listener's port to accept."""
 TRANSIENT = {
@@ -61,6 +64,7 @@ class Connection:
         self._user = config.get("sasl.username")
         self._admin: AdminClient | None = None
         self._refusal: str | None = None
+        self._failing: set[str] = set()
 
     @property
     def admin(self) -> AdminClient:
@@ -90,8 +94,6 @@ class Connection:
         A broker that answers at the bootstrap address and advertises another one (a container's name, say)
         fails every client later, with a time-out that does not say why.
         """
-        # Asked once: the client may go on to an advertised address, and then there is no answer that says
-        # which one is wrong.
         if self._admin is None:
             self._admin, brokers = self._connected()
         else:
@@ -134,6 +136,8 @@ class Connection:
     def _hear(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
             self._refusal = error.str()
+        elif advertised := OF_BROKER.match(error.str()):
+            self._failing.add(advertised[1])
 
     def _reach(self, addresses: str, what: str) -> None:
         """Raise `BrokerError` if none of the addresses can be reached.
@@ -142,11 +146,7 @@ class Connection:
             what: They are, as in `ADVICE`.
         """
         if failures := _unreachable(addresses):
-            raise BrokerError(
-                f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
-                f"where. {ADVICE[what]}",
-                code=Code.KAFKA_UNREACHABLE,
-            )
+            raise _no_way(failures, what)
 
     def _ask(self, question: Callable[[], T], operation: str = "Describe", topic: str | None = None) -> T:
         """Retry transient errors until the answer is final, or the timeout is reached.
@@ -168,7 +168,8 @@ class Connection:
     def _silent(self, began: float, what: str = "") -> BrokerError:
         """The error for an answer that did not come.
 
-        A broker that is gone differs from a silent one by its port.
+        A broker that is gone differs from a silent one by its port. The client may have gone on to an
+        advertised address that leads nowhere.
 
         Args:
             began: Since when the client has waited.
@@ -181,6 +182,11 @@ class Connection:
                 "whether the stack's own broker runs, and names its log.",
                 code=Code.KAFKA_GONE,
             )
+        if self._admin is not None:
+            self._admin.poll(0)
+        for address in sorted(self._failing):
+            if failures := _unreachable(address):
+                return _no_way(failures, ADVERTISED)
         return BrokerError(
             f"{what}Kafka at {self.servers} did not answer within {waited}, though its port accepts connections: the broker is frozen, overloaded "
             "or still starting, or this listener wants another security.protocol. `headrace status` asks it, and names its log.",
@@ -210,6 +216,14 @@ class Connection:
 
     def _refused(self, operation: str, topic: str) -> AccessError:
         return AccessError(self.servers, operation, topic, self._user)
+
+
+def _no_way(failures: list[str], what: str) -> BrokerError:
+    return BrokerError(
+        f"Kafka can't be reached at {', '.join(failures)}, which is {what}. `headrace status` shows whether the stack's own broker runs, and "
+        f"where. {ADVICE[what]}",
+        code=Code.KAFKA_UNREACHABLE,
+    )
 
 
 def _unreachable(addresses: str) -> list[str]:

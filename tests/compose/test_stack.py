@@ -324,26 +324,31 @@ def test_doctor_tells_faults_apart(stack: Stack) -> None:
     Then all is well again.
     """
     env = stack.root / ".env"
-    env.chmod(0o644)
-    stack.compose("stop", "triggerer")
-    advertise(stack, internal="kafka:29092", external="kafka.invalid:9092")
-    found = amiss(stack, HEADRACE_KAFKA_IMAGE="apache/kafka:3.9.0")
-    assert found.keys() == {"secrets", "versions", "services", "EXTERNAL"}
-    assert "others can read" in found["secrets"]
-    assert "apache/kafka:3.9.0 is not kafka" in found["versions"]
-    assert "triggerer is exited" in found["services"]
-    assert "kafka.invalid:9092" in found["EXTERNAL"]
-    env.chmod(0o600)
-    stack.compose("rm", "--force", "triggerer")
-    advertise(
-        stack, internal="localhost:29092", external=f"localhost:{stack.environment['HEADRACE_KAFKA_PORT']}"
-    )
-    found = amiss(stack)
-    assert found.keys() == {"services", "INTERNAL"}
-    assert "without a container: triggerer" in found["services"]
-    assert "localhost:29092" in found["INTERNAL"]
-    (stack.root / OVERRIDE).unlink()
-    stack.up()
+    try:
+        env.chmod(0o644)
+        stack.compose("stop", "triggerer")
+        advertise(stack, internal="kafka:29092", external="kafka.invalid:9092")
+        found = amiss(stack, HEADRACE_KAFKA_IMAGE="apache/kafka:3.9.0")
+        assert found.keys() == {"secrets", "versions", "services", "EXTERNAL"}
+        assert "others can read" in found["secrets"]
+        assert "apache/kafka:3.9.0 is not kafka" in found["versions"]
+        assert "triggerer is exited" in found["services"]
+        assert "kafka.invalid:9092" in found["EXTERNAL"]
+        env.chmod(0o600)
+        stack.compose("rm", "--force", "triggerer")
+        advertise(
+            stack,
+            internal="localhost:29092",
+            external=f"localhost:{stack.environment['HEADRACE_KAFKA_PORT']}",
+        )
+        found = amiss(stack)
+        assert found.keys() == {"services", "INTERNAL"}
+        assert "without a container: triggerer" in found["services"]
+        assert "localhost:29092" in found["INTERNAL"]
+    finally:
+        env.chmod(0o600)
+        (stack.root / OVERRIDE).unlink(missing_ok=True)
+        stack.up()
     assert amiss(stack) == {}
 
 

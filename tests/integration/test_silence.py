@@ -81,6 +81,22 @@ def own(layout: Layout, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen
         process.send_signal(signal.SIGCONT)
 
 
+def test_a_broker_that_sends_its_clients_nowhere(layout: Layout, tmp_path: Path) -> None:
+    """The address is named, also where the client goes there before its first answer comes.
+
+    That happens in one of ten tries.
+    """
+    port, nowhere = free_port(), free_port()
+    advertised = {"advertised.listeners": f"BROKER://127.0.0.1:{nowhere}"}
+    with brokers.broker(tmp_path / "broker", port, layout.jars, layout.java_home, advertised):
+        for _ in range(25):
+            cluster = Kafka({"bootstrap.servers": f"127.0.0.1:{port}"}, TIMEOUT)
+            with pytest.raises(
+                BrokerError, match=rf"at 127\.0\.0\.1:{nowhere} \(connection refused.*advertises"
+            ):
+                cluster.check_listeners()
+
+
 def test_a_broker_that_freezes_and_one_that_dies(
     own: tuple[str, "subprocess.Popen[bytes]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

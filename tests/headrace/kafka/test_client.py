@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from headrace.errors import AccessError, BrokerError, UsageError
+from headrace.errors import AccessError, BrokerError, Code, UsageError
 from headrace.kafka import admin, connection, reader
 from headrace.kafka.client import Kafka
 from headrace.kafka.offsets import OffsetRange
@@ -192,6 +192,31 @@ def test_a_broker_that_is_gone_by_now_is_not_called_silent(
     cluster._admin = None  # noqa: SLF001
     with pytest.raises(BrokerError, match=rf"^Kafka can't be reached at broker:9092 \(.*{what}"):
         cluster.check_listeners()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1:19092/1", "sasl_ssl://127.0.0.1:19092/1"])
+def test_an_advertised_address_that_leads_nowhere_is_named(
+    play: Callable[..., Kafka], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The client may go there before it answers, and then it does not answer."""
+    cluster = play(KafkaError._TIMED_OUT)  # noqa: SLF001
+    refused = {"127.0.0.1"}
+
+    def connect(address: tuple[str, int], _: float) -> SimpleNamespace:
+        if address[0] in refused:
+            raise ConnectionRefusedError
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    cluster._hear(KafkaError(KafkaError._TRANSPORT, f"{name}: Connect to ipv4#127.0.0.1:19092 failed"))  # noqa: SLF001
+    cluster._hear(KafkaError(KafkaError._TRANSPORT, "broker:9092/bootstrap: Disconnected"))  # noqa: SLF001
+    with pytest.raises(
+        BrokerError, match=r"at 127.0.0.1:19092 \(.*advertises", check=Code.KAFKA_UNREACHABLE.fits
+    ):
+        cluster.describe(["t"])
+    refused.clear()
+    with pytest.raises(BrokerError, check=Code.KAFKA_SILENT.fits):
+        cluster.describe(["t"])
 
 
 def test_what_access_lists_refuse_is_named(play: Callable[..., Kafka]) -> None:
