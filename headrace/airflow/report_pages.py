@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 
 from headrace.airflow.run_tasks import tasks_of
 from headrace.dag_names import INGEST, REPAIR, VERIFY
+from headrace.errors import LedgerError
 from headrace.ledger.folder import Folder
 from headrace.ledger.names import quoted
 from headrace.report import html
@@ -121,8 +122,9 @@ def page(
     except FileNotFoundError:
         tasks = look()
         return _tasks(tasks) if tasks else _notice("No report yet", f"{missing} {REMOVED}")
-    except OSError as error:
-        return _notice("The report cannot be read", f"`{path}`: {error.strerror}.")
+    except (LedgerError, OSError) as error:
+        why = f"`{path}`: {error.strerror}." if isinstance(error, OSError) else str(error)
+        return _notice("The report cannot be read", why)
 
 
 def _pipeline(dag_id: str) -> tuple[str, str]:

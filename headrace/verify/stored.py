@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace import documents
-from headrace.errors import LedgerError, UsageError
+from headrace.errors import Code, LedgerError, UsageError
 from headrace.ledger.folder import ENTRY, Folder, micro_batch_of
 from headrace.ledger.progress import entry_sha256, read_verified
 from headrace.verify.cover import Cover
@@ -68,7 +68,7 @@ def find(folder: Folder, run: str | None) -> tuple[Path, Report]:
 
     A newer red about the same records is returned instead.
 
-    Raises `UsageError` if there is none.
+    Raises `UsageError` if there is none, `LedgerError` where a red is gone or can't be read (`_known`).
     """
     found = _newest(folder) if run is None else of_run(folder, run)
     if found is None:
@@ -84,15 +84,13 @@ def of_run(folder: Folder, run: str, of: Of = Of.EITHER) -> Path | None:
     But of the newest reports about each of its micro-batches and receipts, a red one wins. A newer green
     report about the same items settles it. If it names none (a file that belongs to no entry, say), any newer
     green does, since every run looks at that.
+
+    Raises `LedgerError` where a red is gone or can't be read (`_known`).
     """
     own = folder.report(run) / DOCUMENT
+    known = _known(folder)
     mine = _decoded(own, Cover) if own.exists() and of is not Of.INGEST else None
     items: set[int | str] = mine.items if mine else set()
-    known = sorted(
-        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))),
-        key=lambda each: each[0].number,
-        reverse=True,
-    )
     if of is not Of.VERIFY:
         items |= {run, *_published_by(folder, run)}
     entries = {item: entry_sha256(folder, item) for item in items if isinstance(item, int)}
@@ -251,14 +249,47 @@ def _documents(folder: Folder) -> Iterator[Path]:
 
 def _newest(folder: Folder) -> Path | None:
     """The newest report; but a red that nothing has settled, if there is one."""
-    known = sorted(
-        ((cover, path) for path in _documents(folder) if (cover := _decoded(path, Cover))),
-        key=lambda each: each[0].number,
-    )
+    known = _known(folder)
     verified = read_verified(folder)
     named: set[int | str] = {*verified.recheck, *verified.recheck_receipts}
     unsettled = [path for cover, path in known if cover.doubts and any(map(cover.names, named))]
-    return next(reversed(unsettled or [path for _, path in known]), None)
+    return next(iter(unsettled or [path for _, path in known]), None)
+
+
+def _known(folder: Folder) -> list[tuple[Cover, Path]]:
+    """All reports that can be read, the newest first.
+
+    Raises `LedgerError` if another one may be newer than these, and red: then an older green would be shown
+    in its place. It is damaged and was written last, or `verified.json` knows of what it found.
+    """
+    written_at = _written_at(folder)
+    known = sorted(
+        ((cover, path) for path in written_at if (cover := _decoded(path, Cover))),
+        key=lambda each: each[0].number,
+        reverse=True,
+    )
+    readable = {path for _, path in known}
+    last = max((written_at[path] for path in readable), default=-inf)
+    for path in sorted(written_at.keys() - readable):
+        if written_at[path] >= last:
+            raise LedgerError(
+                f"{path} can't be read, and is the newest report. `headrace verify {folder.root.name}` writes another.",
+                code=Code.DOCUMENT_DAMAGED,
+            )
+    verified, newest = read_verified(folder), known[0][0].number if known else 0
+    named: list[tuple[int | str, int]] = [
+        *((number, recheck.found_by) for number, recheck in verified.recheck.items()),
+        *verified.recheck_receipts.items(),
+    ]
+    for item, by in named:
+        if by > newest and not any(cover.doubts and cover.names(item) for cover, _ in known):
+            raise LedgerError(
+                f"The report of a red is not in {folder.reports}: {folder.verified.name} knows that it named "
+                f"{f'micro-batch {item}' if isinstance(item, int) else f'the receipt of run {item}'}. "
+                f"`headrace verify {folder.root.name}` writes another.",
+                code=Code.DOCUMENT_DAMAGED,
+            )
+    return known
 
 
 def _decoded(path: Path, kind: type[PartT]) -> PartT | None:

@@ -222,9 +222,15 @@ def test_ingest_run_without_receipt_is_found_by_its_micro_batches(folder: Folder
 
 
 def test_damaged_documents_do_not_hide_the_others(folder: Folder) -> None:
-    """A report or an entry that can't be read is passed over here; verify is red about it."""
+    """An older report or an entry that can't be read is passed over here; verify is red about it.
+
+    The newest report is missed: it may have been red.
+    """
     store(folder, "manual__damaged", 0)
-    (folder.report("manual__damaged") / "report.json").write_text("{")
+    document = folder.report("manual__damaged") / "report.json"
+    document.write_text("{")
+    assert "is the newest report" in bytes(show(folder, "important_messages_ingest", INGEST_RUN).body).decode()
+    os.utime(document, (0, 0))
     publish(folder, 0, "x")
     (folder.published(folder.events, 0) / "_entry.json").write_text("[]")
     assert show(folder, "important_messages_ingest", INGEST_RUN).status_code == 200

@@ -251,6 +251,52 @@ def test_the_newest_report_is_not_a_green_about_a_part(tmp_path: Path) -> None:
     assert shown(one, None).run == "verify-4"
 
 
+@pytest.mark.parametrize("how", ["damaged", "removed", "its folder too"])
+def test_where_the_report_of_a_red_is_gone_no_older_green_is_shown(tmp_path: Path, how: str) -> None:
+    """Neither as the newest, nor for the runs that it covered; another verify run settles it."""
+    one = Ledger.made(tmp_path, others(40), [10, 20])
+    assert one.verify() == {}
+    path, content = damaged(one, 1)
+    assert one.verify(one.everything) != {}
+    document = find(one.folder, None)[0]
+    match how:
+        case "damaged":
+            document.write_bytes(b"garbage")
+        case "removed":
+            document.unlink()
+        case _:
+            shutil.rmtree(document.parent)
+    newest = newest_link(one.folder)
+    assert newest
+    run = newest.entry.run
+    for ask in (
+        lambda: find(one.folder, None),
+        lambda: find(one.folder, run),
+        lambda: of_run(one.folder, run),
+    ):
+        with pytest.raises(LedgerError, check=Code.DOCUMENT_DAMAGED.fits):
+            ask()
+    path.write_bytes(content)
+    assert one.verify() == {}
+    assert shown(one, None).is_green
+    assert shown(one, run).is_green
+
+
+def test_a_red_that_names_nothing_is_missed_where_it_is_damaged(tmp_path: Path) -> None:
+    """Only that it was written last says so."""
+    one = Ledger.made(tmp_path, others(40), [10, 20])
+    assert one.verify() == {}
+    (one.folder.events / "foreign.parquet").write_bytes(b"")
+    assert one.verify() != {}
+    document = find(one.folder, None)[0]
+    document.write_bytes(b"garbage")
+    with pytest.raises(LedgerError, check=Code.DOCUMENT_DAMAGED.fits):
+        find(one.folder, None)
+    (one.folder.events / "foreign.parquet").unlink()
+    assert one.verify() == {}
+    assert shown(one, None).is_green
+
+
 @pytest.mark.parametrize("then", ["aged out", "compacted"])
 def test_a_damaged_receipt_casts_no_doubt_on_a_micro_batch(tmp_path: Path, then: str) -> None:
     """What it claims no longer says where a record does not belong."""
