@@ -1,6 +1,6 @@
-"""Gives every record its verdict, by expressions alone.
+"""Gives every record its verdict: the format decodes it, the contract's filter decides.
 
-No UDF, and nothing that can raise under ANSI, whatever the bytes are.
+Nothing in here can raise under ANSI, whatever the bytes are.
 
 The rule is written in `docs/contract.md`; the second engine obeys the same text with other code.
 """
@@ -10,10 +10,12 @@ from pyspark.sql import functions as F
 
 from headrace.contract.filter import Filter
 from headrace.contract.formats import of_spark
-from headrace.contract.verdicts import Contract, Reason, Verdict
+from headrace.contract.verdicts import Contract, Verdict
 
 POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
 """Columns that say where a record stood in Kafka."""
+RAW = ("_value", "_headers")
+"""What else a record is."""
 
 
 def judge(records: DataFrame, contract: Contract) -> DataFrame:
@@ -24,18 +26,7 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     declared field that the reason is about, null if it is about none) and `_verdict` (string, one of
     `Verdict`).
     """
-    raw = (*POSITION, "_value", "_headers")
-    # Kafka's columns under names that no field can have.
-    named = records.select(*(F.col(name.removeprefix("_")).alias(name) for name in raw)).withColumns(
-        {
-            "_text": F.col("_value").cast("string"),
-            "_timestamp": F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp")),
-        }
-    )
-    unreadable = F.when(F.col("_value").isNull(), str(Reason.NULL_VALUE)).when(
-        ~F.is_valid_utf8("_text"), str(Reason.NOT_UTF8)
-    )
-    decoded: DataFrame = of_spark(contract.format).decode(named, contract.fields, unreadable)
+    decoded: DataFrame = of_spark(contract.format).decode(_named(records), contract.fields)
 
     usable = F.col("_reason").isNull()
     columns = [F.when(usable, F.col(name)).alias(name) for name in contract.columns]
@@ -45,6 +36,22 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
         .when(wanted, str(Verdict.KEPT))
         .otherwise(str(Verdict.FILTERED))
     )
-    return decoded.select(
-        *POSITION, *columns, "_value", "_headers", "_reason", "_field", verdict.alias("_verdict")
+    return decoded.select(*POSITION, *columns, *RAW, "_reason", "_field", verdict.alias("_verdict"))
+
+
+def unusable(records: DataFrame, contract: Contract) -> DataFrame:
+    """The records of Kafka's source that are unusable, whole.
+
+    Gives `_topic, _partition, _offset, _timestamp, _key, _value, _headers, reason, field`.
+    """
+    judged: DataFrame = of_spark(contract.format).decode(_named(records), contract.fields, reasons_only=True)
+    return judged.where(F.col("_reason").isNotNull()).select(
+        *POSITION, *RAW, F.col("_reason").alias("reason"), F.col("_field").alias("field")
     )
+
+
+def _named(records: DataFrame) -> DataFrame:
+    """Kafka's columns under names that no field can have; a time before 1970 is none."""
+    return records.select(
+        *(F.col(name.removeprefix("_")).alias(name) for name in (*POSITION, *RAW))
+    ).withColumn("_timestamp", F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp")))

@@ -20,7 +20,7 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.guard import following, starts_of_new
 from headrace.ledger.identity import Identity, read_identity
 from headrace.text import plural
-from spark_apps.judge import POSITION, judge
+from spark_apps.judge import POSITION, judge, unusable
 
 log = logging.getLogger("headrace")
 
@@ -86,11 +86,7 @@ class Publisher:
         )
         self.at_work = micro_batch, ranges
         staging = publish.stage(self.folder, micro_batch)
-        counts = (
-            write(judge(records, self.contract), self.contract, ranges, staging, self._recent(micro_batch))
-            if ranges
-            else {}
-        )
+        counts = write(records, self.contract, ranges, staging, self._recent(micro_batch)) if ranges else {}
         events, quarantine = publish.data_files(staging.events), publish.data_files(staging.quarantine)
         accounts = publish.audit(ranges, counts, events, quarantine)
         ends = planned_offsets(self.folder.checkpoint, micro_batch)
@@ -133,7 +129,7 @@ class Publisher:
 
 
 def write(
-    judged: DataFrame,
+    records: DataFrame,
     contract: Contract,
     ranges: Sequence[OffsetRange],
     staging: publish.Staging,
@@ -146,19 +142,16 @@ def write(
     Args:
         before: Entries whose files show how many rows make a file of a sensible size.
     """
-    judged = judged.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
-    tally = Tally(judged, ranges)
+    records = records.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
+    tally = Tally(judge(records, contract), ranges)
     kept = F.col("_verdict") == Verdict.KEPT
     rows = rows_per_file([file for entry in before for file in entry.events])
     rows_of_kept = tally.records.where(kept).select(*POSITION, *contract.columns)
     rows_of_kept.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.events))
     counts = tally.counts()
     if any(verdict == Verdict.QUARANTINED for _, verdict in counts):
-        unusable = judged.where(F.col("_reason").isNotNull())
-        whole = unusable.select(
-            *POSITION, "_value", "_headers", F.col("_reason").alias("reason"), F.col("_field").alias("field")
-        )
         rows = rows_per_file([file for entry in before for file in entry.quarantine])
+        whole = unusable(records, contract)
         whole.write.options(**PARQUET).option("maxRecordsPerFile", rows).parquet(str(staging.quarantine))
     return counts
 
@@ -180,21 +173,24 @@ class Tally:
     _VERDICTS = tuple(Verdict)
 
     def __init__(self, judged: DataFrame, ranges: Sequence[OffsetRange]) -> None:
-        self._places = [offset_range.place for offset_range in ranges]
+        topics = sorted({each.topic for each in ranges})
+        width = 1 + max(each.partition for each in ranges)
+        self._places = {topics.index(each.topic) * width + each.partition: each.place for each in ranges}
         self._observation = Observation()
-        places = F.create_map(
-            *(F.lit(part) for i, place in enumerate(self._places) for part in (str(place), i))
-        )
-        place = places[F.concat_ws("-", "_topic", F.col("_partition").cast("string"))]
-        verdict = F.array_position(F.lit(list(self._VERDICTS)), F.col("_verdict")) - 1
+        # The sketch evaluates what it is given row by row; a column is compiled with the rest of the plan.
+        first = F.lit(None).cast("bigint")
+        for number, topic in enumerate(topics):
+            first = F.when(F.col("_topic") == topic, F.lit(number * width)).otherwise(first)
+        place = F.when(F.col("_partition") < width, first + F.col("_partition"))
+        verdict = F.lit(None).cast("bigint")
+        for number, name in enumerate(self._VERDICTS):
+            verdict = F.when(F.col("_verdict") == name, F.lit(number)).otherwise(verdict)
         item = place * len(self._VERDICTS) + verdict
-        items = len(self._places) * len(self._VERDICTS)
-        self.records = judged.observe(
+        items = len(ranges) * len(self._VERDICTS)
+        self.records = judged.withColumn("_item", item.cast("bigint")).observe(
             self._observation,
             F.count(F.lit(1)).alias("records"),
-            F.call_function("approx_top_k", item.cast("bigint"), F.lit(items), F.lit(8 * items)).alias(
-                "items"
-            ),
+            F.call_function("approx_top_k", "_item", F.lit(items), F.lit(8 * items)).alias("items"),
         )
 
     def counts(self) -> publish.Counts:
@@ -202,8 +198,9 @@ class Tally:
         observed = self._observation.get
         counts = {}
         for item, count in observed["items"]:
-            place, verdict = divmod(item, len(self._VERDICTS))
-            counts[self._places[place], self._VERDICTS[verdict]] = count
+            number, verdict = divmod(item, len(self._VERDICTS))
+            if place := self._places.get(number):
+                counts[place, self._VERDICTS[verdict]] = count
         if sum(counts.values()) != observed["records"]:
             raise LedgerError(
                 f"{observed['records']} records were read and {sum(counts.values())} have a verdict. {publish.UNPUBLISHED}"

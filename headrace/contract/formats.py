@@ -50,15 +50,23 @@ class OfSamples(Protocol):
 class OfSpark(Protocol):
     """A format's `spark.py`."""
 
-    def decode(self, records: Any, fields: tuple[Field, ...], unreadable: Any) -> Any:
-        """Add the declared columns, `_reason` and `_field` to a DataFrame.
+    def decode(self, records: Any, fields: tuple[Field, ...], *, reasons_only: bool = False) -> Any:
+        """Add the declared columns, `_reason` and `_field` to a DataFrame, by its column `_value`.
 
-        `unreadable` is the column of the reasons that all formats share.
+        The columns only if they are wanted.
         """
 
 
 class OfReference(Protocol):
     """A format's `reference.py`."""
+
+    def quick(
+        self, fields: tuple[Field, ...]
+    ) -> Callable[[Sequence[bytes | None]], tuple[list[Any], set[int]]]:
+        """Return a function that reads values into columns, as Arrow arrays.
+
+        It also gives the places of those that it leaves to `reader`, since they are not plainly usable.
+        """
 
     def reader(
         self, fields: tuple[Field, ...], note: Callable[[dict[str, Any]], None] | None

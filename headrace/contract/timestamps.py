@@ -1,7 +1,7 @@
 """RFC 3339 timestamps, as the contract allows them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:(?:0\d|1[0-7]):[0-5]\d|18:00))",
@@ -9,6 +9,14 @@ _RFC_3339 = re.compile(
 )
 """Offsets as far as Java's, and so Spark's, go."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST, _LAST = (
+    (moment - _EPOCH) // _MICROSECOND
+    for moment in (
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    )
+)
 
 
 def microseconds(text: str) -> int | None:
@@ -21,7 +29,7 @@ def microseconds(text: str) -> int | None:
     if not _RFC_3339.fullmatch(text):
         return None
     try:
-        since = datetime.fromisoformat(text).astimezone(UTC) - _EPOCH
-    except (ValueError, OverflowError):  # no such day; out of the years in UTC
+        moment = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    except ValueError:  # no such day
         return None
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return moment if _FIRST <= moment <= _LAST else None

@@ -44,10 +44,10 @@ class Block(Placed):
     topic: str
     partition: int
     offsets: list[int]
-    timestamps: list[int]
+    timestamps: Sequence[int]
     keys: list[bytes | None]
     values: list[bytes | None]
-    headers: list[list[tuple[str, bytes | None]] | None]
+    headers: Sequence[list[tuple[str, bytes | None]] | None]
     """`None` where the client can't read them: a name that is not UTF-8 stops it."""
 
     @classmethod

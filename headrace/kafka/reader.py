@@ -1,7 +1,8 @@
 """The records of a cluster, read as a consumer does."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
@@ -11,11 +12,15 @@ from headrace.kafka.cluster import Block
 from headrace.kafka.connection import Connection
 from headrace.kafka.offsets import OffsetRange, Offsets, TopicPartition
 
+PartT = TypeVar("PartT")
+
 MAX_SILENCE = 1800.0
 """Seconds for which a leader that answers may send nothing: the client passes over the records of an aborted
 transaction in silence."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which a leader that sends nothing must say where its log ends."""
+QUEUE_BACKOFF = 5
+"""Milliseconds until the client fetches again after its queue was full; its default of a second stalls."""
 BLOCK_RECORDS = 50_000
 BLOCK_BYTES = 64 << 20
 """A block holds at most this many records, and about this many bytes."""
@@ -117,6 +122,7 @@ class Reader(Connection):
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": QUEUE_BACKOFF,
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }
 
@@ -151,11 +157,26 @@ def _block(place: TopicPartition, records: list[Message]) -> Block:
     return Block(
         *place,
         offsets=[record.offset() for record in records],
-        timestamps=[record.timestamp()[1] for record in records],
+        timestamps=_Asked(records, lambda record: record.timestamp()[1]),
         keys=[record.key() for record in records],
         values=[record.value() for record in records],
-        headers=[_headers(record) for record in records],
+        headers=_Asked(records, _headers),
     )
+
+
+class _Asked(Sequence[PartT]):
+    """A part of records that few are asked for; the client takes its time to make it."""
+
+    def __init__(self, records: Sequence[Message], ask: Callable[[Message], PartT]) -> None:
+        self._records = records
+        self._ask = ask
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._records[at]
+        return [self._ask(each) for each in found] if isinstance(at, slice) else self._ask(found)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
 
 def _headers(record: Message) -> list[tuple[str, bytes | None]] | None:

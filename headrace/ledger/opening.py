@@ -1,6 +1,5 @@
 """Opening a pipeline's ledger for a stream, and the account a stream owes when it ends."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -14,7 +13,7 @@ from headrace.errors import (
     UnavailableError,
     UnsupportedLoginError,
 )
-from headrace.kafka.cluster import Block, Cluster
+from headrace.kafka.cluster import Cluster
 from headrace.kafka.gaps import unexplained
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import checkpoint, publish, recovery
@@ -280,10 +279,4 @@ def _fingerprint_at(kafka: Cluster, last: LastRecord) -> str | None:
 
     Nothing if there is none for a committed reader.
     """
-    return next((record_fingerprint(block, 0) for block in kafka.read(last.range)), None)
-
-
-def record_fingerprint(block: Block, index: int) -> str:
-    """Tells a record by key, value and timestamp: 32 hex digits."""
-    whole = repr((block.keys[index], block.values[index], block.timestamps[index]))
-    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+    return next((LastRecord.of(block, 0).fingerprint for block in kafka.read(last.range)), None)

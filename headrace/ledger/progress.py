@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
 from headrace import documents
 from headrace.documents import Document
+from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, Offsets, Placed
 from headrace.ledger import verified_receipts
 from headrace.ledger.entries import Link, entry_path
@@ -76,6 +77,17 @@ class LastRecord(Placed, msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     offset: int
     fingerprint: str
     """Of key, value and timestamp, as 32 hex digits."""
+
+    @classmethod
+    def of(cls, block: Block, index: int = -1) -> Self:
+        """A record of a block, by default its last."""
+        whole = repr((block.keys[index], block.values[index], block.timestamps[index]))
+        return cls(
+            topic=block.topic,
+            partition=block.partition,
+            offset=block.offsets[index],
+            fingerprint=hashlib.blake2b(whole.encode(), digest_size=16).hexdigest(),
+        )
 
     @property
     def range(self) -> OffsetRange:

@@ -170,7 +170,7 @@ def check_versions(_: Settings) -> str:
     """The images have the embedded stack's versions, and Airflow's was built from the present lock."""
     wanted = versions()
     configured = json.loads(docker("compose", "config", "--format", "json"))["services"]
-    built = configured["spark-master"]["build"]["args"]
+    built = configured["airflow-init"]["build"]["args"]
     images = {
         "kafka": configured["kafka"]["image"],
         "spark": built["SPARK_IMAGE"],

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import Extent, OffsetRange, Offsets, TopicPartition, gaps_between, merged, without
@@ -16,6 +17,14 @@ from headrace.verify.checks.receipts import RECEIPTS, check_excused, check_read_
 from headrace.verify.findings import Findings
 from headrace.verify.readable import Readable
 from headrace.verify.snapshot import Snapshot
+
+
+class OfBatch(NamedTuple):
+    """A record whose key has the form of a batch's."""
+
+    offset: int
+    key: bytes
+    fingerprint: int
 
 
 @dataclass
@@ -78,11 +87,10 @@ class Batches:
             tally = self.tallies[prefix] = Tally(receipt, in_scope=False)
         return tally
 
-    def take(self, block: Block) -> None:
-        """Count the block's records that belong to a batch."""
-        place = block.place
-        for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True):
-            if (parts := sequence_of(key)) is None or key is None or (tally := self._tally(parts[0])) is None:
+    def take(self, place: TopicPartition, records: Iterable[OfBatch]) -> None:
+        """Count records whose keys have the form of a batch's."""
+        for offset, key, digest in records:
+            if (parts := sequence_of(key)) is None or (tally := self._tally(parts[0])) is None:
                 continue
             sequence = parts[1]
             claimed = tally.claimed.get(place)
@@ -111,7 +119,7 @@ class Batches:
                 self.findings.add_record(KEYS, what, place, offset, receipt=run)
             else:
                 tally.seen[sequence] = True
-            tally.digest += fingerprint(key, value)
+            tally.digest += digest
             tally.landed[place] = Extent(offset, offset, 1).joined(tally.landed.get(place))
 
     def _where(self, tally: Tally, place: TopicPartition, offset: int) -> int | None:
@@ -163,7 +171,7 @@ class Batches:
         gaps: list[OffsetRange] = []
         at = offset_range.from_offset
         for block in self.kafka.read(offset_range):
-            self.take(block)
+            self.take(block.place, of_batches(block))
             span = OffsetRange(*offset_range.place, at, block.offsets[-1] + 1)
             gaps += gaps_between(span, block.offsets)
             at = span.until_offset
@@ -232,6 +240,15 @@ class Batches:
                 )
             )
         return accounts
+
+
+def of_batches(block: Block) -> list[OfBatch]:
+    """The block's records whose keys have the form of a batch's."""
+    return [
+        OfBatch(offset, key, fingerprint(key, value))
+        for offset, key, value in zip(block.offsets, block.keys, block.values, strict=True)
+        if key is not None and sequence_of(key)
+    ]
 
 
 def claims(receipt: Receipt) -> list[OffsetRange]:

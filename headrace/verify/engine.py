@@ -17,7 +17,7 @@ BYTES_IN_TURN = 32 << 20
 """At most so many rows at once, and about so many bytes of them."""
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect(memory: str | None = None) -> duckdb.DuckDBPyConnection:
     """An empty database of its own, in memory.
 
     Its time zone is UTC: the extension that knows others is not loaded.
@@ -25,7 +25,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         config={
             "threads": 2,
-            "memory_limit": MEMORY,
+            "memory_limit": memory or MEMORY,
             "temp_directory": "",  # no records in files of its own: what does not fit is an error, and is read in turn
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.contract.verdicts import Contract, Verdict
+from headrace.contract.verdicts import Verdict
 from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, merged, overlap
 from headrace.ledger.entry import Account, Entry
@@ -28,18 +28,18 @@ from headrace.verify.checks.balance import check_account
 from headrace.verify.checks.rows import ROWS
 from headrace.verify.checks.uniqueness import UNIQUENESS
 from headrace.verify.checks.verdicts import VERDICTS
+from headrace.verify.expected import HEADERS_KNOWN, compared, expected, published
 from headrace.verify.findings import Findings
 from headrace.verify.judge import Judge
 from headrace.verify.parquet import WrongFileError, read_rows
 from headrace.verify.readable import Readable, Split
-from headrace.verify.records import expected
 
 ROWS_BYTES = 128 << 20
 """Memory for a group's published rows. Files pack equal values together; micro-batches whose rows do not fit
 are doubted."""
 
 _PUBLISHED = (Verdict.KEPT, Verdict.QUARANTINED)
-_MICRO_BATCH, _HEADERS_KNOWN = "_micro_batch", "_headers_known"
+_MICRO_BATCH = "_micro_batch"
 UNCOMPARABLE = (pa.ArrowException, duckdb.Error, ValueError, TypeError, LookupError, OverflowError)
 """What comparing may raise, by rows or records that Arrow can't hold. Where it is more than that,
 `PublishedRows` raises it again."""
@@ -112,7 +112,10 @@ class Group:
         self._found = dict.fromkeys(self.shares, 0)
         """Rows that lie in a range of the very entry whose files hold them."""
         self._unreadable: set[int] = set()
-        self._columns = _compared(judge.contract)
+        self._columns = {
+            verdict: {_MICRO_BATCH: _MICRO_BATCH, **names}
+            for verdict, names in compared(judge.contract).items()
+        }
         rows = self._read_files(folder, entries)
         self._rows = {
             place: {verdict: self._of_place(rows[verdict], verdict, place) for verdict in _PUBLISHED}
@@ -173,15 +176,10 @@ class Group:
             number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)
         ]
         records = records.append_column(_MICRO_BATCH, pa.array(owners, pa.int64()))
-        verdicts = records.column("_verdict")
         found = self._rows[span.place]
         wanted = {}
         for verdict, names in self._columns.items():
-            own = (
-                records.filter(pc.equal(verdicts, verdict.value))
-                .select(list(names))
-                .rename_columns(list(names.values()))
-            )
+            own = published(records, verdict, names)
             # DuckDB calls the time zone of timestamps Etc/UTC.
             wanted[verdict] = _Rows.of(own.cast(found[verdict].table.schema))
 
@@ -260,23 +258,9 @@ class Group:
             "_offset"
         )
         if verdict is Verdict.QUARANTINED:
-            own = own.append_column(_HEADERS_KNOWN, pa.repeat(True, own.num_rows))
+            own = own.append_column(HEADERS_KNOWN, pa.repeat(True, own.num_rows))
         return _Rows.of(own.select(list(self._columns[verdict].values())))
 
 
 def _count(offsets: Sequence[int], span: OffsetRange) -> int:
     return bisect_left(offsets, span.until_offset) - bisect_left(offsets, span.from_offset)
-
-
-def _compared(contract: Contract) -> dict[Verdict, dict[str, str]]:
-    """The columns that are compared: their names in `expected` → those in the files.
-
-    The topic-partition is equal already.
-    """
-    both = [_MICRO_BATCH, "_offset", "_timestamp", "_key"]
-    raw = ["_value", "_headers", _HEADERS_KNOWN]
-    return {
-        Verdict.KEPT: {name: name for name in [*both, *contract.columns]},
-        Verdict.QUARANTINED: {name: name for name in [*both, *raw]}
-        | {"_reason": "reason", "_field": "field"},
-    }

@@ -10,10 +10,9 @@ from headrace.errors import UsageError
 from headrace.kafka.cluster import Block, Cluster
 from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, within
 from headrace.ledger.entry import ENTRY_RULES, Account, Entry, EntryKind
-from headrace.ledger.opening import record_fingerprint
 from headrace.ledger.progress import LastRecord
 from headrace.verify import engine
-from headrace.verify.batches import Batches
+from headrace.verify.batches import Batches, of_batches
 from headrace.verify.checks.balance import Gaps
 from headrace.verify.checks.files import FILES
 from headrace.verify.checks.frontier import FRONTIER
@@ -27,6 +26,7 @@ from headrace.verify.readable import Readable, Split
 from headrace.verify.records import PublishedRows
 from headrace.verify.snapshot import Snapshot
 from headrace.verify.undeclared import Undeclared
+from headrace.verify.workers import Workers, spans
 
 
 class Judging:
@@ -69,6 +69,7 @@ class Judging:
         self.undeclared = Undeclared(sum(len(each) for entry in snapshot.chosen for each in entry.ranges))
         self.last_records: dict[TopicPartition, LastRecord] = {}
         self.aged_out: set[int] = set()
+        self.workers = Workers(snapshot.folder, kafka)
         self._done = 0
 
     def judge(self, batches: Batches) -> list[OffsetRange]:
@@ -77,11 +78,12 @@ class Judging:
         Args:
             batches: Take the records.
         """
-        return [
-            offset_range
-            for group in grouped(self.snapshot.chosen)
-            for offset_range in self._judge_group(group, batches)
-        ]
+        with self.workers:
+            return [
+                offset_range
+                for group in grouped(self.snapshot.chosen)
+                for offset_range in self._judge_group(group, batches)
+            ]
 
     def _judge_group(self, entries: list[Entry], batches: Batches) -> list[OffsetRange]:
         """Judge micro-batches' records again, all at once where they can be.
@@ -238,37 +240,39 @@ class Judging:
         batches: Batches | None,
     ) -> list[OffsetRange]:
         """Compare the rows of a range with its records; returns the offsets that hold no record."""
-        read = 0
         gaps: list[OffsetRange] = []
-        for block, span in self._blocks(readable, batches):
-            read += len(block.offsets)
-            gaps += gaps_between(span, block.offsets)
-            rows.compare(block, span)
+        proven = self.workers.prove(rows.entry, readable, self.undeclared) if batches else None
+        if batches and proven:
+            read = sum(part.records for part in proven)
+            for part in proven:
+                rows.take(readable.place, part.judged)
+                gaps += part.gaps
+                batches.take(readable.place, part.of_batches)
+                self.undeclared.add(part.sample)
+                self._remember_last(part.last)
+            self._pass(len(readable))
+        else:
+            read = 0
+            for block, span in self._blocks(readable, batches):
+                read += len(block.offsets)
+                gaps += gaps_between(span, block.offsets)
+                rows.compare(block, span)
         rows.close_account(account, read, missing)
         return gaps
 
     def _blocks(self, readable: OffsetRange, batches: Batches | None) -> Iterator[tuple[Block, OffsetRange]]:
-        """The records of a range in blocks, each with the span of offsets whose records it holds.
-
-        The spans join to the range.
+        """The records of a range in blocks, as `spans` has them.
 
         Args:
             batches: Take the records; `None` if these were counted before.
         """
-        at, until = readable.from_offset, readable.until_offset
-        for block in self.kafka.read(readable):
-            if batches is not None:
-                batches.take(block)
-                self._remember_last(block)
-            span = OffsetRange(*readable.place, at, block.offsets[-1] + 1)
+        for block, span in spans(readable, self.kafka.read(readable)):
+            if batches is not None and block.offsets:
+                batches.take(block.place, of_batches(block))
+                self._remember_last(LastRecord.of(block))
             yield block, span
-            at = span.until_offset
             if batches is not None:
                 self._pass(len(span))
-        if at < until:  # where a gap ends the range
-            yield Block.empty(readable.place), OffsetRange(*readable.place, at, until)
-            if batches is not None:
-                self._pass(until - at)
 
     def _report_missing(self, entry: Entry, part: Split) -> None:
         """What Kafka no longer has was proven while it did, or accepted, or can't be any more."""
@@ -311,15 +315,9 @@ class Judging:
         """
         return self.was_proven(entry) and entry.number not in self.snapshot.verified.gaps_not_checked
 
-    def _remember_last(self, block: Block) -> None:
-        place = block.place
-        if place not in self.last_records or self.last_records[place].offset < block.offsets[-1]:
-            self.last_records[place] = LastRecord(
-                topic=block.topic,
-                partition=block.partition,
-                offset=block.offsets[-1],
-                fingerprint=record_fingerprint(block, -1),
-            )
+    def _remember_last(self, last: LastRecord | None) -> None:
+        if last and (known := self.last_records.get(last.place, last)).offset <= last.offset:
+            self.last_records[known.place] = last
 
 
 def _lengths(gaps: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:

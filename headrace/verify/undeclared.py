@@ -1,14 +1,14 @@
 """Names of JSON fields that records have and their contract does not declare, from a sample."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import partial
-from itertools import cycle, islice, repeat
+from itertools import islice
 from typing import Any
 
 from headrace.contract.formats import of_contract
 from headrace.contract.verdicts import Contract
-from headrace.formats.decoding import Decoded, decoder
+from headrace.formats.decoding import decoder
 from headrace.text import shortened
 from headrace.verify import result
 
@@ -29,22 +29,29 @@ class Undeclared:
 
     def __init__(self, offsets: int) -> None:
         every = max(-(-offsets // SAMPLE), 1)
-        self._turns = cycle([True, *[False] * (every - 1)])
+        self._every = every
+        self._passed = 0
         self._records = 0
         self._names: Counter[str] = Counter()
 
-    def decoders(self, contract: Contract) -> Iterator[Callable[[bytes | None], Decoded]]:
-        """For each record that follows the function that decodes it.
-
-        That of a record in the sample notes the names in it as well.
-        """
-        plain = decoder(contract)
+    def take(self, contract: Contract, values: Sequence[bytes | None]) -> None:
+        """Take the share of values that are judged next by a contract, and note the names in them."""
         if not of_contract(contract.format).HAS_MEMBERS:
-            yield from repeat(plain)
-        noting = decoder(contract, partial(self._note, frozenset(contract.columns)))
-        for is_in_sample in self._turns:
-            self._records += is_in_sample
-            yield noting if is_in_sample else plain
+            return
+        read = decoder(contract, partial(self._note, frozenset(contract.columns)))
+        for value in values[-self._passed % self._every :: self._every]:
+            self._records += 1
+            read(value)
+        self._passed += len(values)
+
+    def another(self) -> "Undeclared":
+        """One that takes the same share, and has taken nothing yet."""
+        return Undeclared(self._every * SAMPLE)
+
+    def add(self, other: "Undeclared") -> None:
+        """Add what was noted of another sample."""
+        self._records += other._records  # noqa: SLF001, one of its own
+        self._names.update(other._names)  # noqa: SLF001
 
     def _note(self, declared: frozenset[str], document: dict[str, Any]) -> None:
         for name in islice(document.keys() - declared, MAX_HELD):

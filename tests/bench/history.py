@@ -122,7 +122,7 @@ def main() -> None:
                 one, options.rounds, options.records, whole=options.whole, with_receipts=options.receipts
             ).items():
                 wall, cpu = (statistics.median(each) for each in zip(*times, strict=True))
-                print(f"{count:>7,} micro-batches  {name:<40} {wall:8.1f} ms wall {cpu:8.1f} ms CPU")  # noqa: T201
+                print(f"{count:>7,} micro-batches  {name:<40} {wall:8.1f} ms wall {cpu:8.1f} ms CPU")
 
 
 if __name__ == "__main__":

@@ -58,12 +58,12 @@ def table(one: Ledger, times: list[tuple[float, float]]) -> None:
     """Print what there is now."""
     wall, cpu = (statistics.median(each) for each in zip(*times[-LAST:], strict=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{len(times):,} runs: {wall:.1f} ms wall, {cpu:.1f} ms CPU per run; at most {memory:.0f} MB")  # noqa: T201
+    print(f"{len(times):,} runs: {wall:.1f} ms wall, {cpu:.1f} ms CPU per run; at most {memory:.0f} MB")
     whole = [on_disk(one.folder.root / place) for place in PLACES]
     size, count = on_disk(one.folder.root)
     rest = (size - sum(each[0] for each in whole), count - sum(each[1] for each in whole))
     for place, (size, count) in zip((*PLACES, "everything else"), (*whole, rest), strict=True):
-        print(f"  {place:<26} {size / 1000:12,.1f} kB {count:8,} files")  # noqa: T201
+        print(f"  {place:<26} {size / 1000:12,.1f} kB {count:8,} files")
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def main() -> None:
                 tidied = time.monotonic()
             if number in options.runs:
                 ended(lambda: all(green(each) for each in api.runs(verify)))
-                print(  # noqa: T201
+                print(
                     f"{number:,} runs: {statistics.median(times):.1f} s; services hold {held(layout):,.0f} MB",
                     flush=True,
                 )
@@ -122,7 +122,7 @@ def main() -> None:
                 places |= {f"data, {each.name}": each for each in sorted(folder.root.iterdir())}
                 for name, place in places.items():
                     size, count = on_disk(place)
-                    print(f"  {name:<26} {size / 1000:12,.0f} kB {count:8,} files", flush=True)  # noqa: T201
+                    print(f"  {name:<26} {size / 1000:12,.0f} kB {count:8,} files", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from headrace.verify.stored import find
 
 PROJECT = "headrace-test"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
-IMAGES = {"HEADRACE_SPARK_IMAGE": f"{PROJECT}/spark:1", "HEADRACE_AIRFLOW_IMAGE": f"{PROJECT}/airflow:1"}
-"""Images of their own, so that those of the user's stack stay as they are."""
+IMAGES = {"HEADRACE_AIRFLOW_IMAGE": f"{PROJECT}/airflow:1"}
+"""An image of their own, so that that of the user's stack stays as it is."""
 SOMEBODY = 12345
 """Who calls sudo, where root runs the tests: a user whom no image knows, as is that of most people."""
 TIMEOUT = 420.0

@@ -11,6 +11,9 @@ from headrace.contract.types import Boolean, Double, Integer, String, Timestamp,
 from headrace.contract.verdicts import Field, Reason
 from headrace.formats.decoding import Row, UnusableError, utf8
 from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
+from headrace.formats.json.quick import quick
+
+__all__ = ["quick", "reader"]
 
 
 def reader(

@@ -87,7 +87,7 @@ def make(settings: Settings, pipeline: Path) -> None:
             f"spark.driver.extraJavaOptions={spark.java_options(layout.spark_conf, f'-XX:ArchiveClassesAtExit={made}')}",
         ]
         command += [
-            str(ROOT / "spark_apps" / "filter_stream.py"),
+            str(ROOT / "spark_apps" / "archived.py"),
             "--pipeline",
             str(pipeline),
             "--data",

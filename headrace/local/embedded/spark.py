@@ -92,12 +92,27 @@ def _settings(text: str) -> dict[str, str]:
     return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
-def prepare_python(folder: Path) -> None:
-    """Write the command that Spark takes for the driver's Python.
+WITHOUT_ZIPS = """\
+#!/bin/sh
+# Rewritten at each start; changes are lost.
+found={packages}
+IFS=:
+for place in $PYTHONPATH; do
+  case $place in
+    */pyspark.zip | */py4j-*-src.zip) ;;
+    *) found=$found:$place ;;
+  esac
+done
+PYTHONPATH=$found exec {python} "$@"
+"""
 
-    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each driver would compile
-    them again, for about a second. The same two are installed, and compiled; so they go before the zips, but
-    not all that is installed before Python's own modules.
+
+def prepare_python(folder: Path) -> None:
+    """Write the command that Spark takes for Python, in the driver and in the workers.
+
+    Spark puts zips of PySpark and py4j in front, of which Python keeps no bytecode: each process would
+    compile them again, for about a second. The same two are installed, and compiled; so they take the place
+    of the zips, but not all that is installed goes before Python's own modules.
     """
     packages = folder / "packages"
     packages.mkdir(exist_ok=True)
@@ -106,18 +121,17 @@ def prepare_python(folder: Path) -> None:
         if not link.is_symlink() or link.readlink() != target:
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-    first = f"PYTHONPATH={shlex.quote(str(packages))}:$PYTHONPATH"
-    command = driver_python(folder)
+    command = python(folder)
     beside = command.with_name(f".{command.name}.{os.getpid()}")
     beside.write_text(
-        f'#!/bin/sh\n# Rewritten at each start; changes are lost.\n{first} exec {shlex.quote(sys.executable)} "$@"\n'
+        WITHOUT_ZIPS.format(packages=shlex.quote(str(packages)), python=shlex.quote(sys.executable))
     )
     beside.chmod(0o755)
     beside.replace(command)
 
 
-def driver_python(folder: Path) -> Path:
-    """Where the driver's Python is, as a command."""
+def python(folder: Path) -> Path:
+    """Where Spark's Python is, as a command."""
     return folder / "python"
 
 
@@ -173,8 +187,8 @@ def environment(folder: Path, java_home: Path, inherited: Mapping[str, str] = os
     return {
         # A Spark or Python of the user's own must not get between the parts that fit together.
         "SPARK_HOME": str(pyspark_folder()),
-        "PYSPARK_PYTHON": sys.executable,
-        "PYSPARK_DRIVER_PYTHON": str(driver_python(folder)),
+        "PYSPARK_PYTHON": str(python(folder)),
+        "PYSPARK_DRIVER_PYTHON": str(python(folder)),
         "JAVA_HOME": str(java_home),
         "SPARK_CONF_DIR": str(folder),
         "SPARK_LOCAL_IP": "127.0.0.1",

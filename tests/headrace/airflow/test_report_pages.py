@@ -229,7 +229,9 @@ def test_damaged_documents_do_not_hide_the_others(folder: Folder) -> None:
     store(folder, "manual__damaged", 0)
     document = folder.report("manual__damaged") / "report.json"
     document.write_text("{")
-    assert "is the newest report" in bytes(show(folder, "important_messages_ingest", INGEST_RUN).body).decode()
+    assert (
+        "is the newest report" in bytes(show(folder, "important_messages_ingest", INGEST_RUN).body).decode()
+    )
     os.utime(document, (0, 0))
     publish(folder, 0, "x")
     (folder.published(folder.events, 0) / "_entry.json").write_text("[]")

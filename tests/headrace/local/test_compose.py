@@ -59,7 +59,7 @@ def configured(kafka: str) -> str:
     }
     services = {
         "kafka": {"image": kafka},
-        "spark-master": {"build": {"args": built}},
+        "airflow-init": {"build": {"args": built}},
         "scheduler": {"image": "headrace/airflow:1"},
     }
     return json.dumps({"services": services})

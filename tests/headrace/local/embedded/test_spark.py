@@ -25,7 +25,7 @@ def test_a_driver_imports_the_installed_pyspark_and_keeps_what_else_it_is_given(
     (tmp_path / "of_the_app.py").touch()
     code = "import of_the_app, py4j, pyspark, typing; print(py4j.__file__, pyspark.__file__, typing.__file__, sep='\\n')"
     done = subprocess.run(
-        [spark.driver_python(folder), "-c", code],
+        [spark.python(folder), "-c", code],
         env={"PYTHONPATH": ":".join([str(tmp_path), *zips])},
         capture_output=True,
         text=True,
