@@ -37,6 +37,11 @@ KNOWN = (
         "the patch. `headrace doctor` compares them, `make up` puts the right jars in place.",
     ),
     Known(
+        r"No module named '(?:msgspec|pyarrow)'|PACKAGE_NOT_INSTALLED|PYTHON_VERSION_MISMATCH|Cannot run program \"[^\"]*python",
+        "Spark's executors can't decode JSON: each needs a Python of the driver's minor version, with pyarrow and msgspec, where spark.pyspark.python or "
+        "PYSPARK_PYTHON says (docs/growing.md, A Spark cluster of yours).",
+    ),
+    Known(
         r"Not authorized to access topics: \[(?P<topic>[^\]]*)\]",
         "{kafka} refuses: the user may not Read topic {topic}. Grant it: kafka-acls.sh … --add --allow-principal User:… --operation Read --topic {topic}",
     ),

@@ -15,7 +15,7 @@ from headrace.contract.verdicts import Contract, Verdict
 POSITION = ("_topic", "_partition", "_offset", "_timestamp", "_key")
 """Columns that say where a record stood in Kafka."""
 RAW = ("_value", "_headers")
-"""What else a record is."""
+"""What the quarantine keeps besides."""
 
 
 def judge(records: DataFrame, contract: Contract) -> DataFrame:
@@ -51,7 +51,7 @@ def unusable(records: DataFrame, contract: Contract) -> DataFrame:
 
 
 def _named(records: DataFrame) -> DataFrame:
-    """Kafka's columns under names that no field can have; a time before 1970 is none."""
+    """Kafka's columns under names that no field can have; a negative timestamp is null."""
     return records.select(
         *(F.col(name.removeprefix("_")).alias(name) for name in (*POSITION, *RAW))
     ).withColumn("_timestamp", F.when(F.unix_micros("_timestamp") >= 0, F.col("_timestamp")))

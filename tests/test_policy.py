@@ -168,6 +168,34 @@ def test_the_verifier_judges_by_other_code_than_spark() -> None:
     assert both[0] & both[1] <= words | {f"headrace.formats.{name}.contract" for name in FORMATS}
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_engines_share_no_parser(name: str) -> None:
+    """Of a format's modules both sides use its contract alone, and neither has a parser of the other's."""
+    spark, reference = (_reached(name, part) for part in ("spark", "reference"))
+    own = f"headrace.formats.{name}."
+    assert {each for each in spark & reference if each.startswith(own)} <= {f"{own}contract"}
+    assert not spark & {"json", "orjson", "pyarrow.json", "duckdb"}
+    assert not reference & {"msgspec", "pyspark"}
+
+
+def _reached(name: str, part: str) -> set[str]:
+    """What a part of a format imports, and what its format's modules import that it imports."""
+    own = f"headrace.formats.{name}"
+    found: set[str] = set()
+    left = [part]
+    while left:
+        path = ROOT / "headrace" / "formats" / name / f"{left.pop()}.py"
+        modules = set(imported(path)) | {
+            f"{own}.{alias.name}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module == own
+            for alias in node.names
+        }
+        left += [each.removeprefix(f"{own}.") for each in modules - found if each.startswith(f"{own}.")]
+        found |= modules
+    return found
+
+
 def _of_formats(part: str) -> list[str]:
     return [f"headrace/formats/{name}/{part}.py" for name in FORMATS]
 

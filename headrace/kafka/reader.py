@@ -157,15 +157,15 @@ def _block(place: TopicPartition, records: list[Message]) -> Block:
     return Block(
         *place,
         offsets=[record.offset() for record in records],
-        timestamps=_Asked(records, lambda record: record.timestamp()[1]),
+        timestamps=_OnDemand(records, lambda record: record.timestamp()[1]),
         keys=[record.key() for record in records],
         values=[record.value() for record in records],
-        headers=_Asked(records, _headers),
+        headers=_OnDemand(records, _headers),
     )
 
 
-class _Asked(Sequence[PartT]):
-    """A part of records that few are asked for; the client takes its time to make it."""
+class _OnDemand(Sequence[PartT]):
+    """One part of each record, made when asked for: the client is slow to make it, and few are needed."""
 
     def __init__(self, records: Sequence[Message], ask: Callable[[Message], PartT]) -> None:
         self._records = records

@@ -167,7 +167,7 @@ def check_env(_: Settings) -> str:
 
 
 def check_versions(_: Settings) -> str:
-    """The images have the embedded stack's versions, and Airflow's was built from the present lock."""
+    """The images have the embedded stack's versions, and ours was built from the present lock."""
     wanted = versions()
     configured = json.loads(docker("compose", "config", "--format", "json"))["services"]
     built = configured["airflow-init"]["build"]["args"]

@@ -1,4 +1,4 @@
-"""The second engine: judges records again, by Python and DuckDB.
+"""The second engine: judges records again, by pyarrow, orjson, Python and DuckDB.
 
 It shares the parsed filter with Spark's side, translated for each.
 """

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from headrace.errors import UsageError
+from headrace.kafka.client import Kafka
 from headrace.kafka.cluster import Block, Cluster
-from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, within
+from headrace.kafka.offsets import OffsetRange, TopicPartition, gaps_between, merged, within
 from headrace.ledger.entry import ENTRY_RULES, Account, Entry, EntryKind
 from headrace.ledger.progress import LastRecord
 from headrace.verify import engine
@@ -69,7 +70,7 @@ class Judging:
         self.undeclared = Undeclared(sum(len(each) for entry in snapshot.chosen for each in entry.ranges))
         self.last_records: dict[TopicPartition, LastRecord] = {}
         self.aged_out: set[int] = set()
-        self.workers = Workers(snapshot.folder, kafka)
+        self.workers = Workers(snapshot.folder.root, kafka.config if isinstance(kafka, Kafka) else None)
         self._done = 0
 
     def judge(self, batches: Batches) -> list[OffsetRange]:
@@ -241,7 +242,8 @@ class Judging:
     ) -> list[OffsetRange]:
         """Compare the rows of a range with its records; returns the offsets that hold no record."""
         gaps: list[OffsetRange] = []
-        proven = self.workers.prove(rows.entry, readable, self.undeclared) if batches else None
+        can_divide = batches and not any(rows.gone.values())
+        proven = self.workers.prove(rows.entry, readable, self.undeclared) if can_divide else None
         if batches and proven:
             read = sum(part.records for part in proven)
             for part in proven:
@@ -250,7 +252,8 @@ class Judging:
                 batches.take(readable.place, part.of_batches)
                 self.undeclared.add(part.sample)
                 self._remember_last(part.last)
-            self._pass(len(readable))
+                self._pass(len(part.span))
+            gaps = merged(gaps)
         else:
             read = 0
             for block, span in self._blocks(readable, batches):

@@ -1,6 +1,7 @@
 """I2, I4, I6 and I7: a micro-batch's records, read from the broker and judged again, against its rows.
 
-DuckDB compares, block by block, so that memory stays bounded whatever a micro-batch's size.
+Arrow compares, block by block, so that memory stays bounded whatever a micro-batch's size. Where a block
+differs, DuckDB says in what.
 """
 
 from collections import Counter

@@ -36,7 +36,7 @@ from headrace.verify.settle import draw_number
 from headrace.verify.snapshot import Snapshot
 from headrace.verify.stored import store
 
-PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka")
+PACKAGES = ("apache-airflow", "pyspark-client", "duckdb", "pyarrow", "confluent-kafka", "msgspec", "orjson")
 """Named in each report. In a container pyspark itself is a part of Spark and no package; its client always is
 of the same version."""
 

@@ -28,8 +28,7 @@ class Undeclared:
     """
 
     def __init__(self, offsets: int) -> None:
-        every = max(-(-offsets // SAMPLE), 1)
-        self._every = every
+        self._every = max(-(-offsets // SAMPLE), 1)
         self._passed = 0
         self._records = 0
         self._names: Counter[str] = Counter()
@@ -44,14 +43,18 @@ class Undeclared:
             read(value)
         self._passed += len(values)
 
-    def another(self) -> "Undeclared":
-        """One that takes the same share, and has taken nothing yet."""
-        return Undeclared(self._every * SAMPLE)
+    def another(self, passed: int) -> "Undeclared":
+        """One that takes the same share, has taken nothing yet, and begins behind so many records."""
+        one = Undeclared(0)
+        one._every, one._passed = self._every, passed
+        return one
 
     def add(self, other: "Undeclared") -> None:
         """Add what was noted of another sample."""
         self._records += other._records  # noqa: SLF001, one of its own
-        self._names.update(other._names)  # noqa: SLF001
+        for name, count in other._names.items():  # noqa: SLF001
+            if name in self._names or len(self._names) < MAX_HELD:
+                self._names[name] += count
 
     def _note(self, declared: frozenset[str], document: dict[str, Any]) -> None:
         for name in islice(document.keys() - declared, MAX_HELD):

@@ -1,8 +1,8 @@
 """Processes that prove parts of a large micro-batch, so that verify uses more than one core.
 
-Each reads its share of a topic-partition's offsets itself, judges the records, and compares the rows. All
-that it says is whether they are as they should be, and what it counted. Where they are not, nothing of it is
-taken: the micro-batch is judged in the verify process (`judging.py`), which says what is wrong.
+Each reads its share of a topic-partition's offsets, judges the records and compares them with the rows. It
+answers what it counted, or nothing if anything differs. Then the verify process judges the whole range itself
+(`judging.py`), and says what is wrong.
 
 A worker runs `main`. It reads a pickled `Part` from its standard input, and writes a
 pickled `Proven` to its standard output, again and again.
@@ -10,14 +10,14 @@ pickled `Proven` to its standard output, again and again.
 
 import gc
 import itertools
+import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import IO, Any, Self, cast
 
 from headrace.contract.verdicts import Verdict
 from headrace.kafka.client import Kafka
-from headrace.kafka.cluster import Block, Cluster
+from headrace.kafka.cluster import Block
 from headrace.kafka.offsets import OffsetRange, gaps_between
 from headrace.ledger.entry import Entry
 from headrace.ledger.folder import Folder
@@ -37,13 +37,28 @@ from headrace.verify.judge import Judge
 from headrace.verify.records import PublishedRows
 from headrace.verify.undeclared import Undeclared
 
+log = logging.getLogger(__name__)
+
 FEWEST = 100_000
 """Offsets of a topic-partition that are worth dividing; a worker takes half a second to start."""
+LARGEST = 250_000
+"""Offsets of a part, at most: what is counted of each record of a batch has to fit into memory."""
 MOST = 4
-"""Workers, at most: each takes a quarter of a gigabyte."""
+"""Workers, at most."""
+FAILED = (
+    OSError,
+    EOFError,
+    pickle.PickleError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    TypeError,
+)
+"""What reading from a worker may raise that was killed, or could not start."""
 PROGRAM = f"from {__name__} import main; main()"
 MEMORY = "256MB"
-"""Of a worker's database; where rows do not fit, the part is not proven."""
+"""Of each of a worker's two databases; where rows do not fit, the part is not proven."""
 
 
 @dataclass(frozen=True)
@@ -73,68 +88,67 @@ class Proven:
 
 
 class Workers:
-    """The workers of a verify run; they start when they are needed, and end with the block.
+    """The workers of a verify run. They start when they are needed, and end with the block.
 
     Args:
-        folder: The pipeline's.
-        kafka: The cluster; of a test double nothing is divided.
+        root: The pipeline's folder.
+        config: How to reach the cluster, in librdkafka's words; without it nothing is divided.
     """
 
-    def __init__(self, folder: Folder, kafka: Cluster) -> None:
-        self.folder = folder
-        self.kafka = kafka
+    def __init__(self, root: Path, config: Mapping[str, Any] | None) -> None:
+        self.root = root
+        self.config = config
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.count = min(cores, MOST) if isinstance(kafka, Kafka) else 1
-        self._threads = ThreadPoolExecutor(self.count)
-        self._of_thread = threading.local()
-        self._all: list[subprocess.Popen[bytes]] = []
+        self.count = min(cores, MOST)
+        self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._all:
+        for worker in self._running:
             worker.kill()
             worker.communicate()
-        self._threads.shutdown()
+        self._running.clear()
 
     def prove(self, entry: Entry, readable: OffsetRange, sample: Undeclared) -> list[Proven] | None:
-        """What the parts of a range hold, in order, if all are as they should be; `None` if they are too few.
+        """Prove a range in parts, as many at once as there are workers.
+
+        Returns what they hold, in order; `None` if the range is too small to divide, or not all of it was
+        proven.
 
         Args:
-            sample: Another one like it is taken of each part.
+            sample: Each part takes one at the same rate.
         """
-        if self.count == 1 or len(readable) < FEWEST or not isinstance(self.kafka, Kafka):
+        if self.config is None or self.count == 1 or len(readable) < FEWEST:
             return None
         parts = [
-            Part(self.folder.root, entry, span, self.kafka.config, sample.another())
-            for span in _divided(readable, self.count)
+            Part(self.root, entry, span, self.config, sample.another(span.from_offset))
+            for span in _divided(readable, max(self.count, -(-len(readable) // LARGEST)))
         ]
-        asked: list[Future[Proven | None]] = [self._threads.submit(self._ask, part) for part in parts]
-        found = [each.result() for each in asked]
-        return [each for each in found if each] if all(found) else None
-
-    def _ask(self, part: Part) -> Proven | None:
-        """Let the thread's worker prove a part; one that fails ends, and another takes its place."""
-        worker: subprocess.Popen[bytes] | None = getattr(self._of_thread, "worker", None)
-        if worker is None:
-            worker = self._of_thread.worker = self._start()
+        while len(self._running) < self.count:
+            self._running.append(_start())
+        found: list[Proven] = []
         try:
-            pickle.dump(part, cast(IO[bytes], worker.stdin))
-            cast(IO[bytes], worker.stdin).flush()
-            found = pickle.load(cast(IO[bytes], worker.stdout))  # noqa: S301, of a process of ours
-        except (OSError, EOFError, pickle.UnpicklingError):
-            worker.kill()
-            self._of_thread.worker = None
+            for first in range(0, len(parts), self.count):
+                asked = parts[first : first + self.count]
+                for worker, part in zip(self._running, asked, strict=False):
+                    pickle.dump(part, cast(IO[bytes], worker.stdin))
+                    cast(IO[bytes], worker.stdin).flush()
+                for worker, _ in zip(self._running, asked, strict=False):
+                    found.append(pickle.load(cast(IO[bytes], worker.stdout)))  # noqa: S301, of a process of ours
+                if not all(isinstance(each, Proven) for each in found):
+                    return None
+        except FAILED as error:
+            log.warning("A worker failed (%s: %s); verifying without it.", type(error).__name__, error)
+            self.__exit__()
             return None
-        return found if isinstance(found, Proven) else None
+        return found
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        worker = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        self._all.append(worker)
-        return worker
+
+def _start() -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-P", "-c", PROGRAM]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def _divided(readable: OffsetRange, count: int) -> Iterator[OffsetRange]:
@@ -170,6 +184,8 @@ class Prover:
     def prove(self, part: Part) -> Proven | None:
         """Read a part and compare it; `None` unless all of it is as it should be."""
         rows, proven = self._rows, Proven(part.span, part.sample)
+        if any(rows.gone.values()):
+            return None
         rows.judged.clear()
         self._judge.sample = part.sample
         for block, span in spans(part.span, Kafka(part.config).read(part.span)):
@@ -188,17 +204,20 @@ class Prover:
 
 def main() -> None:
     """Prove what is asked for until there is no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the verify process ends its workers
     gc.disable()  # blocks hold tens of thousands of objects, and none of them refers to itself
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing else may write there
     prover = None
-    with suppress(EOFError):
+    with suppress(EOFError, BrokenPipeError):
         while True:
             part = pickle.load(sys.stdin.buffer)  # noqa: S301, of the process that started this one
             found = None
-            with suppress(Exception):  # it is found again, and reported, by who judges alone
+            with suppress(Exception):  # the verify process judges this part, and reports what is wrong
                 if prover is None or (prover.root, prover.entry) != (part.root, part.entry):
                     prover = Prover(part.root, part.entry)
                 found = prover.prove(part)
+            if found is None:
+                prover = None
             pickle.dump(found, answers)
             answers.flush()

@@ -17,7 +17,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[list[workers.Proven] | None]:
     """What the workers prove, also of small micro-batches, as on two cores."""
     monkeypatch.setattr(grouping, "GROUP_OFFSETS", 0)
     monkeypatch.setattr(workers, "FEWEST", 10)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     answers: list[list[workers.Proven] | None] = []
     prove = workers.Workers.prove
 
@@ -66,15 +66,15 @@ def test_what_they_can_not_prove_is_judged_without_them(
     """A changed row is red with its offset; a worker that is killed makes nothing red."""
     one = new_slice(JSON)
     one.ingest("run", records=600)
-    start = workers.Workers._start  # noqa: SLF001
+    start = workers._start  # noqa: SLF001
 
-    def killed(self: workers.Workers) -> "subprocess.Popen[bytes]":
-        worker = start(self)
+    def killed() -> "subprocess.Popen[bytes]":
+        worker = start()
         worker.kill()
         return worker
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers.Workers, "_start", killed)
+        patch.setattr(workers, "_start", killed)
         assert one.verify("killed", all_of_it=True).state == "green"
     assert not any(found)
     entry = one.ledger[0]

@@ -3,7 +3,7 @@
 A block that has another value is given up, and its values are read one by one (`quick.py`). pyarrow takes
 more than the contract does, or ends the process; so a block has to pass these guards:
 
-- No value is null, or long enough to be nested too deep or to have too long a name.
+- No value is null, or could be nested too deep or have too long a name, by its length and its brackets.
 - Each begins with `{` and ends with `}`, and none has a newline: pyarrow passes over a mark of byte order,
   and dies of a block that begins with `null`. Where it then reads as many records as there are values, each
   is one: a value that ended early or late would leave a newline within an object or a string.
@@ -22,11 +22,19 @@ import pyarrow.json as pj
 
 from headrace.contract.types import Double, Timestamp
 from headrace.contract.verdicts import Field
-from headrace.formats.json.contract import MAX_NESTING
+from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
 from headrace.formats.json.moments import Moments
 
-SHORT = 2 * (MAX_NESTING + 1)
+_SHORT = 2 * (MAX_NESTING + 1)
 """No value of fewer bytes is nested too deep, or has too long a name."""
+
+
+def may_be_beyond_limits(value: bytes) -> bool:
+    """Whether a value could be nested too deep, or have too long a name."""
+    return len(value) >= _SHORT and (
+        value.count(b"[") + value.count(b"{") > MAX_NESTING or len(value) > MAX_KEY_LENGTH
+    )
+
 
 _FIRST: Callable[[bytes], int] = itemgetter(0)
 _LAST: Callable[[bytes], int] = itemgetter(-1)
@@ -61,10 +69,11 @@ def whole(fields: tuple[Field, ...]) -> Callable[[Sequence[bytes | None]], list[
 
 def _joined(values: Sequence[bytes | None]) -> bytes | None:
     """The values with newlines between them, if all pass the guards."""
-    lengths = [len(value) if value else SHORT for value in values]
-    if not lengths or max(lengths) >= SHORT:
+    if not all(values):
         return None
     there = cast(Sequence[bytes], values)
+    if not there or (max(map(len, there)) >= _SHORT and any(map(may_be_beyond_limits, there))):
+        return None
     joined = b"\n".join(there)
     try:
         joined.decode()

@@ -24,8 +24,8 @@ MAX_NESTING = 500
 on where to stop."""
 
 MAX_KEY_LENGTH = 50_000
-"""In UTF-16 code units, escapes resolved; JSON with a longer key anywhere is `not_json`. A limit of Spark's
-parser that can't be moved."""
+"""In UTF-16 code units, escapes resolved; JSON with a longer key anywhere is `not_json`. It was the limit of
+the parser that Spark's side used first, and is part of the rules since."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _RESERVED = {"micro_batch"}

@@ -4,9 +4,9 @@ msgspec reads a value straight into the declared types, and refuses nearly all t
 it takes too easily has a guard:
 
 - It passes over bytes that are not UTF-8 where it needs no text of them. Arrow looks at the whole block.
-- It nests as deep as Python recurses where it passes over members. 501 levels take 1,002 bytes, so only
-  longer values are looked at.
-- It passes over names of any length. Only values longer than the limit can hold one.
+- It nests as deep as Python recurses where it passes over members. Values that could nest too deep, by their
+  length and the number of their brackets, are read member by member.
+- It passes over names of any length. Values that are longer than the limit are read member by member.
 - It keeps the sign of a zero: adding 0.0 to the column takes it away.
 - It takes other moments than the contract does. They are read as text; one regular expression and one cast
   convert the column.
@@ -70,7 +70,8 @@ RFC_3339 = (
 """RFC 3339 as far as the contract takes it, for RE2; the days that it lets through exist."""
 
 _RFC_3339 = re.compile(RFC_3339.replace(r"\z", r"\Z"))
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+"""One without an end goes to the end of the value: otherwise each quote in it would be tried as a start."""
 _NAME = re.compile(rb'("(?:[^"\\]|\\.)*")[ \t\r\n]*(:?)', re.DOTALL)
 _WRONG: Any = object()
 """In place of a value that its type does not take."""
@@ -82,11 +83,12 @@ class Decoder:
     def __init__(self, members: Sequence[Member], limits: Limits) -> None:
         self.members = members
         self.limits = limits
-        self._short = 2 * (limits.nesting + 1)  # no value of fewer bytes is nested too deep
+        self._short = min(2 * (limits.nesting + 1), limits.name)  # no shorter value is beyond a limit
         kinds = [(each, _kind(each)) for each in members]
         self._record = msgspec.defstruct(
             "Record",
             [(m.name, kind) if m.required else (m.name, kind | None, None) for m, kind in kinds],
+            kw_only=True,  # a required member may follow an optional one
             gc=False,
         )
         self._decode = msgspec.json.Decoder(self._record).decode
@@ -94,7 +96,7 @@ class Decoder:
         self._parts = msgspec.json.Decoder(raw).decode
         self._anything = msgspec.json.Decoder(msgspec.Raw).decode
         self._readers = [_reader(member, kind) for member, kind in kinds]
-        self._nothing = self._record(*[None] * len(members))
+        self._nothing = self._record(**dict.fromkeys(member.name for member in members))
 
     @property
     def type(self) -> pa.StructType:
@@ -160,18 +162,23 @@ class Decoder:
         return rows, left
 
     def _decode_plain(self, value: bytes | None) -> Any:
-        if value is None or len(value) >= self._short:
+        if value is None or (len(value) >= self._short and self._may_be_beyond_limits(value)):
             raise msgspec.DecodeError
         if not value.isascii():
             value.decode()
         return self._decode(value)
+
+    def _may_be_beyond_limits(self, value: bytes) -> bool:
+        brackets = value.count(b"[") + value.count(b"{")
+        return brackets > self.limits.nesting or len(value) > self.limits.name
 
     def _judge(self, value: bytes | None) -> tuple[Any, Verdict]:
         """Read a value member by member: a record, moments as text, or what is wrong with it."""
         if (reason := self._unreadable(value)) or value is None:
             return self._nothing, (reason, None)
         parts = self._parts(value)
-        row, missing = [], None
+        row: dict[str, Any] = {}
+        missing = None
         for member, read in zip(self.members, self._readers, strict=True):
             text = bytes(getattr(parts, member.name))
             found = None if text in {b"", b"null"} else read(text)
@@ -179,8 +186,8 @@ class Decoder:
                 return self._nothing, ("wrong_type", member.name)
             if found is None and member.required and missing is None:
                 missing = member.name
-            row.append(found)
-        return (self._nothing, ("missing_field", missing)) if missing else (self._record(*row), _USABLE)
+            row[member.name] = found
+        return (self._nothing, ("missing_field", missing)) if missing else (self._record(**row), _USABLE)
 
     def _unreadable(self, value: bytes | None) -> str | None:
         """Why a value is no object of JSON, if it is none."""
@@ -197,7 +204,7 @@ class Decoder:
 
     def _is_json(self, value: bytes) -> bool:
         """Whether it is one JSON value and nothing else, within the limits."""
-        if len(value) >= self._short and _nesting(value) > self.limits.nesting:
+        if self._may_be_beyond_limits(value) and _nesting(value) > self.limits.nesting:
             return False
         try:
             self._anything(value)
@@ -219,12 +226,13 @@ class _NoPandas(MetaPathFinder):
 def in_worker(
     members: Sequence[Member], limits: Limits, *, reasons_only: bool = False
 ) -> Callable[[pa.Array], pa.Array]:
-    """Return a function that decodes a block, with a decoder that each worker makes once."""
+    """Return a function that decodes a block, with a decoder that is made once per task."""
     made: list[Callable[[pa.Array], pa.Array]] = []
 
     def decode(block: pa.Array) -> pa.Array:
         if not made:
-            sys.meta_path.insert(0, _NoPandas)
+            if _NoPandas not in sys.meta_path:
+                sys.meta_path.insert(0, _NoPandas)
             one = Decoder(members, limits)
             made.append(one.reasons if reasons_only else one)
         return made[0](block)

@@ -1,6 +1,7 @@
 """Moments of the contract, for a second engine that reads millions of them.
 
-The exact way (`contract/timestamps.py`) decides about each part of a text once; most texts share theirs.
+A text is cut into minute, second and rest. Each part is read once in the exact way
+(`contract/timestamps.py`), and remembered: most texts share theirs.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,7 @@
 """The second engine's quick ways for JSON: whole blocks (`blocks.py`), otherwise value by value with orjson.
 
-What orjson takes too easily goes the exact way (`reference.py`), as does whatever this does not take: values
-long enough to be nested too deep, or to have too long a name. A negative zero loses its sign, and infinity is
-no number.
+Left to the exact way (`reference.py`): what orjson refuses, and values that could break a limit that orjson
+does not check. A negative zero loses its sign, and infinity is no number.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ import pyarrow as pa
 
 from headrace.contract.types import Boolean, Double, Integer, String, Timestamp, Type
 from headrace.contract.verdicts import Field
-from headrace.formats.json.blocks import SHORT, whole
+from headrace.formats.json.blocks import may_be_beyond_limits, whole
 from headrace.formats.json.moments import Moments
 
 Column = list[Any]
@@ -47,7 +46,7 @@ def quick(
 
 
 def _document(value: bytes | None) -> dict[str, Any] | None:
-    if value is None or len(value) >= SHORT:
+    if value is None or may_be_beyond_limits(value):
         return None
     try:
         found = orjson.loads(value)

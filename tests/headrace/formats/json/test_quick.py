@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from headrace.contract.types import INT, STRING
+from headrace.contract.verdicts import Contract, Field
 from headrace.formats.decoding import decoder
 from headrace.formats.json.blocks import whole
 from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
@@ -129,6 +131,40 @@ def test_whole_blocks(values: list[bytes | None]) -> None:
     assert read([]) is None
 
 
-def test_a_block_of_good_values_is_read_whole() -> None:
-    """Otherwise it is slow, and nothing else says so."""
-    assert whole(FIELDS)([GOOD] * 1_000) is not None
+@pytest.mark.parametrize("length", [0, 1_000, 2_000, 40_000])
+def test_good_values_take_the_quick_ways(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also large ones, and many that are empty. Otherwise it is slow, and nothing else says so."""
+    block = [GOOD[:-1] + b',"y":"' + b"y" * length + b'"}'] * 100
+    assert whole(FIELDS)(block) is not None
+    assert quick(FIELDS)([*block, b"{"])[1] == {100}
+    decode = Decoder([member(field) for field in FIELDS], Limits(MAX_NESTING, MAX_KEY_LENGTH))
+
+    def slow(_: bytes) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(decode, "_judge", slow)
+    assert decode(pa.array(block, pa.binary())).field("_reason").null_count == 100
+
+
+@pytest.mark.parametrize("required", [(True, False), (False, True)])
+def test_the_order_of_required_fields_does_not_matter(required: tuple[bool, bool]) -> None:
+    """An optional one may come first."""
+    fields = tuple(
+        Field(name, kind, required=each)
+        for name, kind, each in zip(("a", "b"), (INT, STRING), required, strict=True)
+    )
+    decode = Decoder([member(field) for field in fields], Limits(MAX_NESTING, MAX_KEY_LENGTH))
+    block = [b'{"a":1,"b":"x"}', b'{"b":"x"}', b'{"a":1}', b'{"a":"x"}', b"{}"]
+    found = decode(pa.array(block, pa.binary())).flatten()
+    wanted = [decoder(Contract(format="json", fields=fields, filter="a > 0"))(value) for value in block]
+    assert [
+        (reason, about) for reason, about in zip(found[2].to_pylist(), found[3].to_pylist(), strict=True)
+    ] == [(reason, about) for reason, about, _ in wanted]
+    assert rows(found[:2])[0] == repr(wanted[0][2])
+
+
+def test_an_unclosed_string_takes_no_longer_than_a_closed_one() -> None:
+    """Each quote in it could be the start of another; a hundred thousand would take hours."""
+    decode = Decoder([member(field) for field in FIELDS], Limits(MAX_NESTING, MAX_KEY_LENGTH))
+    value = b'{"id":1,"x":"' + b"[" * 1_000 + b'\\"' * 100_000
+    assert decode(pa.array([value])).field("_reason").to_pylist() == ["not_json"]
