@@ -42,6 +42,11 @@ KNOWN = (
         "PYSPARK_PYTHON says (docs/growing.md, A Spark cluster of yours).",
     ),
     Known(
+        r"Python worker exited unexpectedly|Python worker failed to connect back",
+        "A Python worker, in which Spark decodes JSON, was killed: most likely memory ran out on its machine or in its container. Give it more, or lower "
+        "max_records_per_micro_batch in the pipeline file.",
+    ),
+    Known(
         r"Not authorized to access topics: \[(?P<topic>[^\]]*)\]",
         "{kafka} refuses: the user may not Read topic {topic}. Grant it: kafka-acls.sh … --add --allow-principal User:… --operation Read --topic {topic}",
     ),

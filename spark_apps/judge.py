@@ -22,9 +22,8 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
     """Give every record of Kafka's source its verdict.
 
     Gives `_topic, _partition, _offset, _timestamp, _key`, the declared columns (null if the record is
-    unusable), `_value`, `_headers`, `_reason` (string, one of `Reason`; null if usable), `_field` (the
-    declared field that the reason is about, null if it is about none) and `_verdict` (string, one of
-    `Verdict`).
+    unusable), `_reason` (string, one of `Reason`; null if usable), `_field` (the declared field that the
+    reason is about, null if it is about none) and `_verdict` (string, one of `Verdict`).
     """
     decoded: DataFrame = of_spark(contract.format).decode(_named(records), contract.fields)
 
@@ -36,7 +35,7 @@ def judge(records: DataFrame, contract: Contract) -> DataFrame:
         .when(wanted, str(Verdict.KEPT))
         .otherwise(str(Verdict.FILTERED))
     )
-    return decoded.select(*POSITION, *columns, *RAW, "_reason", "_field", verdict.alias("_verdict"))
+    return decoded.select(*POSITION, *columns, "_reason", "_field", verdict.alias("_verdict"))
 
 
 def unusable(records: DataFrame, contract: Contract) -> DataFrame:

@@ -178,10 +178,10 @@ class Tally:
         self._places = {topics.index(each.topic) * width + each.partition: each.place for each in ranges}
         self._observation = Observation()
         # The sketch evaluates what it is given row by row; a column is compiled with the rest of the plan.
-        first = F.lit(None).cast("bigint")
+        base = F.lit(None).cast("bigint")
         for number, topic in enumerate(topics):
-            first = F.when(F.col("_topic") == topic, F.lit(number * width)).otherwise(first)
-        place = F.when(F.col("_partition") < width, first + F.col("_partition"))
+            base = F.when(F.col("_topic") == topic, F.lit(number * width)).otherwise(base)
+        place = F.when(F.col("_partition") < width, base + F.col("_partition"))
         verdict = F.lit(None).cast("bigint")
         for number, name in enumerate(self._VERDICTS):
             verdict = F.when(F.col("_verdict") == name, F.lit(number)).otherwise(verdict)

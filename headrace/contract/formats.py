@@ -65,7 +65,7 @@ class OfReference(Protocol):
     ) -> Callable[[Sequence[bytes | None]], tuple[list[Any], set[int]]]:
         """Return a function that reads values into columns, as Arrow arrays.
 
-        It also gives the places of those that it leaves to `reader`, since they are not plainly usable.
+        It also returns the positions of the values that only `reader` can decide.
         """
 
     def reader(

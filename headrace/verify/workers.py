@@ -4,8 +4,8 @@ Each reads its share of a topic-partition's offsets, judges the records and comp
 answers what it counted, or nothing if anything differs. Then the verify process judges the whole range itself
 (`judging.py`), and says what is wrong.
 
-A worker runs `main`. It reads a pickled `Part` from its standard input, and writes a
-pickled `Proven` to its standard output, again and again.
+A worker runs `main`: again and again it reads a pickled `Part` from its standard input, and writes a pickled
+`Proven` to its standard output, or why it could not prove the part.
 """
 
 import gc
@@ -126,10 +126,10 @@ class Workers:
             Part(self.root, entry, span, self.config, sample.another(span.from_offset))
             for span in _divided(readable, max(self.count, -(-len(readable) // LARGEST)))
         ]
-        while len(self._running) < self.count:
-            self._running.append(_start())
-        found: list[Proven] = []
+        found: list[Proven | str] = []
         try:
+            while len(self._running) < self.count:
+                self._running.append(_start())
             for first in range(0, len(parts), self.count):
                 asked = parts[first : first + self.count]
                 for worker, part in zip(self._running, asked, strict=False):
@@ -137,13 +137,14 @@ class Workers:
                     cast(IO[bytes], worker.stdin).flush()
                 for worker, _ in zip(self._running, asked, strict=False):
                     found.append(pickle.load(cast(IO[bytes], worker.stdout)))  # noqa: S301, of a process of ours
-                if not all(isinstance(each, Proven) for each in found):
+                if why := next((each for each in found if isinstance(each, str)), None):
+                    log.info("%s is verified in one process: %s.", readable, why)
                     return None
         except FAILED as error:
             log.warning("A worker failed (%s: %s); verifying without it.", type(error).__name__, error)
             self.__exit__()
             return None
-        return found
+        return cast(list[Proven], found)
 
 
 def _start() -> "subprocess.Popen[bytes]":
@@ -181,17 +182,17 @@ class Prover:
             Folder(root), entry, engine.connect(MEMORY), self._judge, self._findings, self._findings
         )
 
-    def prove(self, part: Part) -> Proven | None:
-        """Read a part and compare it; `None` unless all of it is as it should be."""
+    def prove(self, part: Part) -> Proven | str:
+        """Read a part and compare it. Returns why it is not proven, if not all of it is as it should be."""
         rows, proven = self._rows, Proven(part.span, part.sample)
         if any(rows.gone.values()):
-            return None
+            return "a file is gone"
         rows.judged.clear()
         self._judge.sample = part.sample
         for block, span in spans(part.span, Kafka(part.config).read(part.span)):
             rows.compare(block, span)
             if self._findings.any or not rows.readable:
-                return None
+                return "its rows differ from its records, or can't be read"
             proven.records += len(block.offsets)
             proven.gaps += gaps_between(span, block.offsets)
             proven.of_batches += of_batches(block)
@@ -212,12 +213,13 @@ def main() -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
             part = pickle.load(sys.stdin.buffer)  # noqa: S301, of the process that started this one
-            found = None
-            with suppress(Exception):  # the verify process judges this part, and reports what is wrong
+            try:
                 if prover is None or (prover.root, prover.entry) != (part.root, part.entry):
                     prover = Prover(part.root, part.entry)
                 found = prover.prove(part)
-            if found is None:
+            except Exception as error:  # noqa: BLE001, the verify process meets it again, and reports it
+                found = f"a worker ended with {type(error).__name__}: {error}"
+            if isinstance(found, str):
                 prover = None
             pickle.dump(found, answers)
             answers.flush()

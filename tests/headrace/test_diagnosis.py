@@ -24,6 +24,15 @@ from headrace.diagnosis import diagnose
             "FileNotFoundException: /home/spark/.ivy2/cache/resolved.xml (No such file or directory)",
             "needs no Ivy",
         ),
+        ("ModuleNotFoundError: No module named 'msgspec'", "Spark's executors can't decode JSON"),
+        (
+            'java.io.IOException: Cannot run program "python3": Exec failed, error: 2 (No such file or directory)',
+            "Spark's executors can't decode JSON",
+        ),
+        (
+            "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+            "A Python worker, in which Spark decodes JSON, was killed",
+        ),
         ("KafkaTimeoutError: Failed to update metadata after 60.0 secs.", "One of four"),
         (
             "Caused by: TimeoutException: Cannot fetch record for offset 5 in 120000 milliseconds. ",

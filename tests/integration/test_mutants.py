@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from slices import JSON, TEXT, Slice, broken
-from spark_apps.judge import judge
+from spark_apps.judge import judge, unusable
 
 Wrong = Callable[[DataFrame], DataFrame]
 
@@ -65,6 +65,19 @@ def test_a_mutant_is_red(
     one = new_slice(TEXT)
     one.ingest("run", records=400, malformed=0.1)
     assert invariant in broken(one.verify())
+
+
+def test_another_reason_in_the_quarantine_is_red(
+    new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quarantine is judged in a pass of its own."""
+    monkeypatch.setattr(
+        "spark_apps.publisher.unusable",
+        lambda records, contract: unusable(records, contract).withColumn("reason", F.lit("not_json")),
+    )
+    one = new_slice(TEXT)
+    one.ingest("run", records=400, malformed=0.1)
+    assert "I7" in broken(one.verify())
 
 
 def test_a_json_field_nulled_is_red(new_slice: Callable[..., Slice], monkeypatch: pytest.MonkeyPatch) -> None:

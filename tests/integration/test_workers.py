@@ -1,5 +1,6 @@
 """A micro-batch that several processes prove, and one that they can't."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -61,7 +62,10 @@ def test_what_workers_prove_is_as_without_them(
 
 
 def test_what_they_can_not_prove_is_judged_without_them(
-    new_slice: Callable[..., Slice], found: list[Any], monkeypatch: pytest.MonkeyPatch
+    new_slice: Callable[..., Slice],
+    found: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A changed row is red with its offset; a worker that is killed makes nothing red."""
     one = new_slice(JSON)
@@ -81,7 +85,9 @@ def test_what_they_can_not_prove_is_judged_without_them(
     path = one.folder.published(one.folder.events, 0) / entry.events[0].name
     content = path.read_bytes()
     path.write_bytes(content.replace(b"paid", b"PAID"))
+    caplog.set_level(logging.INFO, "headrace")
     wrong = one.verify("damaged", all_of_it=True)
+    assert "is verified in one process: " in caplog.text
     assert wrong.state == "red"
     assert {"I7", "I8"} & broken(wrong).keys()
     path.write_bytes(content)

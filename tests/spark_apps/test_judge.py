@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from headrace.contract import types
 from headrace.contract.verdicts import Contract, Field, Format, Reason, Verdict
-from spark_apps.judge import POSITION, judge
+from spark_apps.judge import POSITION, judge, unusable
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT, TEXT, TEXT_CONTRACT, Case
 from tests.spark_apps.engines import KAFKA, by_second_engine, by_spark, shortened
 from tests.spark_apps.mutated import any_bytes, mutated, sampled
@@ -104,9 +104,11 @@ def test_a_record_stays_whole(spark: SparkSession) -> None:
     at = datetime(2026, 1, 1, 0, 0, 0, 999_000, tzinfo=UTC)
     headers = [("h", b"\xff"), ("h", None), ("", b"")]
     rows = [(b"\xff\x00", b"\xfe", "t", 3, 7, at, headers), (b"", None, "t", 3, 8, at, None)]
-    judged = judge(spark.createDataFrame(rows, KAFKA), TEXT_CONTRACT)
-    assert judged.columns == [*POSITION, "value", "_value", "_headers", "_reason", "_field", "_verdict"]
-    first, second = judged.orderBy("_offset").collect()
+    records = spark.createDataFrame(rows, KAFKA)
+    assert judge(records, TEXT_CONTRACT).columns == [*POSITION, "value", "_reason", "_field", "_verdict"]
+    whole = unusable(records, TEXT_CONTRACT)
+    assert whole.columns == [*POSITION, "_value", "_headers", "reason", "field"]
+    first, second = whole.orderBy("_offset").collect()
     assert (first["_topic"], first["_partition"], first["_offset"], first["_key"], first["_value"]) == (
         "t",
         3,

@@ -149,7 +149,7 @@ class Decoder:
         return not block.null_count and (pc.max(pc.binary_length(text)).as_py() or 0) < self._short
 
     def _read(self, values: Sequence[bytes | None], *, is_plain: bool) -> tuple[list[Any], list[int]]:
-        """Read what msgspec takes; returns the rows, and the places of those that are left."""
+        """Decode what msgspec accepts; returns the rows, and the positions of the values that it refuses."""
         rows: list[Any] = []
         left: list[int] = []
         decode: Callable[[Any], Any] = self._decode if is_plain else self._decode_plain

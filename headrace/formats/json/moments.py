@@ -9,7 +9,7 @@ from collections.abc import Callable
 from headrace.contract.timestamps import microseconds
 
 HELD = 100_000
-"""Parts of a kind that are kept, at most: two months of minutes."""
+"""Parts of a kind that are kept, at most: two months of minutes. Only those of timestamps: they are short."""
 _MINUTE, _SECOND = 16, 19
 """Where `2026-01-31T23:59` ends, and where `:59` does behind it."""
 
@@ -39,7 +39,7 @@ class _Parts(dict[str, int | None]):
 
     def __missing__(self, part: str) -> int | None:
         found = self._find(part)
-        if len(self) < HELD:
+        if found is not None and len(self) < HELD:
             self[part] = found
         return found
 

@@ -18,6 +18,7 @@ from headrace.formats.decoding import decoder
 from headrace.formats.json.blocks import whole
 from headrace.formats.json.contract import MAX_KEY_LENGTH, MAX_NESTING
 from headrace.formats.json.decoder import Decoder, Limits
+from headrace.formats.json.moments import Moments
 from headrace.formats.json.quick import quick
 from headrace.formats.json.spark import member
 from tests.headrace.contract.hostile import JSON, JSON_CONTRACT
@@ -168,3 +169,13 @@ def test_an_unclosed_string_takes_no_longer_than_a_closed_one() -> None:
     decode = Decoder([member(field) for field in FIELDS], Limits(MAX_NESTING, MAX_KEY_LENGTH))
     value = b'{"id":1,"x":"' + b"[" * 1_000 + b'\\"' * 100_000
     assert decode(pa.array([value])).field("_reason").to_pylist() == ["not_json"]
+
+
+def test_what_is_no_timestamp_is_not_remembered() -> None:
+    """It may be of any length, and there may be any number of it."""
+    moments = Moments()
+    texts = [f"2026-01-31T23:59:59Z{'x' * 1_000}{number}" for number in range(100)]
+    assert [moments[text] for text in texts] == [None] * 100
+    assert moments["2026-01-31T23:59:59Z"] == moments["2026-02-01T00:59:59+01:00"] is not None
+    parts = (moments._minutes, moments._seconds, moments._rests)  # noqa: SLF001
+    assert [len(each) for each in parts] == [2, 1, 2]
