@@ -1,7 +1,7 @@
 # What there is to do. `make` alone prints it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status doctor compose-up compose-down test test-compose check docs lock venv
+.PHONY: help demo up down status doctor compose-up compose-down test test-compose bench check docs lock venv
 
 ifeq ($(OS),Windows_NT)
   $(error Headrace needs Linux or macOS. On Windows, run it in WSL (wsl --install); with Docker Desktop, make compose-up works there, too)
@@ -39,6 +39,9 @@ test: venv ## Set everything up and run all tests but those of the containers
 
 test-compose: venv ## Run the tests of the containers (needs Docker; takes about a quarter of an hour)
 	@$(BIN)/pytest tests/compose
+
+bench: venv ## Measure Headrace beside other programs; FLINK=1 fetches and measures Flink, too (takes about an hour)
+	@PYTHONPATH=.:tests/integration:tests/headrace/verify $(BIN)/python tests/bench/throughput.py $(if $(FLINK),--flink)
 
 check: venv ## Check style, types and locks
 	@$(BIN)/ruff check

@@ -6,20 +6,17 @@ task.
 """
 
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Producer
 
 from headrace import documents
 from headrace.contract.pipeline import Demo, Pipeline
 from headrace.errors import BrokerError, Code, DeliveryError, UsageError
 from headrace.kafka.client import Kafka
-from headrace.kafka.connection import UNANSWERED
-from headrace.kafka.offsets import Extent, Offsets, TopicPartition, between
+from headrace.kafka.offsets import Offsets, between
 from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import (
     DIGEST_MODULUS,
@@ -33,6 +30,7 @@ from headrace.ledger.receipts import (
     sequence_of,
 )
 from headrace.ledger.verified_receipts import has_expired
+from producers.acknowledgements import Acknowledgements
 from producers.samples import payload
 
 SETTINGS = {
@@ -47,48 +45,6 @@ POLL_EVERY = 1_000
 LOCK_TIMEOUT = 120.0
 """Seconds to wait for a producer of the same pipeline to end: an earlier try that Airflow gave up on may live
 on."""
-
-
-@dataclass
-class Acknowledgements:
-    """What the broker said of a batch's records.
-
-    Per topic-partition the lowest and highest offset and the count, and refusals.
-
-    Attributes:
-        terminal: Whether another try can't help.
-        waited: Seconds that a record has waited in vain for an answer; 0 if all got one.
-    """
-
-    landings: dict[TopicPartition, Extent] = field(default_factory=dict)
-    refusals: Counter[str] = field(default_factory=Counter)
-    terminal: bool = False
-    waited: float = 0.0
-
-    @property
-    def count(self) -> int:
-        """Records that landed."""
-        return sum(extent.count for extent in self.landings.values())
-
-    def landed(self, place: TopicPartition, offset: int) -> None:
-        """One record is at this offset."""
-        self.landings[place] = Extent(offset, offset, 1).joined(self.landings.get(place))
-
-    def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """Delivery report of one record."""
-        offset = message.offset()
-        if error is None and offset is None:
-            self.refusals[
-                f"{message.topic()}-{message.partition()}: it landed, the broker did not say at which offset"
-            ] += 1
-        elif error is None:
-            self.landed(TopicPartition(message.topic() or "", message.partition() or 0), offset)
-        elif error.code() in UNANSWERED:
-            self.refusals[f"{message.topic()}-{message.partition()}: no answer"] += 1
-            self.waited = max(self.waited, message.latency() or 0.0)
-        else:
-            self.refusals[f"{message.topic()}-{message.partition()}: {error.str()}"] += 1
-            self.terminal |= not error.retriable()
 
 
 def produce_batch(
@@ -173,7 +129,7 @@ def _produce(
         receipt,
         state=ReceiptState.COMPLETE,
         completed_at=datetime.now(UTC),
-        landings=[Landing.of(*landed) for landed in sorted(acknowledgements.landings.items())],
+        landings=[Landing.of(*landed) for landed in acknowledgements.landings],
         digest=f"{digest % DIGEST_MODULUS:032x}",
     )
     documents.write(path, receipt)
@@ -215,7 +171,7 @@ def read_back(
                             **block.place._asdict(),
                             offset=offset,
                         )
-                    acknowledgements.landed(block.place, offset)
+                    acknowledgements.add(block.place, offset)
                     landed[parts[1]] = True
                     digest += fingerprint(record_key, value)
     return landed, digest

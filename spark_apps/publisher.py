@@ -8,7 +8,7 @@ import msgspec
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from headrace import documents
+from headrace import documents, effort
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.errors import Code, LedgerError, UnavailableError
 from headrace.kafka.offsets import OffsetRange, Offsets, between
@@ -25,9 +25,6 @@ from spark_apps.judge import POSITION, judge, unusable
 log = logging.getLogger("headrace")
 
 ROLLED_BACK = "Nothing was published. One of them was rolled back: put both back from one point in time, or `headrace reset` the pipeline."
-
-RECORDS_PER_TASK = 250_000
-"""A micro-batch of fewer records is written as one file, not as one for each Kafka partition."""
 
 FILE_BYTES = 128 << 20
 """About how large a file may become."""
@@ -142,7 +139,9 @@ def write(
     Args:
         before: Entries whose files show how many rows make a file of a sensible size.
     """
-    records = records.coalesce(1 + sum(map(len, ranges)) // RECORDS_PER_TASK)
+    # Little is written as one file, not as one for each Kafka partition.
+    tasks = 1 + effort.values(sum(map(len, ranges)), len(contract.columns)) // effort.LITTLE
+    records = records.coalesce(tasks)
     tally = Tally(judge(records, contract), ranges)
     kept = F.col("_verdict") == Verdict.KEPT
     rows = rows_per_file([file for entry in before for file in entry.events])

@@ -1,6 +1,8 @@
 """How Java runs in tests."""
 
-QUICK = "-XX:TieredStopAtLevel=1"
+from headrace.effort import COMPILE_LITTLE
+
+QUICK = COMPILE_LITTLE
 """Compile little, since a stream of a test is over before that would pay: a third of the CPU time goes."""
 
 QUICK_START = {"SPARK_SUBMIT_OPTS": QUICK}

@@ -127,7 +127,7 @@ def stream_to_parquet(pipeline: Pipeline) -> Any:
         application=str(ROOT / "spark_apps" / "filter_stream.py"),
         conn_id=SPARK,
         name=pipeline.name,
-        pipeline=pipeline.name,
+        pipeline=pipeline,
         application_args=[
             "--pipeline",
             str(pipeline.path),

@@ -3,7 +3,8 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,11 +14,14 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 
+from headrace import effort
 from headrace.airflow.connections import kafka_config
 from headrace.airflow.outcomes import failure, without_traceback
+from headrace.contract.pipeline import Pipeline
 from headrace.diagnosis import diagnose
-from headrace.errors import Exit
+from headrace.errors import Exit, HeadraceError
 from headrace.kafka.settings_file import kafka_file
+from headrace.ledger.folder import Folder
 from headrace.local.embedded.layout import Layout
 from headrace.progress import Progress
 from headrace.settings import Settings
@@ -25,6 +29,10 @@ from headrace.settings import Settings
 NOISE = "Warning: Java versions > Java 11 can only operate in restricted mode where no off-heap operations are allowed!"
 """What Spark's sketch library prints on every start, past all loggers. Nothing here uses memory off the heap,
 and there is nothing to do about it."""
+
+
+SUBMIT_OPTIONS = "SPARK_SUBMIT_OPTS"
+"""Variable with options of the Java that spark-submit starts, which is the driver's."""
 
 
 class QuietSparkSubmit(SparkSubmitHook):
@@ -48,7 +56,7 @@ def _heard(lines: Iterator[Any], progress: Progress) -> Iterator[Any]:
 class StreamToParquet(SparkSubmitOperator):
     """Submits the Spark app; tries again what was killed, but not what the app itself calls red."""
 
-    def __init__(self, *, pipeline: str, **named: Any) -> None:
+    def __init__(self, *, pipeline: Pipeline, **named: Any) -> None:
         super().__init__(**named)
         self.pipeline = pipeline
 
@@ -61,7 +69,8 @@ class StreamToParquet(SparkSubmitOperator):
         with kafka_file(config, Settings.from_environment().home) as file, TemporaryDirectory() as place:
             said = Path(place) / "reason"
             self.application_args = [*(self.application_args or []), "--kafka", file, "--reason", str(said)]
-            self._submit(context, said)
+            with _short() if self._is_short(config) else nullcontext():
+                self._submit(context, said)
         if self._last_word() == before:
             raise failure(
                 "spark-submit succeeded, but the app did not finish: streamed.json was not updated. The log above may say why. "
@@ -69,11 +78,24 @@ class StreamToParquet(SparkSubmitOperator):
                 again=True,
             )
 
+    def _is_short(self, config: Mapping[str, str]) -> bool:
+        """Whether little waits."""
+        from headrace.kafka.client import Kafka
+        from headrace.ledger.opening import offsets_waiting
+
+        try:
+            waiting = offsets_waiting(self._folder, self.pipeline, Kafka(config))
+        except (HeadraceError, OSError):
+            return False  # the app says what is wrong
+        return effort.is_short(waiting, len(self.pipeline.contract.columns))
+
+    @property
+    def _folder(self) -> Folder:
+        return Folder(Settings.from_environment().data / self.pipeline.name)
+
     def _last_word(self) -> bytes | None:
         """What the app wrote when it last finished."""
-        from headrace.ledger.folder import Folder
-
-        streamed = Folder(Settings.from_environment().data / self.pipeline).streamed
+        streamed = self._folder.streamed
         return streamed.read_bytes() if streamed.exists() else None
 
     def _submit(self, context: Context, said: Path) -> None:
@@ -103,6 +125,20 @@ class StreamToParquet(SparkSubmitOperator):
         # The original is made of two dozen arguments, all of them as they should be.
         hook.__class__ = QuietSparkSubmit
         return hook
+
+
+@contextmanager
+def _short() -> Iterator[None]:
+    """Let Java compile little. Options of the user's own come later, and win."""
+    given = os.environ.get(SUBMIT_OPTIONS)
+    os.environ[SUBMIT_OPTIONS] = f"{effort.COMPILE_LITTLE} {given or ''}".strip()
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[SUBMIT_OPTIONS]
+        else:
+            os.environ[SUBMIT_OPTIONS] = given
 
 
 def _refresh_spark() -> None:

@@ -7,6 +7,7 @@ samples.py    what a demo makes of it, and ways to be malformed
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -94,6 +95,7 @@ def of_reference(name: Format) -> OfReference:
     return cast(OfReference, _part(name, "reference"))
 
 
+@cache
 def _part(name: Format, part: str) -> Any:
     """Find a part by its name: the contract need not know what is above it, nor load Spark in vain."""
     return import_module(f"headrace.formats.{name}.{part}")

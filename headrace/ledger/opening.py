@@ -192,6 +192,17 @@ def starting_offsets(pipeline: Pipeline, kafka: Cluster, topics: TopicSnapshot) 
     return Offsets({place: max(offset, topics.earliest[place]) for place, offset in offsets.items()})
 
 
+def offsets_waiting(folder: Folder, pipeline: Pipeline, kafka: Cluster) -> int:
+    """How many offsets a stream that starts now has to read.
+
+    Of a partition without a start in the ledger: all up to its end.
+    """
+    identity = read_identity(folder)
+    read = following(identity, newest_link(folder)) if identity else Offsets()
+    ends = kafka.end([topic.name for topic in pipeline.topics])
+    return sum(max(end - read.get(place, 0), 0) for place, end in ends.items())
+
+
 def check_receipts(folder: Folder, kafka: Cluster, owed: Sequence[Receipt]) -> None:
     """Raise `LedgerError` if a batch is not wholly within what is published.
 

@@ -97,7 +97,7 @@ def key_prefix(pipeline: str, run: str) -> bytes:
 
 def key(prefix: bytes, sequence: int) -> bytes:
     """The key of a record: prefix and sequence number."""
-    return prefix + f"{sequence:0{SEQUENCE_DIGITS}}".encode()
+    return b"%b%0*d" % (prefix, SEQUENCE_DIGITS, sequence)
 
 
 def sequence_of(record_key: bytes | None) -> tuple[bytes, int] | None:

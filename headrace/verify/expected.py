@@ -7,34 +7,29 @@ import pyarrow.compute as pc
 
 from headrace.contract.verdicts import Contract, Verdict
 from headrace.kafka.cluster import Block
+from headrace.verify.judge import Judge
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 HEADERS_KNOWN = "_headers_known"
 
 
-def expected(judged: pa.Table, block: Block, *, of_all: bool = False) -> pa.Table:
-    """What a block's records are to be published as: `judged`, with offset and raw parts.
+def expected(judge: Judge, block: Block) -> pa.Table:
+    """What a block's records are to be published as: offset and raw parts, and the columns of `Judge.judge`.
 
     Raw parts are there as far as a row would have them: timestamp and key of a record that is kept or
     unusable, value and headers of an unusable one. `_headers_known` says whether the client could read its
     headers.
-
-    Args:
-        judged: What `Judge.judge` says of the block's values.
-        of_all: Give every record all its parts: it may have been published as what it is not.
     """
-    count = len(block.offsets)
+    judged = judge.judge(block.values)
     verdicts = judged.column("_verdict")
-    kept_or_unusable = pc.indices_nonzero(pc.not_equal(verdicts, Verdict.FILTERED.value)).to_pylist()
-    unusable = pc.indices_nonzero(pc.equal(verdicts, Verdict.QUARANTINED.value)).to_pylist()
-    timestamps: list[int | None] = [None] * count
-    keys: list[bytes | None] = [None] * count
-    values: list[bytes | None] = [None] * count
-    headers: list[list[dict[str, object]] | None] = [None] * count
-    are_known = [True] * count
-    for at in range(count) if of_all else kept_or_unusable:
+    timestamps: list[int | None] = [None] * len(block.offsets)
+    keys: list[bytes | None] = [None] * len(block.offsets)
+    values: list[bytes | None] = [None] * len(block.offsets)
+    headers: list[list[dict[str, object]] | None] = [None] * len(block.offsets)
+    are_known = [True] * len(block.offsets)
+    for at in pc.indices_nonzero(pc.not_equal(verdicts, Verdict.FILTERED.value)).to_pylist():
         timestamps[at], keys[at] = contract_timestamp(block.timestamps[at]), block.keys[at]
-    for at in range(count) if of_all else unusable:
+    for at in pc.indices_nonzero(pc.equal(verdicts, Verdict.QUARANTINED.value)).to_pylist():
         found = block.headers[at]
         values[at], are_known[at] = block.values[at], found is not None
         headers[at] = [{"key": key, "value": value} for key, value in found or []] or None

@@ -171,7 +171,7 @@ class Group:
             self._compare(block, span, shares)
 
     def _compare(self, block: Block, span: OffsetRange, shares: Sequence[tuple[Share, OffsetRange]]) -> None:
-        records = expected(self.judge.judge(block.values), block)
+        records = expected(self.judge, block)
         owners = [
             number for share, part in shares for number in [share.entry.number] * _count(block.offsets, part)
         ]

@@ -42,7 +42,7 @@ _COMPARED = """
             CASE WHEN one_kept._offset IS NOT NULL THEN 'kept' WHEN one_unusable._offset IS NOT NULL THEN 'quarantined' ELSE 'filtered' END AS _found,
             nullif(concat_ws(' ', _reason, _field), '') AS _wanted_reason,
             nullif(concat_ws(' ', one_unusable.reason, one_unusable.field), '') AS _found_reason,
-            CASE _found WHEN 'kept' THEN {kept} WHEN 'quarantined' THEN {unusable} ELSE '' END AS _differing
+            CASE WHEN _wanted IS DISTINCT FROM _found THEN '' WHEN _found = 'kept' THEN {kept} WHEN _found = 'quarantined' THEN {unusable} ELSE '' END AS _differing
         FROM expected
         FULL JOIN one_kept ON one_kept._offset = expected._offset
         FULL JOIN one_unusable ON one_unusable._offset = coalesce(expected._offset, one_kept._offset)
@@ -113,13 +113,13 @@ class PublishedRows:
 
     def compare(self, block: Block, span: OffsetRange) -> None:
         """Compare the rows of a span of offsets with a block, which holds all records of that span."""
-        judged = self.judge.judge(block.values)
-        counts = Counter(judged.column("_verdict").to_pylist())
+        records = expected(self.judge, block)
+        counts = Counter(records.column("_verdict").to_pylist())
         self.judged.update({(span.place, Verdict(verdict)): count for verdict, count in counts.items()})
         if self.readable:
             self.findings.checked[VERDICTS] += len(block.offsets)
             with self._reading():
-                self._compare(judged, block, span)
+                self._compare(records, span)
 
     def take(self, place: TopicPartition, judged: Mapping[Verdict, int]) -> None:
         """Count what was proven elsewhere: that rows are just what these verdicts make them.
@@ -133,15 +133,15 @@ class PublishedRows:
         self.findings.checked[UNIQUENESS] += published
         self.findings.checked[ROWS] += published
 
-    def _compare(self, judged: pa.Table, block: Block, span: OffsetRange) -> None:
+    def _compare(self, records: pa.Table, span: OffsetRange) -> None:
+        self.database.register("expected", records)
         for name, files in self._files.items():
             self._select(name, files, span)
         rows = self._number("SELECT (SELECT count(*) FROM kept) + (SELECT count(*) FROM unusable)")
         self.findings.checked[UNIQUENESS] += rows
         self.findings.checked[ROWS] += rows
-        if self._is_equal(expected(judged, block)):
+        if self._is_equal(records):
             return
-        self.database.register("expected", expected(judged, block, of_all=True))
         check_unique(self.database, span, self.entry.number, self.findings)
         for offset, wanted, found, wanted_reason, found_reason, columns in self.database.execute(
             self._compared

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from headrace import documents
 from headrace.ledger import verified_receipts
@@ -25,13 +26,14 @@ from headrace.ledger.progress import Mark, Verified, completed_receipts
 from headrace.ledger.receipts import Receipt, receipt_sha256
 from ledgers import Ledger, batch, others
 
+UNSYNCED = patch.object(os, "fsync", lambda _: None)
+"""Nothing here is to survive a power cut."""
 KEPT = 100
 """Micro-batches that Spark remembers in its logs."""
 
 
 def made(base: Path, micro_batches: int, rounds: int, size: int, *, with_receipts: bool) -> Ledger:
     """A ledger that is verified, with room for a new micro-batch in each round."""
-    setattr(os, "fsync", lambda _: None)  # noqa: B010  nothing here is to survive a power cut
     count = micro_batches + rounds
     records = others(10) * (count * size // 10 + 1)
     if with_receipts:
@@ -95,6 +97,13 @@ def rounds(
     return found
 
 
+def measure(count: int, times: int) -> dict[str, list[tuple[float, float]]]:
+    """Measure a stream's start and a run's verify after so many micro-batches; milliseconds, wall and CPU."""
+    with tempfile.TemporaryDirectory() as base, UNSYNCED:
+        one = made(Path(base), count, times, 2, with_receipts=False)
+        return rounds(one, times, 2, whole=False, with_receipts=False)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -106,7 +115,7 @@ def main() -> None:
     parser.add_argument("--receipts", action="store_true", help="give each micro-batch a receipt")
     parser.add_argument("--whole", action="store_true", help="also verify everything, once")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory() as base, UNSYNCED:
         ledgers = {
             count: made(
                 Path(base) / str(count),

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,11 +32,17 @@ def free_port() -> int:
 
 @contextmanager
 def broker(
-    home: Path, port: int, jars_folder: Path, java_home: Path, settings: Mapping[str, str] | None = None
+    home: Path,
+    port: int,
+    jars_folder: Path,
+    java_home: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    options: Sequence[str] = (QUICK,),
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a broker of one's own, ready when the block starts and gone when it ends.
 
-    Settings replace those of the embedded stack.
+    Settings replace those of the embedded stack; options are Java's, beside the broker's own.
     """
     one = Broker(home, port, jars_folder, java_home)
     ports.require_free(listened_ports(port))
@@ -45,11 +51,11 @@ def broker(
         properties.writelines(
             f"{name}={value}\n" for name, value in (settings or {}).items()
         )  # of two lines the later one counts
-    java, *options = one.command
+    java, *own = one.command
     log = home / "broker.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [java, QUICK, *options],
+            [java, *options, *own],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -21,7 +21,8 @@ from headrace.ledger.folder import Folder
 from headrace.ledger.receipts import DIGEST_MODULUS, Receipt, ReceiptState, fingerprint, receipt_sha256
 from headrace.settings import ROOT
 from producers import batch
-from producers.batch import Acknowledgements, produce_batch
+from producers.acknowledgements import Acknowledgements
+from producers.batch import produce_batch
 
 PIPELINE = Pipeline.load(ROOT / "dags" / "important_messages.toml")
 TOPIC, PARTITIONS = "test-topic", 3
@@ -147,7 +148,7 @@ def test_acknowledgements_count_lowest_highest_and_records(places: list[tuple[in
     for partition, offset in places:
         acknowledgements.delivered(None, FakeMessage("t", partition, offset))
     assert acknowledgements.count == len(places)
-    for (topic, partition), extent in acknowledgements.landings.items():
+    for (topic, partition), extent in acknowledgements.landings:
         offsets = [offset for place, offset in places if place == partition]
         assert topic == "t"
         assert extent == Extent(min(offsets), max(offsets), len(offsets))

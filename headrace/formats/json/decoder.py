@@ -152,21 +152,20 @@ class Decoder:
         """Decode what msgspec accepts; returns the rows, and the positions of the values that it refuses."""
         rows: list[Any] = []
         left: list[int] = []
-        decode: Callable[[Any], Any] = self._decode if is_plain else self._decode_plain
+        decode: Callable[[Any], Any] = self._decode
+        short = self._short
         for at, value in enumerate(values):
             try:
+                if not is_plain:  # here and not in a function, which would be called for each record
+                    if value is None or (len(value) >= short and self._may_be_beyond_limits(value)):
+                        raise msgspec.DecodeError
+                    if not value.isascii():
+                        value.decode()
                 rows.append(decode(value))
             except _REFUSED:
                 rows.append(self._nothing)
                 left.append(at)
         return rows, left
-
-    def _decode_plain(self, value: bytes | None) -> Any:
-        if value is None or (len(value) >= self._short and self._may_be_beyond_limits(value)):
-            raise msgspec.DecodeError
-        if not value.isascii():
-            value.decode()
-        return self._decode(value)
 
     def _may_be_beyond_limits(self, value: bytes) -> bool:
         brackets = value.count(b"[") + value.count(b"{")
@@ -244,9 +243,11 @@ def _said(verdicts: dict[int, Verdict], count: int) -> list[pa.Array]:
     """Reasons and fields of a block."""
     if not verdicts:
         return [pa.nulls(count, pa.string())] * 2
-    return [
-        pa.array([verdicts.get(at, _USABLE)[part] for at in range(count)], pa.string()) for part in (0, 1)
-    ]
+    reasons: list[str | None] = [None] * count
+    fields: list[str | None] = [None] * count
+    for at, (reason, field) in verdicts.items():
+        reasons[at], fields[at] = reason, field
+    return [pa.array(reasons, pa.string()), pa.array(fields, pa.string())]
 
 
 _ARROW = {

@@ -17,8 +17,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
+from headrace.effort import COMPILE_LITTLE
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, UsageError
 from headrace.kafka.offsets import Offsets
+from headrace.ledger import opening
 from headrace.ledger.folder import Folder
 from headrace.ledger.identity import Identity
 from headrace.local.embedded import spark
@@ -62,6 +64,56 @@ class FakeTaskInstance:
     def xcom_push(self, key: str, value: dict[str, Any]) -> None:
         """Leave it."""
         self.left[key] = value["reason"]
+
+
+def stream(pipeline: Pipeline = PIPELINE) -> spark_operator.StreamToParquet:
+    """The task that submits."""
+    return spark_operator.StreamToParquet(
+        task_id="stream_to_parquet", pipeline=pipeline, application="app.py"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Kafka is not asked."""
+    monkeypatch.setattr(opening, "offsets_waiting", lambda *_: 10**9)
+
+
+@pytest.mark.parametrize(
+    ("name", "waiting", "is_short"),
+    [
+        ("important_messages", 0, True),
+        ("important_messages", 249_999, True),
+        ("important_messages", 250_000, False),
+        ("shop_orders", 214_285, True),
+        ("shop_orders", 214_286, False),
+        ("shop_orders", None, False),
+    ],
+)
+@pytest.mark.parametrize("given", [None, "-Dmine=1"])
+def test_java_compiles_little_for_a_short_run(
+    name: str, waiting: int | None, is_short: bool, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By records and columns. The user's own options win; where Kafka can't be asked, the app says why."""
+
+    def count(*_: Any) -> int:
+        if waiting is None:
+            raise BrokerError("It does not answer.")
+        return waiting
+
+    seen: list[str | None] = []
+    monkeypatch.setattr(opening, "offsets_waiting", count)
+    monkeypatch.setattr(
+        SparkSubmitHook, "submit", lambda *_: seen.append(os.environ.get("SPARK_SUBMIT_OPTS"))
+    )
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
+    monkeypatch.delenv("SPARK_SUBMIT_OPTS", raising=False)
+    if given:
+        monkeypatch.setenv("SPARK_SUBMIT_OPTS", given)
+    with pytest.raises(AirflowException, match="was not updated"):
+        stream(Pipeline.load(ROOT / "dags" / f"{name}.toml")).execute({})
+    assert seen == [f"{COMPILE_LITTLE} {given or ''}".strip() if is_short else given]
+    assert os.environ.get("SPARK_SUBMIT_OPTS") == given
 
 
 @pytest.fixture
@@ -130,9 +182,8 @@ def test_a_stream_is_tried_again_unless_it_is_red(
 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
-    stream = spark_operator.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py")
     with pytest.raises(AirflowException) as caught:
-        stream.execute({})
+        stream().execute({})
     assert isinstance(caught.value, AirflowFailException) is not again
 
 
@@ -150,9 +201,7 @@ def test_what_the_app_says_is_the_task_s_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
     with pytest.raises(AirflowFailException) as caught:
-        spark_operator.StreamToParquet(
-            task_id="stream_to_parquet", pipeline="one", application="app.py"
-        ).execute({})
+        stream().execute({})
     assert " ".join(str(caught.value).split()) == reason.strip()
     assert max(map(len, str(caught.value).splitlines())) <= 100
     assert caught.value.__suppress_context__
@@ -179,11 +228,9 @@ def test_spark_s_settings_are_written_again_where_they_are_ours(
     monkeypatch.setenv("SPARK_CONF_DIR", str(conf if is_ours else tmp_path / "another"))
     seen: list[str] = []
     monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: seen.append(settings.read_text()))
-    monkeypatch.setattr(spark_operator, "kafka_config", dict)
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
     with pytest.raises(AirflowException, match="was not updated"):
-        spark_operator.StreamToParquet(
-            task_id="stream_to_parquet", pipeline="one", application="app.py"
-        ).execute({})
+        stream().execute({})
     assert ("spark.driver.memory 3g" in seen[0]) is is_ours
     assert (seen[0] == "as it was") is not is_ours
 
@@ -204,15 +251,13 @@ def test_a_stream_that_leaves_no_word_is_not_green(monkeypatch: pytest.MonkeyPat
 
     That of an earlier run is not taken for its word.
     """
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "streamed.json").write_text("an earlier run's")
+    (tmp_path / PIPELINE.name).mkdir()
+    (tmp_path / PIPELINE.name / "streamed.json").write_text("an earlier run's")
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", lambda *_: None)
-    monkeypatch.setattr(spark_operator, "kafka_config", dict)
+    monkeypatch.setattr(spark_operator, "kafka_config", lambda: {"bootstrap.servers": "kafka:9092"})
     with pytest.raises(AirflowException, match=r"streamed\.json was not updated") as caught:
-        spark_operator.StreamToParquet(
-            task_id="stream_to_parquet", pipeline="one", application="app.py"
-        ).execute({})
+        stream().execute({})
     assert not isinstance(caught.value, AirflowFailException)
 
 
@@ -270,15 +315,13 @@ def test_credentials_reach_the_app_by_a_file(
         assert json.loads(seen[0].read_text()) == config
         assert seen[0].stat().st_mode & 0o077 == 0
         assert seen[0].is_relative_to(home)
-        (tmp_path / "one").mkdir()
-        (tmp_path / "one" / "streamed.json").write_text("its word")
+        (tmp_path / PIPELINE.name).mkdir()
+        (tmp_path / PIPELINE.name / "streamed.json").write_text("its word")
 
     monkeypatch.setenv("HEADRACE_DATA", str(tmp_path))
     monkeypatch.setattr(SparkSubmitHook, "submit", submit)
     monkeypatch.setattr(spark_operator, "kafka_config", lambda: config)
-    spark_operator.StreamToParquet(task_id="stream_to_parquet", pipeline="one", application="app.py").execute(
-        {}
-    )
+    stream().execute({})
     assert not seen[0].exists()
 
 

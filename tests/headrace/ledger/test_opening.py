@@ -23,7 +23,13 @@ from headrace.errors import (
     UnavailableError,
 )
 from headrace.kafka.cluster import TopicFacts
-from headrace.ledger.opening import RUNNING, check_can_start, open_ledger, require_known_topics
+from headrace.ledger.opening import (
+    RUNNING,
+    check_can_start,
+    offsets_waiting,
+    open_ledger,
+    require_known_topics,
+)
 from headrace.local import doctor
 from headrace.settings import Settings
 from ledgers import Ledger, others
@@ -147,6 +153,16 @@ def test_what_a_power_cut_left_is_said_and_left_to_the_stream(tmp_path: Path, to
     assert state(one.folder.root) == before
     open_ledger(one.folder, one.pipeline, one.kafka)
     assert check_can_start(one.folder, one.pipeline, one.kafka) == []
+
+
+def test_what_waits_is_counted(tmp_path: Path) -> None:
+    """All of a partition before the first micro-batch, and what is behind the newest one after that."""
+    one = Ledger.made(tmp_path, others(40))
+    assert offsets_waiting(one.folder, one.pipeline, one.kafka) == 40
+    one.publish(0, 0, 25)
+    assert offsets_waiting(one.folder, one.pipeline, one.kafka) == 15
+    shorten(one)
+    assert offsets_waiting(one.folder, one.pipeline, one.kafka) == 0
 
 
 def test_before_the_first_stream_no_topic_is_missed(tmp_path: Path) -> None:
