@@ -4,7 +4,7 @@ LITTLE = 1_500_000
 """Values of as many records as one task writes in a second or two."""
 
 _FEWEST = 6
-"""Columns as which a record counts at least: it has to be read, however few it has."""
+"""A record counts as one of so many columns at least: it has to be read, however few it has."""
 
 COMPILE_LITTLE = "-XX:TieredStopAtLevel=1"
 """Java's option to do without its optimizing compiler.

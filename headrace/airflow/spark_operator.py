@@ -35,6 +35,10 @@ SUBMIT_OPTIONS = "SPARK_SUBMIT_OPTS"
 """Variable with options of the Java that spark-submit starts, which is the driver's."""
 
 
+ANSWERS_WITHIN = 5.0
+"""Seconds for which Kafka is asked how much waits. It only decides how Java is started."""
+
+
 class QuietSparkSubmit(SparkSubmitHook):
     """Submits as the original does, and leaves `NOISE` out of the task's log.
 
@@ -84,7 +88,7 @@ class StreamToParquet(SparkSubmitOperator):
         from headrace.ledger.opening import offsets_waiting
 
         try:
-            waiting = offsets_waiting(self._folder, self.pipeline, Kafka(config))
+            waiting = offsets_waiting(self._folder, self.pipeline, Kafka(config, ANSWERS_WITHIN))
         except (HeadraceError, OSError):
             return False  # the app says what is wrong
         return effort.is_short(waiting, len(self.pipeline.contract.columns))

@@ -1,8 +1,8 @@
 """Processes that prove parts of a large micro-batch, so that verify uses more than one core.
 
 Each reads its share of a topic-partition's offsets, judges the records and compares them with the rows. It
-answers what it counted, or nothing if anything differs. Then the verify process judges the whole range itself
-(`judging.py`), and says what is wrong.
+answers what it counted, or why it could not prove its share. Then the verify process judges the whole range
+itself (`judging.py`), and says what is wrong.
 
 A worker runs `main`: again and again it reads a pickled `Part` from its standard input, and writes a pickled
 `Proven` to its standard output, or why it could not prove the part.
@@ -218,7 +218,7 @@ def main() -> None:
                     prover = Prover(part.root, part.entry)
                 found = prover.prove(part)
             except Exception as error:  # noqa: BLE001, the verify process meets it again, and reports it
-                found = f"a worker ended with {type(error).__name__}: {error}"
+                found = f"a worker met a {type(error).__name__}"  # its text may quote a record
             if isinstance(found, str):
                 prover = None
             pickle.dump(found, answers)

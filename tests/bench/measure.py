@@ -68,7 +68,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> tu
             _await_end(process.pid)
         finally:
             for left in of_session(process.pid):
-                left.kill()
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
             watch.end()
             _adopt(0)
     if process.returncode != 0:
@@ -92,13 +93,13 @@ def job(name: str) -> Iterator[None]:
 
 
 def cpu_of_children() -> float:
-    """CPU seconds of those that have ended."""
+    """CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_of_session() -> float:
-    """CPU seconds of all processes of this session, and of those that they have seen end."""
+    """CPU seconds of this session's processes, and of the children that they have waited for."""
     total = 0.0
     for process in of_session(os.getsid(0)):
         with suppress(psutil.Error):

@@ -91,7 +91,7 @@ class Bench:
         self.produce(data)
 
     def produce(self, data: Data) -> None:
-        """Produce a topic's records, beside those that are there."""
+        """Produce a topic's records. It may hold others already."""
         print(f"{data.name}: {data.count:,} records", flush=True)
         kafka = Kafka({"bootstrap.servers": self.servers})
         before = sum(kafka.end([data.name]).values())

@@ -19,6 +19,7 @@ from headrace import documents, progress
 from headrace.contract.pipeline import Pipeline
 from headrace.effort import COMPILE_LITTLE
 from headrace.errors import BrokerError, Exit, HeadraceError, LedgerError, UsageError
+from headrace.kafka.client import Kafka
 from headrace.kafka.offsets import Offsets
 from headrace.ledger import opening
 from headrace.ledger.folder import Folder
@@ -96,7 +97,8 @@ def test_java_compiles_little_for_a_short_run(
 ) -> None:
     """By records and columns. The user's own options win; where Kafka can't be asked, the app says why."""
 
-    def count(*_: Any) -> int:
+    def count(_: Folder, __: Pipeline, kafka: Kafka) -> int:
+        assert kafka.timeout <= 5  # a broker that is silent is not waited for twice
         if waiting is None:
             raise BrokerError("It does not answer.")
         return waiting
